@@ -1,0 +1,51 @@
+"""What became of one recipient in one attempt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from waymail.wire.replies import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who gave the reply: for the trace. `tls` is "TLSv1.3 TLS_AES_256_GCM_SHA384 unverified", or "" for cleartext."""
+
+    host: str
+    address: str = ""
+    tls: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """The next hop, or the mailbox, took responsibility for the message."""
+
+    reply: Reply
+    peer: Peer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """Try again later.
+
+    `uncertain` is true where the next hop may have taken the message all the same (the reply to the final dot was lost).
+    `cause` is for the operator only: it never leaves this machine. `destination_down` says that the destination, not
+    this message, is in trouble: the queue then backs off from it as a whole.
+    """
+
+    reply: Reply
+    peer: Peer | None = None
+    uncertain: bool = False
+    destination_down: bool = False
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Never, in this form: the sender is told."""
+
+    reply: Reply
+    peer: Peer | None = None
+
+
+Outcome = Delivered | Deferred | Failed

@@ -1,0 +1,222 @@
+"""What a queue store promises, and the values that go in and out of it.
+
+**A call that changes something has made it durable when it returns.** Callers simply await; a store gathers all who wait
+into one transaction and one fsync (group commit). If the write fails, the call raises `StoreError` and nothing of it
+happened.
+
+**A claimed recipient belongs to one claimer.** A claim carries a fencing token and a lease; settling with a token that is no
+longer the recipient's raises `StaleToken` and changes nothing. So a claimer that was away too long can never overwrite
+the work of the one that took over.
+
+The states of a recipient:
+
+    QUEUED ──claim──▶ ACTIVE ──settle──▶ DELIVERED | FAILED          HELD ◀─hold─ QUEUED, HELD ─release─▶ QUEUED
+       ▲                 │                                           REMOVED ◀─remove─ QUEUED | HELD | ACTIVE
+       └──settle (deferred), lease over, process gone────┘
+
+The body is kept until no recipient is QUEUED, ACTIVE or HELD; envelope, recipients and events stay as history.
+
+Where the process can die, and what the next start does about it:
+
+    when                                        on disk                       what recovery does
+    1  while the message comes in               perhaps a body file, no row   sweeps the file; the client saw no 250 and resends
+    2  after the body file's sync, before the   body file, no row             the same
+       commit of accept
+    3  after accept's commit, before the 250    all of it                     delivers; the client may resend: a duplicate, never a loss
+    4  after the 250, before the first attempt  ACTIVE rows                   makes them QUEUED, due now; delivers
+    5  during an attempt, before the final dot  ACTIVE rows                   the same; the next hop dropped its half
+    6  after the next hop's 250, before settle  ACTIVE rows                   the same; the next hop gets it twice, and the trace says
+                                                                              "uncertain"
+    7  during settle's commit                   as before, or as after: one transaction holds outcomes, events and notices
+    8  after settle's commit, before the body   body file, no live recipient  sweeps the file
+       file is removed
+    9  after a deferral                         QUEUED rows with a time       waits for the time; it counts from the wall clock
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Protocol
+
+from waymail.mail.envelope import Body, Envelope, Recipient
+
+
+class StoreError(Exception):
+    """The store could not write or read: disk full, I/O error, damaged file. Nothing of the call happened."""
+
+
+class StaleToken(StoreError):
+    """The recipients were claimed by somebody else meanwhile, or removed by an operator."""
+
+
+class State(IntEnum):
+    """Where a recipient stands. The first three are live: the message still owes them something."""
+
+    QUEUED = 0
+    ACTIVE = 1
+    HELD = 2
+    DELIVERED = 3
+    FAILED = 4
+    REMOVED = 5
+
+    @property
+    def is_live(self) -> bool:
+        return self <= State.HELD
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to a message. `at` is seconds since the epoch; `detail` is plain JSON data.
+
+    Kinds and their details, as the queue writes them ("accepted" is never stored: it is read off the envelope):
+
+        attempt    destination, host, address, tls, ms (duration), results: [{to: [address, ...], outcome: "delivered" |
+                   "deferred" | "failed", reply: "250 2.0.0 ...", uncertain?: true, next?: seconds since the epoch, why?: text}]
+        bounced    notice (queue id of the DSN), to: [address, ...], why
+        delayed    notice, to
+        expired    to, why
+        recovered  to: [address, ...], uncertain: true; the process ended while these were being attempted
+        held | released | removed | flushed    to
+    """
+
+    at: float
+    kind: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message to accept. With `claim` the recipients come back ACTIVE, claimed by the caller, for a first attempt at once;
+    without it they are QUEUED and due now."""
+
+    envelope: Envelope
+    body: Body
+    claim: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One recipient that was claimed. `number` is its index in `envelope.recipients`; `attempts` those made so far."""
+
+    number: int
+    recipient: Recipient
+    attempts: int = 0
+    warned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message with the recipients of it that one claim gave. `token` goes back with the settlement."""
+
+    envelope: Envelope
+    body: Body
+    pending: tuple[Pending, ...]
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One recipient's new state. `next_at` is when it is due again, where it is QUEUED; `reply` what was last said of it."""
+
+    number: int
+    state: State
+    attempts: int
+    reply: str
+    next_at: float = 0.0
+    warned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of some recipients of a claimed delivery, the events that tell it, and the notices (DSNs) that it causes:
+    one transaction. Recipients of the claim that are not named stay claimed."""
+
+    id: str
+    token: int
+    changes: tuple[Change, ...]
+    events: tuple[Event, ...] = ()
+    notices: tuple[NewMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientState:
+    """A recipient as the store has it, for lists and traces."""
+
+    number: int
+    address: str
+    original: str | None
+    state: State
+    attempts: int
+    next_at: float
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A message as the store has it. `events` is in the order of time, and empty in lists."""
+
+    envelope: Envelope
+    size: int
+    recipients: tuple[RecipientState, ...]
+    events: tuple[Event, ...] = field(default=())
+
+
+class Spool(Protocol):
+    """Takes a message's octets while they come in. Memory up to a bound, a file above it."""
+
+    def write(self, chunk: bytes) -> None:
+        """Raises StoreError where the disk does not take it."""
+
+    def finish(self) -> Body:
+        """The body; durable only once `accept` has returned."""
+
+    def discard(self) -> None:
+        """The message is not wanted after all. Safe to call at any time, and twice."""
+
+
+class Store(Protocol):
+    """A durable queue. Every method raises StoreError where the store cannot be written or read."""
+
+    def spool(self, id: str) -> Spool:
+        """A place for the octets of the message that will have the queue id `id`."""
+
+    async def accept(self, message: NewMessage) -> Delivery:
+        """Take responsibility for a message: it is on disk when this returns."""
+
+    async def claim(self, now: float, limit: int) -> Sequence[Delivery]:
+        """Claim up to `limit` recipients that are due at `now`, oldest due first, those of one message in one Delivery."""
+
+    async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
+        """Record outcomes, events and notices. Returns a claim for each notice that was to be claimed. Raises StaleToken."""
+
+    async def next_due(self) -> float | None:
+        """When the next QUEUED recipient is due, in seconds since the epoch; None where none waits."""
+
+    async def list(self, limit: int = 1000) -> Sequence[Story]:
+        """The messages that have a live recipient, oldest first, without events."""
+
+    async def get(self, id: str) -> Story | None:
+        """One message with its events, live or done; None where there is none."""
+
+    async def find(self, text: str, limit: int = 100) -> Sequence[Story]:
+        """Messages by queue id, Message-ID (with or without angle brackets) or sender's or recipient's address, newest first."""
+
+    async def body(self, id: str) -> Body | None:
+        """The body of a message that is still live."""
+
+    async def hold(self, ids: Sequence[str], now: float) -> int:
+        """Queued recipients of these messages wait until released. Returns how many recipients changed, as do the next three."""
+
+    async def release(self, ids: Sequence[str], now: float) -> int:
+        """Held recipients are queued again, due now."""
+
+    async def flush(self, ids: Sequence[str], now: float) -> int:
+        """Queued recipients are due now."""
+
+    async def remove(self, ids: Sequence[str], now: float) -> int:
+        """Live recipients are given up without notice to anybody."""
+
+    async def close(self) -> None:
+        """Wait for what was asked to be durable, and end. Claims are handed back: ACTIVE becomes QUEUED, due now."""

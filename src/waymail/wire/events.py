@@ -1,0 +1,38 @@
+"""What the server core reports besides commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from waymail.wire.commands import Command
+from waymail.wire.replies import Reply
+
+
+@dataclass(frozen=True, slots=True)
+class DataChunk:
+    """Some octets of the message, dot-stuffing removed. The only event that takes no reply."""
+
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfData:
+    """The message is complete, or was refused while it came in.
+
+    `refusal` is the reply the protocol itself demands (550 5.6.11 for a bare CR or LF, 552 5.3.4 past the size
+    limit), or None. `size` counts the octets received, stuffing removed.
+    """
+
+    size: int
+    refusal: Reply | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A line that the protocol refuses by itself: unknown, malformed, or out of sequence. Send `reply`; count it."""
+
+    reply: Reply
+    line: bytes
+
+
+Event = Command | DataChunk | EndOfData | Refused
