@@ -1,0 +1,64 @@
+# Every target sets up what it needs: `make test` in a fresh clone is enough.
+
+# The first Python that really runs, is 3.11 or newer and can make an environment. (A name on the PATH may be a stub that
+# only fails when it is run, so running it is the test.) Give PYTHON=... to choose another, VENV=... to keep several.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
+VENV ?= .venv
+CONFIG ?= demo/waymail.toml
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.waymail-setup
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-interop lint format bench serve constraints clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+setup: $(STAMP)  ## an environment with everything, in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "waymail needs Python 3.11 or newer with venv (on Debian: apt-get install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --require-hashes -r constraints.txt
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## two real servers, one message from the one to the other
+	$(BIN)/python demo/demo.py
+
+test: setup  ## all tests but those that need other mail programs
+	$(BIN)/python -m pytest
+
+test-interop: setup  ## the tests against Postfix, swaks and msmtp, which must be installed
+	$(BIN)/python -m pytest -m interop tests/interop
+
+lint: setup  ## style, types, layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: setup  ## put the code into its form
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup  ## the measured comparisons
+	PATH="$(abspath $(BIN)):$$PATH" bench/run
+
+serve: setup  ## a server on loopback to play with (CONFIG=... for another)
+	$(BIN)/waymail serve --config $(CONFIG)
+
+# Without this machine's own pip settings, so that the file is the same wherever it is made.
+constraints:  ## write constraints.txt anew from pyproject.toml
+	$(PYTHON) -m venv build/pip-tools
+	build/pip-tools/bin/python -m pip --disable-pip-version-check install --quiet pip-tools
+	env -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null build/pip-tools/bin/pip-compile --quiet --generate-hashes --strip-extras \
+		--allow-unsafe --no-header --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		--extra server --extra dev --output-file constraints.txt pyproject.toml $(if $(UPGRADE),--upgrade)
+	sed -i '1i # Every package that waymail is built, run and tested with, pinned by hash. Written by `make constraints` from pyproject.toml.' \
+		constraints.txt
+
+clean:  ## remove what was built
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
