@@ -1,0 +1,65 @@
+"""The way of a received message into the queue: an id, a place for its octets, the store, the runner."""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from waymail.mail.envelope import Body, Envelope, QueueIds
+from waymail.net.clock import Clock
+from waymail.store.contract import Delivery, NewMessage, Spool, Store, StoreError
+from waymail.wire.replies import Reply
+
+log = logging.getLogger("waymail.server")
+
+# RFC 3463 §3.4: X.3.0, other or undefined mail system status. Nothing was stored, so the client keeps it.
+NOT_STORED = Reply(451, "the message could not be stored, try again later", "4.3.0")
+
+
+class Queue(Protocol):
+    """The part of `queue.runner.Runner` that a server needs."""
+
+    @property
+    def has_room(self) -> bool: ...
+
+    def offer(self, delivery: Delivery) -> None: ...
+
+
+class Intake:
+    """Where sessions put messages. Shared by all listeners."""
+
+    def __init__(self, store: Store, queue: Queue, ids: QueueIds, clock: Clock) -> None:
+        self._store = store
+        self._queue = queue
+        self._ids = ids
+        self._clock = clock
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._clock.now()
+
+    def new_id(self) -> str:
+        return self._ids.next(self._clock.now())
+
+    def spool(self, id: str) -> Spool:
+        return self._store.spool(id)
+
+    async def take(self, envelope: Envelope, body: Body, spool: Spool) -> Reply:
+        """Store the message and hand it to the queue. The reply is a 250 only when it is on disk (RFC 5321 §6.1)."""
+        try:
+            delivery = await self._store.accept(NewMessage(envelope, body, claim=self._queue.has_room))
+        except StoreError as error:
+            log.error("a message was not stored", extra={"fields": {"id": envelope.id, "error": str(error)}})
+            spool.discard()
+            return NOT_STORED
+        if log.isEnabledFor(logging.INFO):
+            log.info("accepted", extra={"fields": _summary(envelope, body)})
+        self._queue.offer(delivery)
+        return Reply(250, f"queued as {envelope.id}", "2.0.0")
+
+
+def _summary(envelope: Envelope, body: Body) -> dict[str, object]:
+    origin = envelope.origin
+    summary: dict[str, object] = {"id": envelope.id, "from": envelope.sender, "to": [r.address for r in envelope.recipients]}
+    summary |= {"size": body.size, "peer": origin.address, "with": origin.protocol}
+    return summary | ({"user": origin.user} if origin.user else {})

@@ -1,0 +1,32 @@
+"""Every bound and deadline of the receiving side, in one place. Past a bound the peer gets the reply named here, and nobody
+else notices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MINUTE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes in octets, times in seconds.
+
+    RFC 5321 §4.5.3.1 sets minima for sizes, §4.5.3.2.7 the five minutes that a server waits for a command.
+    """
+
+    message_size: int = 52_428_800  # 552 5.3.4 at MAIL or after the final dot
+    recipients: int = 1_000  # 452 4.5.3 for each further RCPT; those accepted stand
+    sessions: int = 20_000  # 421 4.3.2 instead of the greeting
+    sessions_per_client: int = 1_000  # by IP address; 421 4.7.0 instead of the greeting
+    errors: int = 20  # refused commands in a session; then 421 4.7.0
+    junk: int = 1_000  # commands in a row that carry no mail (NOOP, RSET, VRFY, HELP, EHLO); then 421 4.7.0
+    received_hops: int = 100  # Received fields; 554 5.4.6 (RFC 5321 §6.3)
+    command_timeout: float = 5 * MINUTE  # waiting for a command; 421 4.4.2
+    data_timeout: float = 10 * MINUTE  # waiting for the next octets of a message; 421 4.4.2
+    session_time: float = 24 * 60 * MINUTE  # a whole session; 421 4.4.2 when it is next idle
+    handshake_timeout: float = 60.0  # TLS
+    auth_failures: int = 3  # 535s in a session; then 421 4.7.0
+    auth_failure_delay: float = 2.0  # before each 535
+    head: int = 262_144  # the header section is looked at up to here
+    unread: int = 65_536  # octets of replies that a client may leave unread before it is not listened to any more

@@ -1,0 +1,146 @@
+"""A listener: its sockets, its sessions, and what they share.
+
+Promises: past the bounds on sessions a client gets a 421 and the others notice nothing; a session that is late is ended with a
+421 within a second; `stop` lets messages that are being stored finish.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from waymail.net import streams
+from waymail.server.authentication import Authenticator
+from waymail.server.intake import Intake
+from waymail.server.limits import Limits
+from waymail.server.reception import Reception
+from waymail.server.session import SHUTTING_DOWN, TIMED_OUT, Session
+from waymail.wire.limits import WireLimits
+from waymail.wire.replies import Reply
+from waymail.wire.server import Offer
+
+log = logging.getLogger("waymail.server")
+
+SWEEP = 1.0  # seconds between looks for sessions that are late
+
+TOO_MANY_SESSIONS = Reply(421, "too many sessions, try again later", "4.3.2")
+TOO_MANY_OF_YOURS = Reply(421, "too many sessions from your address, try again later", "4.7.0")
+
+
+class Listener:
+    """Serves one kind of session at one address.
+
+    `tls_context` gives the TLS context of the moment, so that a renewed certificate is taken up without a restart; None where
+    the listener offers no TLS.
+    """
+
+    def __init__(
+        self,
+        reception: Reception,
+        intake: Intake,
+        authenticator: Authenticator,
+        *,
+        hostname: str,
+        limits: Limits,
+        tls_context: Callable[[], ssl.SSLContext] | None,
+        implicit_tls: bool = False,
+    ) -> None:
+        self.reception = reception
+        self.intake = intake
+        self.authenticator = authenticator
+        self.limits = limits
+        self.implicit_tls = implicit_tls
+        self.offer = Offer(
+            hostname=hostname,
+            starttls=tls_context is not None and not implicit_tls,
+            auth=reception.mechanisms,
+            limits=WireLimits(message_size=limits.message_size, recipients=limits.recipients),
+        )
+        self._tls_context = tls_context
+        self._sessions: set[Session] = set()
+        self._per_client: Counter[str] = Counter()
+        self._group: asyncio.TaskGroup | None = None
+        self._sockets: streams.Listening | None = None
+        self._done = asyncio.Event()
+        self.time = asyncio.get_running_loop().time
+
+    # --- for sessions ---
+
+    def tls_context(self) -> ssl.SSLContext:
+        if self._tls_context is None:
+            raise streams.TlsFailed("this listener offers no TLS")
+        return self._tls_context()
+
+    def admit(self, session: Session) -> Reply | None:
+        """Count a new session; a Reply is the refusal that it gets instead of a greeting."""
+        self._sessions.add(session)
+        self._per_client[session.client.address] += 1
+        if self._done.is_set():
+            return SHUTTING_DOWN
+        if len(self._sessions) > self.limits.sessions:
+            return TOO_MANY_SESSIONS
+        if self._per_client[session.client.address] > self.limits.sessions_per_client:
+            return TOO_MANY_OF_YOURS
+        return None
+
+    def left(self, session: Session) -> None:
+        """The session's connection is gone."""
+        if session in self._sessions:
+            self._sessions.remove(session)
+            self._per_client[session.client.address] -= 1
+            if self._per_client[session.client.address] <= 0:
+                del self._per_client[session.client.address]
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Work of a session that takes its time."""
+        if self._group is None:
+            work.close()
+            raise RuntimeError("Listener.run must be running")
+        self._group.create_task(work)
+
+    # --- for the application ---
+
+    async def open(self, address: str) -> Sequence[str]:
+        """Bind `address` ("0.0.0.0:25"). Returns the addresses bound. Raises OSError with a text that names the fix."""
+        context = self.tls_context() if self.implicit_tls else None
+        self._sockets = await streams.listen(lambda: Session(self), address, tls=context)
+        return self._sockets.addresses
+
+    async def run(self) -> None:
+        """Serve until `stop`, then until what is being stored is stored."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            while not self._done.is_set():
+                self._sweep()
+                try:
+                    async with asyncio.timeout(SWEEP):
+                        await self._done.wait()
+                except TimeoutError:
+                    continue
+
+    def _sweep(self) -> None:
+        now = self.time()
+        for session in list(self._sessions):
+            if session.is_busy:
+                continue
+            too_old = session.is_idle and now - session.started > self.limits.session_time
+            if now > session.deadline or too_old:
+                session.end(TIMED_OUT)
+
+    async def stop(self, grace: float) -> None:
+        """Take no more sessions; end those between messages now, the others after `grace` seconds at most."""
+        if self._sockets is not None:
+            self._sockets.close()
+        deadline = self.time() + grace
+        while self._sessions and self.time() < deadline:
+            for session in list(self._sessions):
+                if session.is_idle:
+                    session.end(SHUTTING_DOWN)
+            await asyncio.sleep(0.05)
+        for session in list(self._sessions):
+            session.end(SHUTTING_DOWN)
+        self._done.set()

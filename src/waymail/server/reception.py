@@ -1,0 +1,69 @@
+"""What both kinds of listener decide about a message: who may send, to whom, and with which fields added.
+
+`Inbound` judges mail from other servers, `Submission` mail from users. A session asks them at MAIL, at RCPT and at the end of
+data; they answer with values and know nothing of the wire.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from waymail.mail.envelope import Recipient
+from waymail.wire.replies import Reply
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(slots=True)
+class Client:
+    """What a session knows of its peer. `user` is "" until it has authenticated."""
+
+    address: str
+    helo: str = ""
+    extended: bool = False
+    tls: str = ""
+    user: str = ""
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One message while it comes in."""
+
+    sender: str
+    body: str = "7BIT"
+    recipients: list[Recipient] = field(default_factory=list)
+    named: int = 0  # RCPT commands accepted: an alias adds several recipients, a repetition none
+
+
+class Reception(Protocol):
+    """The decisions of one kind of listener. A Reply is a refusal."""
+
+    mechanisms: tuple[str, ...]
+
+    def mail(self, client: Client, sender: str) -> Reply | None:
+        """May this client send as `sender` ("" is the null path)?"""
+
+    def rcpt(self, client: Client, recipient: str) -> Sequence[Recipient] | Reply:
+        """Who stands behind this recipient, and may this client send to them?"""
+
+    def message(self, client: Client, head: bytes, *, id: str, now: float) -> bytes | Reply:
+        """Header fields to put in front of the message, complete and CRLF-ended. `head` holds its header section."""
+
+
+class Networks:
+    """A set of IP networks."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks = tuple(networks)
+
+    def __contains__(self, address: str) -> bool:
+        if not self._networks:
+            return False
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(ip in network for network in self._networks)

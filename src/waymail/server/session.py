@@ -1,0 +1,436 @@
+"""One SMTP session: carries octets between a socket and the wire core, and events to the decisions.
+
+Promises: every command gets exactly one reply, in order; the replies to a pipelined group leave in one write; the 250 after the
+final dot is sent only when the store has the message on disk; while an answer is being worked out, no more is read than
+the wire core's buffer takes. What the peer does wrong costs the peer alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
+
+from waymail.mail import headers
+from waymail.mail.envelope import Envelope, Origin
+from waymail.mail.received import protocol, received_field
+from waymail.net import streams, tls
+from waymail.server.authentication import Challenge, Exchange, Granted
+from waymail.server.reception import Client, Transaction
+from waymail.store.contract import Spool, StoreError
+from waymail.wire import replies
+from waymail.wire.commands import Auth, AuthResponse, Data, Hello, Help, Mail, Noop, Quit, Rcpt, Reset, StartTls, Verify
+from waymail.wire.errors import ProtocolError
+from waymail.wire.events import DataChunk, EndOfData, Event, Refused
+from waymail.wire.replies import Reply
+from waymail.wire.server import ServerConnection
+
+if TYPE_CHECKING:
+    from waymail.server.listener import Listener
+
+log = logging.getLogger("waymail.server")
+
+OK = Reply(250, "OK", "2.0.0")
+SENDER_OK = Reply(250, "sender OK", "2.1.0")
+RECIPIENT_OK = Reply(250, "recipient OK", "2.1.5")
+RESET_OK = Reply(250, "reset", "2.0.0")
+START_MAIL_INPUT = Reply(354, "end data with <CR><LF>.<CR><LF>")
+READY_FOR_TLS = Reply(220, "go ahead", "2.0.0")
+# RFC 5321 §3.5.3: 252 says that the address was not verified, and nothing more.
+NOT_VERIFIED = Reply(252, "send some mail, it will be tried", "2.5.2")
+HELP = Reply(214, "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP STARTTLS AUTH QUIT; RFC 5321", "2.0.0")
+AUTHENTICATED = Reply(235, "authentication succeeded", "2.7.0")
+NOT_AUTHENTICATED = Reply(535, "user name or password is wrong", "5.7.8")
+CANCELLED = Reply(501, "authentication cancelled", "5.7.0")
+BUSY_AUTH = Reply(454, "authentication is not possible now, try again later", "4.7.0")
+TOO_MANY_ERRORS = Reply(421, "too many errors, closing", "4.7.0")
+TOO_MANY_FAILURES = Reply(421, "too many failed attempts to authenticate, closing", "4.7.0")
+TIMED_OUT = Reply(421, "nothing came in time, closing", "4.4.2")
+SHUTTING_DOWN = Reply(421, "the server is shutting down", "4.3.2")
+LOOP = Reply(554, "too many hops: the message seems to go round in a circle", "5.4.6")
+NOT_STORED = Reply(451, "the message could not be stored, try again later", "4.3.0")
+INTERNAL_ERROR = Reply(451, "internal error, try again later", "4.3.0")
+
+
+class Session(asyncio.Protocol):
+    """The protocol object of one connection. `Listener` has what all sessions share."""
+
+    __slots__ = (
+        "_busy",
+        "_closing",
+        "_errors",
+        "_exchange",
+        "_failures",
+        "_id",
+        "_junk",
+        "_last_words",
+        "_listener",
+        "_paused",
+        "_spool",
+        "_transaction",
+        "_transport",
+        "_upgrading",
+        "_wire",
+        "client",
+        "deadline",
+        "started",
+    )
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._wire = ServerConnection(listener.offer, secure=listener.implicit_tls)
+        self._transport: asyncio.Transport | None = None
+        self._transaction: Transaction | None = None
+        self._spool: Spool | None = None
+        self._exchange: Exchange | None = None
+        self._id = ""
+        self._busy = False  # a reply is being worked out
+        self._upgrading = False  # STARTTLS was accepted, its handshake has not begun
+        self._closing = False
+        self._last_words: Reply | None = None
+        self._paused = False
+        self._errors = 0
+        self._failures = 0
+        self._junk = 0
+        self.client = Client("")
+        self.started = self.deadline = listener.time()
+
+    # --- what the transport calls ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.client.address = streams.peer_address(self._transport)
+        if self._listener.implicit_tls:
+            self.client.tls = tls.describe(self._transport.get_extra_info("ssl_object"), verified=False)
+        self._transport.set_write_buffer_limits(high=self._listener.limits.unread)
+        refusal = self._listener.admit(self)
+        if refusal is not None:
+            self._say_and_close(refusal)
+            return
+        self.deadline = self._listener.time() + self._listener.limits.command_timeout
+        self._transport.write(self._wire.greet())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        # RFC 5321 §4.1.1.10: what was not acknowledged is dropped. A message whose storing has begun may still arrive.
+        self._closing = True
+        if not self._busy:
+            self._drop_transaction()
+        self._listener.left(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return
+        limits = self._listener.limits
+        receiving = self._spool is not None
+        self.deadline = self._listener.time() + (limits.data_timeout if receiving else limits.command_timeout)
+        try:
+            self._advance(data)
+        except ProtocolError:
+            self._say_and_close(TOO_MANY_ERRORS)
+
+    def pause_writing(self) -> None:
+        # The peer does not read its replies: it is not listened to until it does.
+        self._paused = True
+        self._read_on_or_wait()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._read_on_or_wait()
+
+    # --- the loop: events in, replies out ---
+
+    def _advance(self, data: bytes) -> None:
+        out: list[bytes] = []
+        wire = self._wire
+        while not self._busy and not self._closing:
+            events = wire.receive(data)
+            data = b""
+            if not events:
+                break
+            for event in events:
+                reply = self._handle(event)
+                if reply is not None:
+                    out.append(wire.send(reply))
+        if data and not self._closing:
+            wire.receive(data)  # only buffers: a reply is being worked out
+        transport = self._transport
+        if transport is None:
+            return
+        if out:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._upgrading:
+            self._upgrading = False
+            transport.pause_reading()  # nothing more is read in clear (RFC 3207 §4.2)
+            self._listener.spawn(self._shake_hands(transport))
+        elif self._busy:
+            self._read_on_or_wait()
+        elif self._closing:
+            if self._last_words is not None:
+                transport.write(replies.encode(self._last_words))
+            transport.close()
+
+    def _handle(self, event: Event) -> Reply | None:
+        """The reply to an event; None for a part of a message, and where the reply comes later."""
+        return HANDLERS[type(event)](self, event)
+
+    def _later(self, work: Coroutine[Any, Any, Reply]) -> None:
+        """The reply takes its time: nothing more is handled until it is there."""
+        self._busy = True
+        self._listener.spawn(self._answer(work))
+
+    async def _answer(self, work: Awaitable[Reply]) -> None:
+        try:
+            reply = await work
+        except Exception:
+            log.exception("a session met a bug")
+            reply = INTERNAL_ERROR
+        self._busy = False
+        if self._transport is None or self._transport.is_closing():
+            self._drop_transaction()
+            return
+        self.deadline = self._listener.time() + self._listener.limits.command_timeout
+        self._transport.write(self._wire.send(reply))
+        if reply.code == 421:
+            self._closing = True
+        self._read_on_or_wait()
+        try:
+            self._advance(b"")
+        except ProtocolError:
+            self._say_and_close(TOO_MANY_ERRORS)
+
+    def _read_on_or_wait(self) -> None:
+        """Read only while the peer reads too, and while the wire core's buffer is small."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._paused or (self._busy and self._wire.buffered > self._listener.limits.unread):
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    def _say_and_close(self, reply: Reply) -> None:
+        """A reply that answers no command: the last words of the session."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.write(replies.encode(reply))
+            self._transport.close()
+
+    def end(self, reply: Reply) -> None:
+        """Close from outside (time is up, shutting down), unless an answer is being worked out: that comes first."""
+        if self._busy:
+            self._closing, self._last_words = True, reply
+        elif not self._closing:
+            self._say_and_close(reply)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the session is between messages."""
+        return self._transaction is None and not self._busy
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a reply is being worked out."""
+        return self._busy
+
+    # --- commands ---
+
+    def _hello(self, hello: Hello) -> Reply | None:
+        self._drop_transaction()  # RFC 5321 §4.1.4: EHLO clears as RSET does
+        self.client.helo, self.client.extended = hello.name, hello.extended
+        return self._count_junk() or self._wire.hello_reply(hello)
+
+    def _mail(self, mail: Mail) -> Reply | None:
+        refusal = self._listener.reception.mail(self.client, mail.sender)
+        if refusal is not None:
+            return self._count_error(refusal)
+        self._junk = 0
+        self._transaction = Transaction(mail.sender, mail.parameters.get("BODY") or "7BIT")
+        return SENDER_OK
+
+    def _rcpt(self, rcpt: Rcpt) -> Reply | None:
+        transaction = self._transaction
+        if transaction is None:  # the wire core lets RCPT through only after an accepted MAIL
+            raise ProtocolError("RCPT without a transaction")
+        found = self._listener.reception.rcpt(self.client, rcpt.recipient)
+        if isinstance(found, Reply):
+            return self._count_error(found)
+        transaction.recipients.extend(one for one in found if one not in transaction.recipients)
+        transaction.named += 1
+        return RECIPIENT_OK
+
+    def _data(self, _: Data) -> Reply | None:
+        self._id = self._listener.intake.new_id()
+        self._spool = self._listener.intake.spool(self._id)
+        self.deadline = self._listener.time() + self._listener.limits.data_timeout
+        return START_MAIL_INPUT
+
+    def _chunk(self, chunk: DataChunk) -> Reply | None:
+        if self._spool is not None:
+            try:
+                self._spool.write(chunk.content)
+            except StoreError as error:
+                log.error("a message could not be spooled", extra={"fields": {"id": self._id, "error": str(error)}})
+                self._spool.discard()
+                self._spool = None
+        return None
+
+    def _end_of_data(self, end: EndOfData) -> Reply | None:
+        transaction, spool, id = self._transaction, self._spool, self._id
+        if end.refusal is not None:
+            self._drop_transaction()
+            return self._count_error(end.refusal)
+        if transaction is None or spool is None:
+            self._drop_transaction()
+            return NOT_STORED
+        now = self._listener.intake.now()
+        body = spool.finish()
+        head = body.head(self._listener.limits.head)
+        fields: bytes | Reply
+        if headers.count(headers.header_section(head), b"received") > self._listener.limits.received_hops:
+            fields = LOOP
+        else:
+            fields = self._listener.reception.message(self.client, head, id=id, now=now)
+        if isinstance(fields, Reply):
+            self._drop_transaction()
+            return self._count_error(fields)
+        origin = self._origin()
+        # RFC 5321 §7.6: the for clause names the recipient only where there is no other to keep it from.
+        single = transaction.recipients[0] if transaction.named == 1 and len(transaction.recipients) == 1 else None
+        shown = (single.original or single.address) if single else None
+        received = received_field(origin, by=self._listener.offer.hostname, id=id, now=now, recipient=shown)
+        message_id = headers.first(headers.header_section(fields + head), b"message-id") or b""
+        envelope = Envelope(
+            id=id,
+            sender=transaction.sender,
+            recipients=tuple(transaction.recipients),
+            accepted_at=now,
+            body=transaction.body,
+            message_id=message_id.strip().decode("ascii", "replace")[:998],
+            origin=origin,
+        )
+        self._transaction = self._spool = None
+        self._later(self._listener.intake.take(envelope, body.with_prefix(received + fields), spool))
+        return None
+
+    def _origin(self) -> Origin:
+        client = self.client
+        with_ = protocol(secure=bool(client.tls), authenticated=bool(client.user), extended=client.extended)
+        return Origin(with_, client.helo, client.address, client.tls, client.user)
+
+    def _reset(self, _: Reset) -> Reply | None:
+        self._drop_transaction()
+        return self._count_junk() or RESET_OK
+
+    def _noop(self, _: Noop) -> Reply | None:
+        return self._count_junk() or OK
+
+    def _verify(self, _: Verify) -> Reply | None:
+        return self._count_junk() or NOT_VERIFIED
+
+    def _help(self, _: Help) -> Reply | None:
+        return self._count_junk() or HELP
+
+    def _quit(self, _: Quit) -> Reply | None:
+        self._closing = True
+        return Reply(221, f"{self._listener.offer.hostname} closing", "2.0.0")
+
+    def _refused(self, refused: Refused) -> Reply | None:
+        return self._count_error(refused.reply)
+
+    def _count_error(self, reply: Reply) -> Reply:
+        self._errors += 1
+        if self._errors > self._listener.limits.errors:
+            self._closing = True
+            return TOO_MANY_ERRORS
+        return reply
+
+    def _count_junk(self) -> Reply | None:
+        self._junk += 1
+        if self._junk > self._listener.limits.junk:
+            self._closing = True
+            return TOO_MANY_ERRORS
+        return None
+
+    def _drop_transaction(self) -> None:
+        if self._spool is not None:
+            self._spool.discard()
+        self._transaction = self._spool = None
+
+    # --- STARTTLS and AUTH ---
+
+    def _start_tls(self, _: StartTls) -> Reply | None:
+        self._busy = self._upgrading = True  # the handshake follows once the 220 has been written
+        return READY_FOR_TLS
+
+    async def _shake_hands(self, transport: asyncio.Transport) -> None:
+        listener = self._listener
+        try:
+            secure = await streams.start_tls(
+                transport, self, listener.tls_context(), server_side=True, timeout=listener.limits.handshake_timeout
+            )
+        except (streams.TlsFailed, OSError) as error:
+            log.info("TLS handshake failed", extra={"fields": {"peer": self.client.address, "error": str(error)}})
+            transport.abort()
+            return
+        finally:
+            self._busy = False
+        self._transport = secure
+        self._wire.tls_started()
+        # RFC 3207 §4.2: what was said in clear is forgotten.
+        self.client = Client(self.client.address, tls=tls.describe(secure.get_extra_info("ssl_object"), verified=False))
+        self.deadline = listener.time() + listener.limits.command_timeout
+
+    def _auth(self, auth: Auth) -> Reply | None:
+        self._exchange = self._listener.authenticator.begin(auth.mechanism)
+        self._later(self._authenticate(auth.initial))
+        return None
+
+    def _auth_response(self, answer: AuthResponse) -> Reply | None:
+        if answer.response is None:  # RFC 4954 §4: "*" cancels
+            self._exchange = None
+            return self._count_error(CANCELLED)
+        self._later(self._authenticate(answer.response))
+        return None
+
+    async def _authenticate(self, response: bytes | None) -> Reply:
+        exchange = self._exchange
+        if exchange is None:
+            return NOT_AUTHENTICATED
+        try:
+            match await exchange.step(response):
+                case Challenge(data):
+                    return Reply(334, base64.b64encode(data).decode("ascii"))
+                case Granted(user):
+                    self._exchange = None
+                    self.client.user = user
+                    log.info("authenticated", extra={"fields": {"user": user, "peer": self.client.address}})
+                    return AUTHENTICATED
+        except OSError as error:
+            log.error("authentication is not possible", extra={"fields": {"error": str(error)}})
+            return BUSY_AUTH
+        self._exchange = None
+        self._failures += 1
+        log.warning("authentication failed", extra={"fields": {"peer": self.client.address}})
+        # The same delay and words for every reason: nobody learns which users exist.
+        await asyncio.sleep(self._listener.limits.auth_failure_delay)
+        return TOO_MANY_FAILURES if self._failures >= self._listener.limits.auth_failures else NOT_AUTHENTICATED
+
+
+HANDLERS: dict[type, Callable[[Session, Any], Reply | None]] = {
+    Hello: Session._hello,
+    Mail: Session._mail,
+    Rcpt: Session._rcpt,
+    Data: Session._data,
+    DataChunk: Session._chunk,
+    EndOfData: Session._end_of_data,
+    Reset: Session._reset,
+    Noop: Session._noop,
+    Verify: Session._verify,
+    Help: Session._help,
+    Quit: Session._quit,
+    StartTls: Session._start_tls,
+    Auth: Session._auth,
+    AuthResponse: Session._auth_response,
+    Refused: Session._refused,
+}
