@@ -1,0 +1,176 @@
+"""Durable relay, end to end: smtp-source, the server under test, smtp-sink; waymail and Postfix in turn, in one run.
+
+    make bench            or            .venv/bin/python -m bench.relay --messages 6000 --rounds 3
+
+Both servers relay to the same sink with their defaults for safety (waymail: fsync before every 250, trace on; Postfix:
+fsync before every 250). Postfix is helped: no DNS, concurrency 50, no chroot, in_flow_delay 0. A round's time goes from the
+start of smtp-source until the sink has counted the last message. Needs Debian's postfix package, and root to start it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.postfix import PrivatePostfix
+
+WAYMAIL = Path(sys.executable).parent / "waymail"
+
+CONFIG = """\
+hostname = "waymail.example.net"
+data_dir = "data"
+[[listener]]
+kind = "mx"
+address = "127.0.0.1:{port}"
+tls = "off"
+[relay]
+allow = ["127.0.0.0/8"]
+[routes]
+"*" = "smtp://127.0.0.1:{sink}"
+[log]
+level = "warning"
+"""
+
+POSTFIX = {
+    "disable_dns_lookups": "yes",
+    "default_destination_concurrency_limit": "50",
+    "initial_destination_concurrency": "50",
+    "in_flow_delay": "0",
+    "smtpd_client_connection_count_limit": "0",
+    "smtp_tls_security_level": "none",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_for(port: int, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 1):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise RuntimeError(f"nothing listens at port {port}")
+
+
+class Sink:
+    """smtp-sink, counting."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self._counts = directory / "sink.txt"
+        with self._counts.open("wb") as out:
+            command = ["smtp-sink", "-u", "nobody", "-c", f"127.0.0.1:{self.port}", "1000"]
+            self._process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
+        wait_for(self.port)
+
+    def messages(self) -> int:
+        with self._counts.open("rb") as file:
+            file.seek(max(0, self._counts.stat().st_size - 4096))
+            found = re.findall(rb"mesg=(\d+)", file.read())
+        return int(found[-1]) if found else 0
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+
+@contextmanager
+def waymail(directory: Path, sink: int) -> Iterator[int]:
+    port = free_port()
+    directory.mkdir()
+    (directory / "waymail.toml").write_text(CONFIG.format(port=port, sink=sink))
+    log = (directory / "log.txt").open("wb")
+    process = subprocess.Popen([WAYMAIL, "serve", "--config", directory / "waymail.toml"], stdout=log, stderr=log)
+    try:
+        wait_for(port)
+        yield port
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+@contextmanager
+def postfix(directory: Path, sink: int) -> Iterator[int]:
+    port = free_port()
+    directory.mkdir()
+    server = PrivatePostfix(directory, f"127.0.0.1:{port}", POSTFIX | {"relayhost": f"[127.0.0.1]:{sink}"})
+    server.start()
+    try:
+        wait_for(port)
+        yield port
+    finally:
+        server.stop()
+
+
+def one_round(port: int, sink: Sink, messages: int, sessions: int, size: int, reuse: bool) -> float:
+    """Messages per second, end to end."""
+    before = sink.messages()
+    command = ["smtp-source", "-s", str(sessions), "-m", str(messages), "-l", str(size), *(["-d"] if reuse else [])]
+    command += ["-f", "a@example.org", "-t", "b@example.com", f"127.0.0.1:{port}"]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while sink.messages() - before < messages:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"only {sink.messages() - before} of {messages} messages arrived")
+        time.sleep(0.005)
+    return messages / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=6000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("--size", type=int, default=4096)
+    parser.add_argument("--only", choices=["waymail", "postfix"], help="measure one alone, for profiling")
+    options = parser.parse_args()
+    servers = {"waymail": waymail, "postfix": postfix}
+    chosen = [options.only] if options.only else list(servers)
+    print(f"smtp-source -s {options.sessions} -l {options.size} -m {options.messages}, {options.rounds} rounds, in turn")
+    for reuse in (True, False):
+        rates: dict[str, list[float]] = {name: [] for name in chosen}
+        with tempfile.TemporaryDirectory(prefix="bench-relay-") as folder:
+            Path(folder).chmod(0o755)
+            sink = Sink(Path(folder))
+            try:
+                for number in range(options.rounds):
+                    for name in chosen:
+                        with servers[name](Path(folder) / f"{name}{number}", sink.port) as port:
+                            one_round(port, sink, 500, options.sessions, options.size, reuse)  # warm up
+                            rates[name].append(
+                                one_round(port, sink, options.messages, options.sessions, options.size, reuse)
+                            )
+            finally:
+                sink.stop()
+        report("sessions reused (smtp-source -d)" if reuse else "one connection per message", rates)
+
+
+def report(title: str, rates: dict[str, list[float]]) -> None:
+    print(f"\n{title}, messages per second: min / median / max")
+    for name, values in rates.items():
+        print(f"  {name:8} {min(values):7.0f} {statistics.median(values):7.0f} {max(values):7.0f}")
+    if len(rates) == 2:
+        ratios = [ours / theirs for ours, theirs in zip(rates["waymail"], rates["postfix"], strict=True)]
+        print(f"  ratio    {min(ratios):7.2f} {statistics.median(ratios):7.2f} {max(ratios):7.2f}")
+
+
+if __name__ == "__main__":
+    main()
