@@ -1,0 +1,236 @@
+"""Asks DNS, through dnspython's asynchronous stub resolver, and remembers the answers.
+
+`ask` never raises and never hangs: a resolver that is down, lies or is silent gives an answer of status FAILURE whose
+reason says so. It belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any, Literal
+
+import dns.asyncbackend
+import dns.asyncresolver
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+
+from waymail.lookups import Answer, Mx, Query, Status
+from waymail.net.clock import Clock, SystemClock
+from waymail.net.streams import parse_address
+
+CACHE_ENTRIES = 20_000
+LONGEST_TTL = 86_400  # seconds; records promise longer, but a mistake in them should not outlive a day
+FAILURE_TTL = 5  # seconds; RFC 2308 §7: a failure may be cached, for 5 minutes at most
+_PAYLOAD = 1232  # octets of a UDP answer: does not get fragmented
+
+
+class Resolver:
+    """A caching stub resolver.
+
+    `resolvers` are addresses ("127.0.0.53:53", "[::1]:53"; the port may be left out), tried in order; None means those of
+    /etc/resolv.conf. `dnssec` "trust-ad" believes the AD bit, but only of a resolver on a loopback address: from further
+    away anybody could have set it (RFC 6698 §A.3). `timeout` is for one try, `lifetime` for a whole question with all its
+    tries, both in seconds.
+
+    Raises ValueError for a resolver that is no IP address.
+    """
+
+    def __init__(
+        self,
+        resolvers: Sequence[str] | None = None,
+        *,
+        dnssec: Literal["trust-ad", "off"] = "trust-ad",
+        timeout: float = 5.0,
+        lifetime: float = 20.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self._servers = None if resolvers is None else [_server(text) for text in resolvers]
+        self._trust_ad = dnssec == "trust-ad"
+        self._timeout = timeout
+        self._lifetime = lifetime
+        self._clock = clock or SystemClock()
+        self._stub: dns.asyncresolver.Resolver | None = None
+        self._all_near = False
+        self._backend = _ConnectedSockets()
+        self._cache: dict[tuple[str, str], tuple[float, Answer]] = {}
+        self._open: dict[tuple[str, str], asyncio.Task[Answer]] = {}
+
+    def cached(self, query: Query) -> Answer | None:
+        """The answer, where it is known and has not expired. Its `ttl` is the one it came with."""
+        found = self._cache.get(_key(query))
+        if found is None or found[0] <= self._clock.monotonic():
+            return None
+        return found[1]
+
+    async def ask(self, query: Query) -> Answer:
+        """The answer, from the cache or from DNS. Whoever asks the same question meanwhile shares the lookup."""
+        if answer := self.cached(query):
+            return answer
+        key = _key(query)
+        lookup = self._open.get(key)
+        if lookup is None:
+            # A task of its own, which ends by itself after `lifetime`: one asker's cancellation must not end it for the others.
+            lookup = self._open[key] = asyncio.get_running_loop().create_task(self._look_up(key))
+        return await asyncio.shield(lookup)
+
+    async def close(self) -> None:
+        """End the lookups that are still open."""
+        lookups = list(self._open.values())
+        for lookup in lookups:
+            lookup.cancel()
+        await asyncio.gather(*lookups, return_exceptions=True)
+
+    async def _look_up(self, key: tuple[str, str]) -> Answer:
+        try:
+            async with asyncio.timeout(self._lifetime + 1):  # dnspython keeps the lifetime; this holds where it does not
+                answer = await self._resolve(*key)
+        except dns.resolver.NXDOMAIN as error:
+            answer = self._no_name(error)
+        except (dns.exception.Timeout, TimeoutError):
+            answer = _failure(f"no answer within {self._lifetime:g} s")
+        except dns.resolver.NoNameservers as error:
+            answer = _failure("; ".join(_what_went_wrong(entry) for entry in error.kwargs["errors"]) or "no resolver to ask")
+        except Exception as error:  # noqa: BLE001 - malformed answers take many shapes; none of them may end a session
+            answer = _failure(f"{type(error).__name__}: {error}")
+        finally:
+            del self._open[key]
+        self._remember(key, answer)
+        return answer
+
+    async def _resolve(self, name: str, kind: str) -> Answer:
+        try:
+            full_name = _dns_name(name)
+        except dns.exception.DNSException as error:
+            return Answer(Status.NO_NAME, ttl=FAILURE_TTL, reason=f"no possible name: {error}")
+        if self._stub is None:
+            self._stub = self._make_stub()
+        found = await self._stub.resolve(
+            full_name, kind, raise_on_no_answer=False, lifetime=self._lifetime, search=False, backend=self._backend
+        )
+        authentic = self._is_authentic(found.response, near=_is_loopback(found.nameserver or ""))
+        ttl = min(found.chaining_result.minimum_ttl, LONGEST_TTL)
+        if found.rrset is None:
+            return Answer(Status.NO_RECORDS, authentic=authentic, ttl=ttl)
+        read = _READ.get(kind, str)
+        return Answer(Status.RECORDS, tuple(read(rdata) for rdata in found.rrset), authentic, ttl)
+
+    def _make_stub(self) -> dns.asyncresolver.Resolver:
+        """Raises dns.resolver.NoResolverConfiguration where /etc/resolv.conf cannot be read or names no server."""
+        stub = dns.asyncresolver.Resolver(configure=self._servers is None)
+        servers = self._servers
+        if servers is None:
+            servers = [dns.nameserver.Do53Nameserver(str(address), 53) for address in stub.nameservers]
+        stub.nameservers = list(servers)
+        self._all_near = all(_is_loopback(server.address) for server in servers)
+        stub.timeout = self._timeout
+        stub.cache = None
+        # RFC 6840 §5.7: AD in the question asks for it in the answer; DO as well, for resolvers that know only that.
+        stub.use_edns(0, dns.flags.DO if self._trust_ad else 0, _PAYLOAD)
+        stub.flags = dns.flags.RD | (dns.flags.AD if self._trust_ad else 0)
+        return stub
+
+    def _is_authentic(self, response: dns.message.Message, *, near: bool) -> bool:
+        return near and self._trust_ad and bool(response.flags & dns.flags.AD)
+
+    def _no_name(self, error: dns.resolver.NXDOMAIN) -> Answer:
+        response: dns.message.QueryMessage = next(iter(error.kwargs["responses"].values()))
+        # dnspython does not say who gave this answer, so all that might have must be near.
+        authentic = self._is_authentic(response, near=self._all_near)
+        return Answer(Status.NO_NAME, authentic=authentic, ttl=min(response.resolve_chaining().minimum_ttl, LONGEST_TTL))
+
+    def _remember(self, key: tuple[str, str], answer: Answer) -> None:
+        ttl = FAILURE_TTL if answer.status is Status.FAILURE else answer.ttl
+        if ttl <= 0:
+            return
+        now = self._clock.monotonic()
+        if len(self._cache) >= CACHE_ENTRIES:
+            self._make_room(now)
+        self._cache[key] = (now + ttl, answer)
+
+    def _make_room(self, now: float) -> None:
+        """Drop what has expired; where that is little, also the tenth that was learnt first."""
+        for key in [key for key, (expires, _) in self._cache.items() if expires <= now]:
+            del self._cache[key]
+        if len(self._cache) > CACHE_ENTRIES * 9 // 10:
+            for key in list(islice(self._cache, CACHE_ENTRIES // 10)):
+                del self._cache[key]
+
+
+class _ConnectedSockets(dns.asyncbackend.Backend):  # type: ignore[name-defined, misc]
+    """dnspython's asyncio backend, but with connected UDP sockets: the kernel then drops datagrams from elsewhere, and a
+    resolver that is not there is noticed at once instead of after the timeout."""
+
+    def __init__(self) -> None:
+        self._asyncio: Any = dns.asyncbackend.get_backend("asyncio")
+
+    def name(self) -> str:
+        return "asyncio"
+
+    def datagram_connection_required(self) -> bool:
+        return True
+
+    async def make_socket(self, *args: Any, **kwargs: Any) -> Any:
+        return await self._asyncio.make_socket(*args, **kwargs)
+
+    async def sleep(self, interval: float) -> None:
+        await asyncio.sleep(interval)
+
+    async def wait_for(self, awaitable: Any, timeout: Any) -> Any:
+        return await self._asyncio.wait_for(awaitable, timeout)
+
+
+def _key(query: Query) -> tuple[str, str]:
+    return query.name.lower().removesuffix("."), query.type.upper()
+
+
+def _dns_name(name: str) -> dns.name.Name:
+    """Label by label: octets that mean something in zone files ("\\", "@") mean nothing here. Raises DNSException."""
+    labels = [label.encode("utf-8", "surrogateescape") for label in name.split(".")] if name else []
+    return dns.name.Name([*labels, b""])
+
+
+def _failure(reason: str) -> Answer:
+    return Answer(Status.FAILURE, reason=reason)
+
+
+def _server(text: str) -> dns.nameserver.Do53Nameserver:
+    host, port = parse_address(text, default_port=53)
+    try:
+        return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host)), port)
+    except ValueError:
+        raise ValueError(f"{text!r}: a resolver is given by its IP address, as in 127.0.0.53:53") from None
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address).is_loopback if address else False
+
+
+def _what_went_wrong(entry: tuple[str | None, bool, int, Any, dns.message.Message | None]) -> str:
+    server, over_tcp, _, what, _ = entry
+    words = str(what) or type(what).__name__
+    return f"{server} {'TCP' if over_tcp else 'UDP'}: {words}"
+
+
+def _host(name: dns.name.Name) -> str:
+    return "" if name == dns.name.root else name.to_text(omit_final_dot=True)
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "A": lambda rdata: rdata.address,
+    "AAAA": lambda rdata: rdata.address,
+    "MX": lambda rdata: Mx(rdata.preference, _host(rdata.exchange)),
+    # UTF-8 where it is; other octets survive as surrogates, for the parser of the record to refuse.
+    "TXT": lambda rdata: b"".join(rdata.strings).decode("utf-8", "surrogateescape"),
+    "TLSA": lambda rdata: (rdata.usage, rdata.selector, rdata.mtype, rdata.cert),
+    "PTR": lambda rdata: _host(rdata.target),
+    "CNAME": lambda rdata: _host(rdata.target),
+    "NS": lambda rdata: _host(rdata.target),
+}

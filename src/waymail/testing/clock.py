@@ -1,0 +1,70 @@
+"""A clock that stands still until it is told to jump."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from itertools import count
+
+
+class JumpingClock:
+    """A `waymail.net.clock.Clock` for tests. `start` is the wall clock's first value, in seconds since the epoch.
+
+        clock = JumpingClock()
+        await clock.wait_for_sleepers()
+        await clock.advance(3600)      # whoever slept for an hour or less has woken up and run
+    """
+
+    def __init__(self, start: float = 1_800_000_000.0) -> None:
+        self._start = start
+        self._passed = 0.0
+        self._order = count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._fell_asleep = asyncio.Event()
+
+    def now(self) -> float:
+        return self._start + self._passed
+
+    def monotonic(self) -> float:
+        return self._passed
+
+    @property
+    def sleepers(self) -> int:
+        """How many wait for the clock."""
+        return sum(not sleeper.done() for _, _, sleeper in self._sleepers)
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        waker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._passed + seconds, next(self._order), waker))
+        self._fell_asleep.set()
+        await waker
+
+    async def wait_for_sleepers(self, number: int = 1) -> None:
+        """Return when at least `number` wait for the clock: then advancing it is no race."""
+        while self.sleepers < number:
+            self._fell_asleep.clear()
+            await self._fell_asleep.wait()
+
+    async def advance(self, seconds: float) -> None:
+        """Let that much time pass. Sleepers wake in the order of their times, each seeing its own time on the clock, and
+        have run until they wait again when this returns."""
+        end = self._passed + seconds
+        while self._sleepers and self._sleepers[0][0] <= end:
+            self._passed, _, waker = heapq.heappop(self._sleepers)
+            if not waker.done():
+                waker.set_result(None)
+                await _let_others_run()
+        self._passed = end
+        await _let_others_run()
+
+    def jump_wall_clock(self, seconds: float) -> None:
+        """Set the wall clock forwards or backwards, as an operator or NTP does; no time passes."""
+        self._start += seconds
+
+
+async def _let_others_run() -> None:
+    for _ in range(5):  # a woken task may need some turns (a task group, a lock) until it waits again
+        await asyncio.sleep(0)
