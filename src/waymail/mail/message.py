@@ -1,0 +1,149 @@
+"""From what a program has in its hands to what goes on the wire, and what a submission server completes.
+
+The caller of `to_wire` and `envelope_of` is a program, not a peer: line ends are normalised for it, where the receiving
+server would refuse them. What came from a peer never passes through here, except through `complete`, which only makes
+fields to put in front.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from email.errors import InvalidHeaderDefect
+from email.generator import BytesGenerator
+from email.headerregistry import HeaderRegistry
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import EmailPolicy, default
+from io import BytesIO
+from typing import Any
+
+from waymail.mail import address, headers
+
+_BLIND = (b"bcc", b"resent-bcc")
+_TRACE = frozenset({"received", "return-path", "delivered-to"})
+
+
+class EnvelopeProblem(ValueError):
+    """No envelope can be made from the message's fields: an address is malformed, or there is no sender or no recipient."""
+
+
+def to_wire(message: EmailMessage | bytes) -> bytes:
+    """The message with CRLF line ends, ready for DATA (dot-stuffing aside).
+
+    In bytes, each bare CR and bare LF becomes CRLF, and nothing else changes; bytes that have none come back as they are.
+    An EmailMessage is generated without its Bcc and Resent-Bcc fields (RFC 5322 §3.6.3) and is not itself changed; for bytes
+    there is `without_bcc`. 8-bit content stays 8-bit (`body_parameter` tells).
+    """
+    if isinstance(message, bytes):
+        return _with_crlf(message)
+    visible = copy.copy(message)
+    for name in _BLIND:
+        del visible[name.decode()]
+    policy = message.policy.clone(linesep="\r\n")
+    if isinstance(policy, EmailPolicy):
+        policy = policy.clone(refold_source="none")  # fields that were parsed, and perhaps signed, keep their octets
+    octets = BytesIO()
+    BytesGenerator(octets, mangle_from_=False, policy=policy).flatten(visible)
+    return _with_crlf(octets.getvalue())
+
+
+def without_bcc(message: bytes) -> bytes:
+    """A message in wire form without its Bcc and Resent-Bcc fields, all other octets as they were."""
+    section = headers.header_section(message)
+    visible = section
+    for name in _BLIND:
+        visible = headers.without(visible, name)
+    return message if visible is section else visible + message[len(section) :]
+
+
+def body_parameter(content: bytes) -> str:
+    """The BODY parameter that the content calls for (RFC 6152 §3): "7BIT" or "8BITMIME"."""
+    return "7BIT" if content.isascii() else "8BITMIME"
+
+
+def envelope_of(message: EmailMessage | bytes) -> tuple[str, tuple[str, ...]]:
+    """The sender and the recipients that the header fields name: the addresses alone, each recipient once, in order.
+
+    The sender is Sender's mailbox, else From's first; the recipients are those of To, Cc and Bcc, groups taken apart
+    (RFC 6854). Where there are Resent fields, the newest set of them counts instead (RFC 5322 §3.6.6). An address without a
+    domain is given as it is. Raises EnvelopeProblem; an address list that can be read only in part is refused as a whole,
+    for a recipient must not get lost in silence.
+    """
+    if isinstance(message, bytes):
+        section = headers.header_section(to_wire(message))
+        message = BytesParser(policy=default).parsebytes(section, headersonly=True)
+    fields = dict(_resent_set(message))
+    prefix = "resent-" if fields else ""
+    if not prefix:
+        fields = {name: message.get_all(name, []) for name in ("sender", "from", "to", "cc", "bcc")}
+
+    def addresses(*names: str) -> list[str]:
+        return [found for name in names for value in fields.get(prefix + name, ()) for found in _addresses(name, value)]
+
+    senders = addresses("sender") or addresses("from")
+    recipients = {address.normalise(found): found for found in reversed(addresses("to", "cc", "bcc"))}
+    if not senders:
+        raise EnvelopeProblem("no sender: neither Sender nor From names a mailbox")
+    if not recipients:
+        raise EnvelopeProblem("no recipient: none of To, Cc and Bcc names a mailbox")
+    return senders[0], tuple(reversed(recipients.values()))
+
+
+def complete(head: bytes, *, now: float, message_id: str, hostname: str) -> bytes:
+    """The fields that a submitted message lacks, to be put in front of it: Date and Message-ID (RFC 6409 §8.2, §8.3).
+
+    `head` is the message's beginning, its whole header section included; `now` is in seconds since the epoch; `message_id`
+    what stands before the "@", unique on this host (the queue id will do), or a whole msg-id in angle brackets. Returns
+    CRLF-ended fields, b"" where nothing is missing.
+
+    A message whose first line is no header field has no header section: all of it is body, and the fields come with the
+    empty line that makes it so. Otherwise that line would be taken for part of a field, or the text for a broken one.
+    """
+    is_body_only = bool(head) and not head.startswith(b"\r\n") and not headers.starts_with_field(head)
+    section = b"" if is_body_only else headers.header_section(head)
+    added = b""
+    if not headers.has(section, b"date"):
+        added = b"Date: %b\r\n" % headers.date_time(now).encode()
+    if not headers.has(section, b"message-id"):
+        added += b"Message-ID: %b\r\n" % headers.message_id(message_id, hostname).encode()
+    return added + b"\r\n" if is_body_only else added
+
+
+def _with_crlf(octets: bytes) -> bytes:
+    ends = octets.count(b"\r\n")
+    if octets.count(b"\r") == ends == octets.count(b"\n"):
+        return octets
+    return octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+
+
+def _resent_set(message: EmailMessage) -> Iterator[tuple[str, list[Any]]]:
+    """The newest set of Resent fields, by lower-case name.
+
+    Each set is prepended as a whole (RFC 5322 §3.6.6), so the first one ends where a name comes again, or where trace fields
+    show that the message had been under way before.
+    """
+    seen: set[str] = set()
+    for spelled, value in message.items():
+        name = spelled.lower()
+        if name in seen or (seen and name in _TRACE):
+            return
+        if name.startswith("resent-"):
+            seen.add(name)
+            yield name, [value]
+
+
+def _addresses(name: str, value: Any) -> Iterator[str]:
+    try:
+        # A field of an EmailMessage has its addresses; one of the older Message class is text.
+        field: Any = value if hasattr(value, "addresses") else HeaderRegistry()(name, "".join(str(value).splitlines()))
+        found, defects = field.addresses, field.defects
+    except Exception as error:  # the parser fails in a dozen ways, IndexError and RecursionError among them
+        raise EnvelopeProblem(f"{name}: no address list") from error
+    for defect in defects:
+        if isinstance(defect, InvalidHeaderDefect) and "with no domain" not in str(defect):
+            raise EnvelopeProblem(f"{name}: {defect}")
+    for mailbox in found:
+        if not mailbox.addr_spec.isprintable() or mailbox.addr_spec in ("", "<>"):
+            raise EnvelopeProblem(f"{name}: {mailbox.addr_spec!r} is no address")
+        yield mailbox.addr_spec
