@@ -50,15 +50,19 @@ bench: setup  ## the measured comparisons
 serve: setup  ## a server on loopback to play with (CONFIG=... for another)
 	$(BIN)/waymail serve --config $(CONFIG)
 
-# Without this machine's own pip settings, so that the file is the same wherever it is made.
-constraints:  ## write constraints.txt anew from pyproject.toml
+# Without this machine's own pip settings, so that the files are the same wherever they are made.
+COMPILE = env -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null build/pip-tools/bin/pip-compile --quiet --generate-hashes --strip-extras \
+	--allow-unsafe --no-header --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+constraints:  ## write constraints.txt and constraints-server.txt anew from pyproject.toml (UPGRADE=1: newest versions)
 	$(PYTHON) -m venv build/pip-tools
 	build/pip-tools/bin/python -m pip --disable-pip-version-check install --quiet pip-tools
-	env -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null build/pip-tools/bin/pip-compile --quiet --generate-hashes --strip-extras \
-		--allow-unsafe --no-header --no-emit-options --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-		--extra server --extra dev --output-file constraints.txt pyproject.toml $(if $(UPGRADE),--upgrade)
-	sed -i '1i # Every package that waymail is built, run and tested with, pinned by hash. Written by `make constraints` from pyproject.toml.' \
+	$(COMPILE) --extra server --extra dev $(if $(UPGRADE),--upgrade) --output-file constraints.txt pyproject.toml
+	$(COMPILE) --extra server --constraint constraints.txt --output-file constraints-server.txt pyproject.toml
+	sed -i '1i # What waymail is built, run and tested with, pinned by hash. Written by `make constraints` from pyproject.toml.' \
 		constraints.txt
+	sed -i '1i # What a server needs to run: a part of constraints.txt. Written by `make constraints` from pyproject.toml.' \
+		constraints-server.txt
 
 clean:  ## remove what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
