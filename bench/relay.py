@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import argparse
 import re
-import signal
-import socket
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,8 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.postfix import PrivatePostfix
-
-WAYMAIL = Path(sys.executable).parent / "waymail"
+from waymail.testing.process import ServerProcess, free_port, wait_for_port
 
 CONFIG = """\
 hostname = "waymail.example.net"
@@ -51,24 +47,6 @@ POSTFIX = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for(port: int, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 1):
-                return
-        except OSError:
-            time.sleep(0.05)
-    raise RuntimeError(f"nothing listens at port {port}")
-
-
 class Sink:
     """smtp-sink, counting."""
 
@@ -78,7 +56,7 @@ class Sink:
         with self._counts.open("wb") as out:
             command = ["smtp-sink", "-u", "nobody", "-c", f"127.0.0.1:{self.port}", "1000"]
             self._process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
-        wait_for(self.port)
+        wait_for_port(self.port)
 
     def messages(self) -> int:
         with self._counts.open("rb") as file:
@@ -94,16 +72,8 @@ class Sink:
 @contextmanager
 def waymail(directory: Path, sink: int) -> Iterator[int]:
     port = free_port()
-    directory.mkdir()
-    (directory / "waymail.toml").write_text(CONFIG.format(port=port, sink=sink))
-    log = (directory / "log.txt").open("wb")
-    process = subprocess.Popen([WAYMAIL, "serve", "--config", directory / "waymail.toml"], stdout=log, stderr=log)
-    try:
-        wait_for(port)
+    with ServerProcess(directory, CONFIG.format(port=port, sink=sink), [port]):
         yield port
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
 
 
 @contextmanager
@@ -113,7 +83,7 @@ def postfix(directory: Path, sink: int) -> Iterator[int]:
     server = PrivatePostfix(directory, f"127.0.0.1:{port}", POSTFIX | {"relayhost": f"[127.0.0.1]:{sink}"})
     server.start()
     try:
-        wait_for(port)
+        wait_for_port(port)
         yield port
     finally:
         server.stop()

@@ -16,7 +16,7 @@ from waymail.delivery.routes import ByMx, Mailboxes, Routes
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Failed, Outcome
 from waymail.net.clock import Clock
-from waymail.net.drive import Resolver, drive
+from waymail.net.drive import Asks, drive
 from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail.delivery")
@@ -50,7 +50,7 @@ class Dispatch:
         smtp: SmtpDelivery,
         mailboxes: Mapping[Mailboxes, MailboxDelivery],
         *,
-        resolver: Resolver,
+        resolver: Asks,
         clock: Clock,
         rng: mx.Shuffler,
         own_names: Collection[str],

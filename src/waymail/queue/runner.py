@@ -177,11 +177,13 @@ class Runner:
             if due is not None:
                 wait = min(POLL, max(0.05, due - self._clock.now()))
         self._wakes_at = self._clock.now() + wait
+        sleeping = asyncio.ensure_future(self._clock.sleep(wait))
+        woken = asyncio.ensure_future(self._wake.wait())
         try:
-            async with asyncio.timeout(wait):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+            await asyncio.wait({sleeping, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            woken.cancel()
 
     # --- finding the way ---
 
@@ -330,7 +332,7 @@ class Runner:
                     log.error("not settled: the next start repeats it", extra={"fields": {"id": delivery.envelope.id}})
                     return
                 log.error("settling failed, trying again", extra={"fields": {"id": delivery.envelope.id, "error": str(error)}})
-                await asyncio.sleep(SETTLE_RETRY)
+                await self._clock.sleep(SETTLE_RETRY)
         for notice in claimed:
             self.offer(notice)
         if any(change.next_at and change.next_at < self._wakes_at for change in decision.changes):

@@ -64,7 +64,7 @@ class Listener:
         self._sessions: set[Session] = set()
         self._per_client: Counter[str] = Counter()
         self._group: asyncio.TaskGroup | None = None
-        self._sockets: streams.Listening | None = None
+        self._sockets: streams.Listener | None = None
         self._done = asyncio.Event()
         self.time = asyncio.get_running_loop().time
 

@@ -1,0 +1,65 @@
+"""Ten thousand idle connections: what the server weighs, and whether others are served as before.
+
+    .venv/bin/python -m bench.idle --connections 10000
+
+Opens the connections (greeting and EHLO, then nothing), reads the server's resident memory, and measures messages per second
+from smtp-source through the server into smtp-sink before and with them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import socket
+import tempfile
+from pathlib import Path
+
+from bench.relay import CONFIG, Sink, one_round
+from waymail.testing.process import ServerProcess, free_port
+
+
+def resident(pid: int) -> float:
+    """Megabytes."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("no VmRSS")
+
+
+def greet(port: int, number: int) -> socket.socket:
+    # One source address has some 28,000 ports; the bound on sessions per client goes by address, too.
+    source = f"127.0.{1 + number // 500}.1"
+    client = socket.create_connection(("127.0.0.1", port), 10, source_address=(source, 0))
+    client.recv(200)
+    client.sendall(b"EHLO idle.example.net\r\n")
+    client.recv(1000)
+    return client
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--connections", type=int, default=10_000)
+    parser.add_argument("--messages", type=int, default=5_000)
+    options = parser.parse_args()
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    with tempfile.TemporaryDirectory(prefix="bench-idle-") as folder:
+        Path(folder).chmod(0o755)
+        sink, port = Sink(Path(folder)), free_port()
+        try:
+            with ServerProcess(Path(folder) / "waymail", CONFIG.format(port=port, sink=sink.port), [port]) as server:
+                one_round(port, sink, 500, 20, 4096, True)
+                alone, before = one_round(port, sink, options.messages, 20, 4096, True), resident(server.pid)
+                clients = [greet(port, number) for number in range(options.connections)]
+                idle = resident(server.pid)
+                among, after = one_round(port, sink, options.messages, 20, 4096, True), resident(server.pid)
+                print(f"resident memory: {before:.0f} MB alone, {idle:.0f} MB with {len(clients)} idle, {after:.0f} MB after load")
+                print(f"messages per second: {alone:.0f} alone, {among:.0f} among them: {among / alone:.2f} times")
+                for client in clients:
+                    client.close()
+        finally:
+            sink.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Targets from text, and the longest match."""
+
+import pytest
+
+from waymail.client.target import Credentials, Host, NextHop, Tls
+from waymail.delivery.routes import ByMx, Mailboxes, RouteError, Routes, parse_target
+
+
+def test_a_smarthost_defaults_to_port_25_and_opportunistic_tls() -> None:
+    assert parse_target("smtp://relay.example") == NextHop("smtp://relay.example:25", (Host("relay.example", 25),))
+
+
+def test_a_smarthost_with_a_password_demands_verified_tls() -> None:
+    found = parse_target("smtp://user:se%40cret@10.0.0.5:587")
+    assert isinstance(found, NextHop)
+    assert (found.tls, found.credentials) == (Tls.REQUIRED, Credentials("user", "se@cret"))
+    assert "cret" not in found.key
+    assert "cret" not in repr(found)
+
+
+def test_the_tls_demand_can_be_said() -> None:
+    found = parse_target("smtp://relay.example:26?tls=off")
+    assert isinstance(found, NextHop)
+    assert (found.tls, found.hosts[0].port) == (Tls.OFF, 26)
+
+
+def test_smtps_is_implicit_tls_at_port_465() -> None:
+    found = parse_target("smtps://relay.example")
+    assert isinstance(found, NextHop)
+    assert (found.tls, found.hosts[0].port) == (Tls.IMPLICIT, 465)
+
+
+def test_a_maildir_keeps_its_template() -> None:
+    assert parse_target("maildir:/srv/{domain}/{local}") == Mailboxes("/srv/{domain}/{local}")
+
+
+@pytest.mark.parametrize("text", ["", "mx:", "maildir:", "http://x", "smtp://", "smtp://host:99999", "smtp://h?tls=maybe", "nonsense"])
+def test_nonsense_is_refused_with_a_reason(text: str) -> None:
+    with pytest.raises(RouteError) as caught:
+        parse_target(text)
+    assert str(caught.value)
+
+
+def test_a_refused_target_does_not_print_its_password() -> None:
+    with pytest.raises(RouteError) as caught:
+        parse_target("smtp://user:topsecret@host:99999")
+    assert "topsecret" not in str(caught.value)
+
+
+A, B, C, LOCAL = (Mailboxes(name) for name in ("a", "b", "c", "local"))
+ROUTES = Routes({"home.example": LOCAL}, {"*": A, "*.example": B, "*.deep.example": C, "exact.deep.example": A, "home.example": C})
+
+
+@pytest.mark.parametrize(
+    ("domain", "target"),
+    [
+        ("elsewhere.test", A),
+        ("x.example", B),
+        ("deep.example", B),
+        ("x.deep.example", C),
+        ("y.x.deep.example", C),
+        ("exact.deep.example", A),
+        ("home.example", LOCAL),
+        ("example", A),
+    ],
+)
+def test_the_longest_pattern_wins_and_local_domains_come_first(domain: str, target: Mailboxes) -> None:
+    assert ROUTES.match(domain) == target
+
+
+def test_without_routes_mail_goes_by_mx() -> None:
+    assert Routes({}, {}).match("x.test") == ByMx()

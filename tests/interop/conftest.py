@@ -1,0 +1,109 @@
+"""Real peers. Each test here starts a waymail server in its own process and talks to it with somebody else's program."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.postfix import PrivatePostfix
+from waymail.testing.process import ServerProcess, free_port, wait_for_port
+
+USER, PASSWORD = "ann@example.org", "correct horse battery"
+
+CONFIG = """\
+hostname = "mail.example.org"
+data_dir = "data"
+
+[[listener]]
+kind = "mx"
+address = "127.0.0.1:{mx}"
+tls = "starttls"
+
+[[listener]]
+kind = "submission"
+address = "127.0.0.1:{submission}"
+tls = "starttls"
+
+[[listener]]
+kind = "submission"
+address = "127.0.0.1:{implicit}"
+tls = "implicit"
+
+[tls]
+self_signed = true
+
+[users]
+file = "users.toml"
+
+[domains."example.org"]
+deliver = "maildir:mail/{{domain}}/{{local}}"
+recipients = ["ann", "bob"]
+aliases = {{ sales = ["ann", "bob"] }}
+
+[routes]
+"*" = "{route}"
+"""
+
+
+class Mail(ServerProcess):
+    """The server of example.org: users ann and bob, two submission ports, everything else goes by `route`."""
+
+    def __init__(self, directory: Path, route: str = "mx", more: str = "") -> None:
+        self.mx, self.submission, self.implicit = free_port(), free_port(), free_port()
+        config = CONFIG.format(mx=self.mx, submission=self.submission, implicit=self.implicit, route=route) + more
+        super().__init__(directory, config, [self.mx, self.submission, self.implicit])
+        self.run("user", "add", USER, "--password-stdin", input=f"{PASSWORD}\n")
+
+    @property
+    def certificate(self) -> Path:
+        return self.directory / "data" / "tls" / "cert.pem"
+
+
+@pytest.fixture
+def mail(tmp_path: Path) -> Iterator[Mail]:
+    with Mail(tmp_path / "waymail") as server:
+        yield server
+
+
+@pytest.fixture
+def start_mail(tmp_path: Path) -> Iterator[Callable[..., Mail]]:
+    """Starts servers with other routes; ends them after the test."""
+    running: list[Mail] = []
+
+    def start(route: str, more: str = "") -> Mail:
+        server = Mail(tmp_path / f"waymail{len(running)}", route, more)
+        server.start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        assert server.stop() == 0, server.log.read_text()
+
+
+@pytest.fixture
+def start_postfix(tmp_path: Path) -> Iterator[Callable[..., tuple[PrivatePostfix, int]]]:
+    """Starts private Postfixes; ends them after the test."""
+    running: list[PrivatePostfix] = []
+
+    def start(**settings: str) -> tuple[PrivatePostfix, int]:
+        port = free_port()
+        server = PrivatePostfix(tmp_path / f"postfix{len(running)}", f"127.0.0.1:{port}", settings)
+        server.start()
+        running.append(server)
+        wait_for_port(port)
+        return server, port
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def peers_are_there() -> None:
+    """A missing peer is a failure, never a skip."""
+    missing = [name for name in ("postfix", "smtp-source", "smtp-sink", "swaks", "msmtp") if shutil.which(name) is None]
+    assert not missing, f"install these to run the interop tests: {', '.join(missing)}"
