@@ -1,0 +1,133 @@
+"""What is wrong between keys: each check looks at values that are right by themselves.
+
+A check names the sections that it looks at, and is left out where one of them could not be read, so that one mistake is
+reported once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from waymail.app.config.aliases import misled
+from waymail.app.config.positions import KeyPath
+from waymail.app.config.schema import Config
+from waymail.app.config.units import duration_text, size_text
+from waymail.client.target import NextHop, Tls
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something at a key. A warning leaves the configuration usable."""
+
+    path: KeyPath
+    message: str
+    is_warning: bool = False
+
+
+Check = Callable[[Config], Iterator[Finding]]
+
+
+def check(config: Config, unreadable: frozenset[str] = frozenset()) -> Iterator[Finding]:
+    """All findings. `unreadable` are the sections that stand in `config` by their defaults only."""
+    for sections, look in _CHECKS:
+        if unreadable.isdisjoint(sections):
+            yield from look(config)
+
+
+def _listeners(config: Config) -> Iterator[Finding]:
+    taken: dict[str, int] = {}
+    for index, listener in enumerate(config.listeners):
+        # RFC 4954 §4, RFC 8314 §3: passwords go over TLS only; a submission listener without it could let nobody in.
+        if listener.kind == "submission" and listener.tls == "off" and not listener.address.is_loopback:
+            message = 'must be "starttls" or "implicit" where users send passwords; "off" is for loopback addresses only'
+            yield Finding(("listener", index, "tls"), message)
+        if listener.address.port == 0:
+            continue
+        if (first := taken.setdefault(str(listener.address), index)) != index:
+            yield Finding(("listener", index, "address"), f"{listener.address} is already taken by listener[{first}]")
+    if not config.listeners:
+        yield Finding((), "no [[listener]]: this server will receive nothing", is_warning=True)
+
+
+def _certificate(config: Config) -> Iterator[Finding]:
+    tls = config.tls
+    if tls.self_signed and (tls.certificate or tls.key):
+        yield Finding(("tls", "self_signed"), "must be false where a certificate and a key are given")
+    elif bool(tls.certificate) != bool(tls.key):
+        given, wanted = ("certificate", "key") if tls.certificate else ("key", "certificate")
+        yield Finding(("tls", given), f'needs "{wanted}" beside it')
+    for name, file in (("certificate", tls.certificate), ("key", tls.key)):
+        if file and not file.is_file():
+            yield Finding(("tls", name), f"there is no file {file}", is_warning=True)
+
+
+def _certificate_for_listeners(config: Config) -> Iterator[Finding]:
+    if config.tls.self_signed or config.tls.certificate or config.tls.key:
+        return
+    for index, listener in enumerate(config.listeners):
+        if listener.tls != "off":
+            message = f'"{listener.tls}" needs certificate and key in [tls]; or self_signed = true there, for trying things out'
+            yield Finding(("listener", index, "tls"), message)
+
+
+def _relay(config: Config) -> Iterator[Finding]:
+    for index, network in enumerate(config.relay.allow):
+        if network.prefixlen == 0:
+            message = f"{network} makes this an open relay: anybody may send anything to anywhere through it"
+            yield Finding(("relay", "allow", index), message, is_warning=True)
+
+
+def _queue(config: Config) -> Iterator[Finding]:
+    queue = config.queue
+    if not queue.retry:
+        yield Finding(("queue", "retry"), 'must hold one duration or more, like ["5m", "30m", "4h"]')
+    if queue.store == "memory":
+        yield Finding(("queue", "store"), "what is queued in memory is lost when the process ends", is_warning=True)
+    if queue.delay_warning is not None and queue.delay_warning >= queue.expire:
+        message = f"comes after the message has expired ({duration_text(queue.expire)}): no warning will ever be sent"
+        yield Finding(("queue", "delay_warning"), message, is_warning=True)
+
+
+def _limits(config: Config) -> Iterator[Finding]:
+    limits = config.limits
+    least = (
+        ("message_size", limits.message_size, 65_536, size_text(65_536), "RFC 5321 §4.5.3.1.7"),
+        ("recipients", limits.recipients, 100, "100", "RFC 5321 §4.5.3.1.8"),
+        ("received_hops", limits.received_hops, 100, "100", "RFC 5321 §6.3"),
+        ("command_timeout", limits.command_timeout, 300, "5m", "RFC 5321 §4.5.3.2.7"),
+    )
+    for name, value, minimum, text, section in least:
+        if value < minimum:
+            yield Finding(("limits", name), f"is less than the {text} that {section} asks for", is_warning=True)
+
+
+def _domains(config: Config) -> Iterator[Finding]:
+    for name, domain in config.domains.items():
+        if not domain.aliases and domain.recipients is not None and not domain.recipients:
+            message = 'has neither recipients nor aliases: only mail to postmaster is taken; perhaps recipients = "any"'
+            yield Finding(("domains", name), message, is_warning=True)
+    for path, message in misled(config):
+        yield Finding(path, message)
+
+
+def _routes(config: Config) -> Iterator[Finding]:
+    for pattern, target in config.routes.items():
+        if pattern in config.domains:
+            message = 'is never used: the domain has its own section in [domains], and "deliver" there decides'
+            yield Finding(("routes", pattern), message, is_warning=True)
+        if isinstance(target, NextHop) and target.credentials and target.tls in (Tls.OFF, Tls.OPPORTUNISTIC):
+            message = f"the password may be sent without TLS, or to an impostor, with tls={target.tls.value}; safe is tls=require"
+            yield Finding(("routes", pattern), message, is_warning=True)
+
+
+_CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
+    (("listener",), _listeners),
+    (("tls",), _certificate),
+    (("listener", "tls"), _certificate_for_listeners),
+    (("relay",), _relay),
+    (("queue",), _queue),
+    (("limits",), _limits),
+    (("domains",), _domains),
+    (("domains", "routes"), _routes),
+)

@@ -1,0 +1,177 @@
+"""Every key of the configuration file, with its type and its default; the one place that names them.
+
+A default stands here as the file would spell it ("5d"), and goes through the same reading as what the file says. All objects
+are frozen. docs/configuration.md is held against these classes by a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from waymail.app.config.positions import KeyPath
+from waymail.app.config.problems import Problem
+from waymail.app.config.values import (
+    AbsolutePath,
+    AliasTargets,
+    Count,
+    Destination,
+    DomainName,
+    Flag,
+    ListenAddress,
+    LocalPart,
+    LocalParts,
+    Octets,
+    RelayNetwork,
+    ResolverAddress,
+    RoutePattern,
+    Seconds,
+    SecondsOrOff,
+)
+
+
+def default(value: Any) -> Any:
+    """A key that may be left out; `value` is what the file would have to say for the same effect."""
+    return Field(default=value, validate_default=True)
+
+
+def optional() -> Any:
+    """A key that may be left out, and is None then."""
+    return Field(default=None)
+
+
+class Section(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+
+class Queue(Section):
+    """[queue]: times in seconds."""
+
+    store: Literal["sqlite", "memory"] = default("sqlite")
+    retry: tuple[Seconds, ...] = default(["1m", "5m", "15m", "30m", "1h", "2h", "4h"])
+    expire: Seconds = default("5d")
+    delay_warning: SecondsOrOff = default("4h")
+
+
+class Listener(Section):
+    """[[listener]]"""
+
+    kind: Literal["mx", "submission"]
+    address: ListenAddress
+    tls: Literal["starttls", "implicit", "off"] = default("starttls")
+
+
+class Tls(Section):
+    """[tls]"""
+
+    certificate: AbsolutePath | None = optional()
+    key: AbsolutePath | None = optional()
+    self_signed: Flag = default(False)
+
+
+class Users(Section):
+    """[users]"""
+
+    file: AbsolutePath = default("users.toml")
+
+
+class Relay(Section):
+    """[relay]"""
+
+    allow: tuple[RelayNetwork, ...] = default([])
+
+
+class Domain(Section):
+    """[domains."NAME"]: `recipients` None takes any; local parts are in lower case."""
+
+    deliver: Destination = default("maildir:mail/{domain}/{local}")
+    recipients: LocalParts = default([])
+    aliases: Mapping[LocalPart, AliasTargets] = default({})
+
+
+class Dns(Section):
+    """[dns]: no resolvers means the system's."""
+
+    resolvers: tuple[ResolverAddress, ...] = default([])
+    dnssec: Literal["trust-ad", "off"] = default("trust-ad")
+
+
+class Limits(Section):
+    """[limits]: bounds of the receiving side; sizes in octets, times in seconds. Named as in `waymail.server.limits`."""
+
+    message_size: Octets = default("50MB")
+    recipients: Count = default(1_000)
+    sessions: Count = default(20_000)
+    sessions_per_client: Count = default(1_000)
+    errors: Count = default(20)
+    junk: Count = default(1_000)
+    received_hops: Count = default(100)
+    auth_failures: Count = default(3)
+    command_timeout: Seconds = default("5m")
+    data_timeout: Seconds = default("10m")
+    session_time: Seconds = default("1d")
+
+
+class Delivery(Section):
+    """[delivery]: bounds of the sending side; `idle` in seconds. Where the file gives no `hello`, it is the hostname."""
+
+    per_destination: Count = default(20)
+    total: Count = default(500)
+    idle: Seconds = default("10s")
+    hello: DomainName = optional()
+
+
+class Log(Section):
+    """[log]"""
+
+    format: Literal["human", "json"] = default("human")
+    level: Literal["debug", "info", "warning", "error"] = default("info")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a configuration was read: `file` is None for the one of development; `lines` holds what the file says and where."""
+
+    file: Path | None = None
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
+
+
+class Config(Section):
+    """A whole configuration, checked. Every path is absolute."""
+
+    hostname: DomainName
+    data_dir: AbsolutePath = default("data")
+    queue: Queue
+    listeners: tuple[Listener, ...] = Field(default=(), alias="listener")
+    tls: Tls
+    users: Users
+    relay: Relay
+    domains: Mapping[DomainName, Domain] = default({})
+    routes: Mapping[RoutePattern, Destination] = default({"*": "mx"})
+    dns: Dns
+    limits: Limits
+    delivery: Delivery
+    log: Log
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def source(self) -> Source:
+        """Where this was read, and what is odd about it."""
+        return self._source
+
+    def read_from(self, source: Source) -> Config:
+        """The same configuration with its source."""
+        copy = self.model_copy()
+        copy._source = source
+        return copy
+
+
+SECTIONS = ("queue", "tls", "users", "relay", "dns", "limits", "delivery", "log")
