@@ -58,7 +58,9 @@ def test_the_mailbox_name_has_no_quoting() -> None:
     assert address.mailbox_name('"') == '"'
 
 
-@pytest.mark.parametrize("spelled", ["postmaster", "Postmaster@example.org", "POSTMASTER@[192.0.2.1]", '"postmaster"@example.org'])
+@pytest.mark.parametrize(
+    "spelled", ["postmaster", "Postmaster@example.org", "POSTMASTER@[192.0.2.1]", '"postmaster"@example.org']
+)
 def test_postmaster_is_known_in_any_case_with_or_without_domain(spelled: str) -> None:
     assert address.is_postmaster(spelled)
 

@@ -21,7 +21,9 @@ SECTION = (
     b"Message-ID:\r\n <1@example.org>\r\n"
 )
 # Octets of which header sections are made, so that hypothesis meets the edges often.
-garbage = st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b":", b" ", b"\t", b"a", b"A", b"bcc", b"\x00", b"\xff"])).map(b"".join)
+garbage = st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b":", b" ", b"\t", b"a", b"A", b"bcc", b"\x00", b"\xff"])).map(
+    b"".join
+)
 names = st.sampled_from([b"a", b"bcc", b"received"])
 
 

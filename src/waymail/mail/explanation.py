@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from textwrap import wrap
 from typing import Literal
@@ -137,7 +138,7 @@ def _subject(section: bytes) -> str:
     raw = headers.text(section, b"subject")[:500]
     try:
         decoded = str(make_header(decode_header(raw)))
-    except (ValueError, LookupError):  # also binascii.Error, UnicodeError; LookupError is an unknown charset
+    except (MessageError, ValueError, LookupError):  # LookupError is a charset that nobody knows
         decoded = raw
     return _printable(decoded)[:100].strip()
 

@@ -42,7 +42,7 @@ def to_wire(message: EmailMessage | bytes) -> bytes:
         del visible[name.decode()]
     policy = message.policy.clone(linesep="\r\n")
     if isinstance(policy, EmailPolicy):
-        policy = policy.clone(refold_source="none")  # fields that were parsed, and perhaps signed, keep their octets
+        policy = policy.clone(refold_source="none")  # fields that were parsed, and perhaps signed, are not folded anew
     octets = BytesIO()
     BytesGenerator(octets, mangle_from_=False, policy=policy).flatten(visible)
     return _with_crlf(octets.getvalue())
@@ -73,21 +73,16 @@ def envelope_of(message: EmailMessage | bytes) -> tuple[str, tuple[str, ...]]:
     if isinstance(message, bytes):
         section = headers.header_section(to_wire(message))
         message = BytesParser(policy=default).parsebytes(section, headersonly=True)
-    fields = dict(_resent_set(message))
-    prefix = "resent-" if fields else ""
-    if not prefix:
-        fields = {name: message.get_all(name, []) for name in ("sender", "from", "to", "cc", "bcc")}
-
-    def addresses(*names: str) -> list[str]:
-        return [found for name in names for value in fields.get(prefix + name, ()) for found in _addresses(name, value)]
-
-    senders = addresses("sender") or addresses("from")
-    recipients = {address.normalise(found): found for found in reversed(addresses("to", "cc", "bcc"))}
+    fields = _address_fields(message)
+    senders = _addresses(fields, "sender") or _addresses(fields, "from")
+    recipients: dict[str, str] = {}
+    for found in _addresses(fields, "to", "cc", "bcc"):
+        recipients.setdefault(address.normalise(found), found)
     if not senders:
         raise EnvelopeProblem("no sender: neither Sender nor From names a mailbox")
     if not recipients:
         raise EnvelopeProblem("no recipient: none of To, Cc and Bcc names a mailbox")
-    return senders[0], tuple(reversed(recipients.values()))
+    return senders[0], tuple(recipients.values())
 
 
 def complete(head: bytes, *, now: float, message_id: str, hostname: str) -> bytes:
@@ -117,25 +112,31 @@ def _with_crlf(octets: bytes) -> bytes:
     return octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
-def _resent_set(message: EmailMessage) -> Iterator[tuple[str, list[Any]]]:
-    """The newest set of Resent fields, by lower-case name.
+def _address_fields(message: EmailMessage) -> dict[str, list[Any]]:
+    """The values that count, by lower-case name, "resent-" taken off: of the newest set of Resent fields, or of all fields.
 
     Each set is prepended as a whole (RFC 5322 §3.6.6), so the first one ends where a name comes again, or where trace fields
     show that the message had been under way before.
     """
-    seen: set[str] = set()
-    for spelled, value in message.items():
+    fields: dict[str, list[Any]] = {}
+    resent: dict[str, list[Any]] = {}
+    ended = False
+    for spelled, value in message.raw_items():  # not yet parsed: parsing is what can fail
         name = spelled.lower()
-        if name in seen or (seen and name in _TRACE):
-            return
-        if name.startswith("resent-"):
-            seen.add(name)
-            yield name, [value]
+        fields.setdefault(name, []).append(value)
+        ended = ended or name in resent or (bool(resent) and name in _TRACE)
+        if name.startswith("resent-") and not ended:
+            resent[name] = [value]
+    return {name.removeprefix("resent-"): values for name, values in resent.items()} or fields
 
 
-def _addresses(name: str, value: Any) -> Iterator[str]:
+def _addresses(fields: dict[str, list[Any]], *names: str) -> list[str]:
+    return [found for name in names for value in fields.get(name, ()) for found in _mailboxes(name, value)]
+
+
+def _mailboxes(name: str, value: Any) -> Iterator[str]:
     try:
-        # A field of an EmailMessage has its addresses; one of the older Message class is text.
+        # A field that a program set has its addresses; one that was parsed, or is of the older Message class, is text.
         field: Any = value if hasattr(value, "addresses") else HeaderRegistry()(name, "".join(str(value).splitlines()))
         found, defects = field.addresses, field.defects
     except Exception as error:  # the parser fails in a dozen ways, IndexError and RecursionError among them

@@ -1,0 +1,306 @@
+"""Delivery status notices, read back with the standard library's parser."""
+
+from __future__ import annotations
+
+import re
+from email import message_from_bytes
+from email.message import EmailMessage, Message
+from email.policy import SMTP
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from waymail.mail import headers
+from waymail.mail.dsn import WHOLE_ORIGINAL, ReportedRecipient, build
+from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.message import body_parameter, to_wire
+from waymail.mail.outcome import Peer
+from waymail.wire.replies import Reply
+
+CORPUS = sorted((Path(__file__).parents[1] / "suites/mail").glob("*.eml"))
+NOW = 1_800_000_000.0
+ORIGINAL = b"From: bob@example.org\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\nMessage-ID: <1@example.org>\r\n\r\nHello.\r\n"
+ANN = ReportedRecipient(
+    Recipient("ann@example.net"), Reply(550, "No such user here", "5.1.1"), Peer("mx.example.net", "192.0.2.1"), NOW - 60
+)
+LATE = ReportedRecipient(Recipient("ann@example.net"), Reply(451, "Connection timed out", "4.4.1"), None, NOW - 60)
+
+
+def notice(*recipients: ReportedRecipient, original: bytes = ORIGINAL, **changes: Any) -> bytes:
+    arguments: dict[str, Any] = {
+        "action": "failed",
+        "hostname": "mail.example.org",
+        "envelope": Envelope("0123456789abc", "bob@example.org", tuple(r.recipient for r in recipients), NOW - 3600),
+        "body": Body(original, len(original)),
+        "recipients": recipients,
+        "now": NOW,
+        "message_id": "0123456789abd",
+        "boundary": "=_0123456789",
+    }
+    return build(**(arguments | changes))
+
+
+def read(octets: bytes) -> EmailMessage:
+    return message_from_bytes(octets, policy=SMTP)
+
+
+def groups(octets: bytes) -> list[Message]:
+    """The field groups of message/delivery-status: the message's, then one for each recipient."""
+    parts: Any = next(
+        part for part in read(octets).iter_parts() if part.get_content_type() == "message/delivery-status"
+    ).get_payload()
+    return list(parts)
+
+
+def person(octets: bytes) -> str:
+    text: str = next(read(octets).iter_parts()).get_content()
+    return text
+
+
+def returned(octets: bytes) -> bytes:
+    """The octets of the third part's content."""
+    boundary = read(octets).get_boundary()
+    assert boundary is not None
+    part = octets.split(b"\r\n--" + boundary.encode())[3]
+    return part.removeprefix(b"\r\n").partition(b"\r\n\r\n")[2]
+
+
+def test_the_notice_is_a_report_of_three_parts() -> None:
+    report = read(notice(ANN))
+    assert report.get_content_type() == "multipart/report"
+    assert report.get_param("report-type") == "delivery-status"
+    kinds = [part.get_content_type() for part in report.iter_parts()]
+    assert kinds == ["text/plain", "message/delivery-status", "message/rfc822"]
+    assert not [part.defects for part in report.walk() if part.defects]
+
+
+def test_the_fields_say_who_writes_to_whom_about_what() -> None:
+    report = read(notice(ANN))
+    assert report["From"] == "Mail Delivery System <postmaster@mail.example.org>"
+    assert report["To"] == "bob@example.org"
+    assert report["Subject"] == "Not delivered: your message to ann@example.net"
+    assert report["Date"] == "Fri, 15 Jan 2027 08:00:00 +0000"
+    assert report["Message-ID"] == "<0123456789abd@mail.example.org>"
+    assert report["Auto-Submitted"] == "auto-replied"
+    assert report["MIME-Version"] == "1.0"
+    assert report["References"] == report["In-Reply-To"] == "<1@example.org>"
+
+
+@pytest.mark.parametrize("value", [b"", b"no msg-id", b"<a b@c>", b"<" + b"a" * 2000 + b"@b>", b"<\xff@b>"])
+def test_a_message_id_that_is_none_is_not_referred_to(value: bytes) -> None:
+    report = read(notice(ANN, original=b"Message-ID: " + value + b"\r\n\r\nHello.\r\n"))
+    assert "References" not in report
+    assert "In-Reply-To" not in report
+
+
+def test_a_failure_has_the_fields_of_rfc_3464() -> None:
+    message, recipient = groups(notice(ANN))
+    assert dict(message.items()) == {
+        "Reporting-MTA": "dns; mail.example.org",
+        "X-Waymail-Queue-ID": "0123456789abc",
+        "Arrival-Date": "Fri, 15 Jan 2027 07:00:00 +0000",
+    }
+    assert list(recipient.items()) == [
+        ("Final-Recipient", "rfc822; ann@example.net"),
+        ("Action", "failed"),
+        ("Status", "5.1.1"),
+        ("Remote-MTA", "dns; mx.example.net"),
+        ("Diagnostic-Code", "smtp; 550 5.1.1 No such user here"),
+        ("Last-Attempt-Date", "Fri, 15 Jan 2027 07:59:00 +0000"),
+    ]
+
+
+def test_a_delay_says_until_when_it_will_be_tried() -> None:
+    octets = notice(LATE, action="delayed", retry_until=NOW + 86400)
+    recipient = groups(octets)[1]
+    assert recipient["Action"] == "delayed"
+    assert recipient["Status"] == "4.4.1"
+    assert recipient["Will-Retry-Until"] == "Sat, 16 Jan 2027 08:00:00 +0000"
+    assert read(octets)["Subject"] == "Delayed: your message to ann@example.net"
+    assert "Will-Retry-Until" not in groups(notice(LATE, retry_until=NOW + 86400))[1]
+
+
+def test_without_a_peer_no_remote_mta_is_blamed() -> None:
+    recipient = groups(notice(LATE))[1]
+    assert "Remote-MTA" not in recipient
+    assert recipient["Diagnostic-Code"] == "smtp; 451 4.4.1 Connection timed out"
+
+
+def test_each_recipient_has_its_own_group_and_the_original_address_first() -> None:
+    alias = ReportedRecipient(Recipient("carol@example.com", "sales@example.org"), ANN.reply, None, NOW)
+    octets = notice(ANN, alias)
+    recipients = groups(octets)[1:]
+    assert [group["Final-Recipient"] for group in recipients] == ["rfc822; ann@example.net", "rfc822; carol@example.com"]
+    assert [group.keys()[0] for group in recipients] == ["Final-Recipient", "Original-Recipient"]
+    assert recipients[1]["Original-Recipient"] == "rfc822; sales@example.org"
+    assert read(octets)["Subject"] == "Not delivered: your message to 2 recipients"
+
+
+def test_an_address_is_given_back_exactly() -> None:
+    spelled = f'"{"a  b" * 15}"@{"d" * 60}.example'
+    octets = notice(ReportedRecipient(Recipient(spelled), ANN.reply, None, NOW))
+    assert headers.unfold(octets).count(f"\r\nFinal-Recipient: rfc822; {spelled}\r\n".encode()) == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "reply", "status"),
+    [
+        ("failed", Reply(550, "no"), "5.0.0"),
+        ("failed", Reply(452, "full", "4.2.2"), "4.2.2"),
+        ("failed", Reply(250, "odd", "2.0.0"), "5.0.0"),
+        ("failed", Reply(550, "odd", "5.01.1"), "5.0.0"),
+        ("failed", Reply(550, "odd", "5.1.1\r\nX: y"), "5.0.0"),
+        ("failed", Reply(550, "odd", "5.1.1000"), "5.0.0"),
+        ("delayed", Reply(451, "wait"), "4.0.0"),
+        ("delayed", Reply(550, "odd", "5.1.1"), "4.0.0"),
+        ("delayed", Reply(354, "odd"), "4.0.0"),
+    ],
+)
+def test_the_status_is_always_one_that_the_action_can_have(action: str, reply: Reply, status: str) -> None:
+    assert groups(notice(ReportedRecipient(ANN.recipient, reply, None, NOW), action=action))[1]["Status"] == status
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
+def test_real_mail_comes_back_to_the_octet(path: Path) -> None:
+    original = to_wire(path.read_bytes())
+    octets = notice(ANN, original=original)
+    assert returned(octets) == original
+    assert body_parameter(octets) == body_parameter(original)
+    report = read(octets)
+    third = list(report.iter_parts())[2]
+    assert report.get("Content-Transfer-Encoding") == third.get("Content-Transfer-Encoding")
+    assert report.get("Content-Transfer-Encoding", "7bit") == ("7bit" if original.isascii() else "8bit")
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
+def test_the_headers_of_real_mail_come_back_in_seven_bits(path: Path) -> None:
+    original = to_wire(path.read_bytes())
+    octets = notice(ANN, original=original, whole=False)
+    assert octets.isascii()
+    third: Message = list(read(octets).iter_parts())[2]
+    assert third.get_content_type() == "text/rfc822-headers"
+    assert third.get_payload(decode=True) == headers.header_section(original)
+
+
+def test_eight_bit_headers_are_encoded() -> None:
+    original = b"Subject: caf\xe9 = \xff \r\nFrom: x\r\n\r\nbody\r\n"
+    octets = notice(ANN, original=original, whole=False)
+    third: Message = list(read(octets).iter_parts())[2]
+    assert third["Content-Transfer-Encoding"] == "quoted-printable"
+    assert third.get_payload(decode=True) == headers.header_section(original)
+
+
+def test_a_large_message_comes_back_by_its_headers_alone() -> None:
+    limit = ORIGINAL + b"x" * (WHOLE_ORIGINAL - len(ORIGINAL))
+    assert returned(notice(ANN, original=limit)) == limit
+    assert returned(notice(ANN, original=limit + b"x")) == headers.header_section(ORIGINAL)
+
+
+def test_a_large_message_in_a_file_is_read_no_further_than_its_headers(tmp_path: Path) -> None:
+    path = tmp_path / "body"
+    path.write_bytes(ORIGINAL + b"x" * WHOLE_ORIGINAL)
+    prefix = b"Received: by mail.example.org; today\r\n"
+    octets = notice(ANN, body=Body(path, path.stat().st_size + len(prefix), prefix))
+    assert returned(octets) == prefix + headers.header_section(ORIGINAL)
+
+
+def test_a_body_that_is_gone_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="gone"):
+        notice(ANN, body=Body(tmp_path / "gone", 100))
+
+
+def test_a_header_section_without_end_comes_back_in_whole_lines() -> None:
+    original = b"X: " + b"a" * 60 + b"\r\n" + (b"Y: " + b"b" * 60 + b"\r\n") * 2000
+    section = returned(notice(ANN, original=original))
+    assert len(section) <= 65536
+    assert original.startswith(section)
+    assert section.endswith(b"b\r\n")
+
+
+def test_the_boundary_is_made_longer_where_the_original_contains_it() -> None:
+    original = b"Subject: x\r\n\r\n--=_0123456789\r\nnot a part\r\n--=_0123456789x--\r\n"
+    octets = notice(ANN, original=original)
+    assert read(octets).get_boundary() == "=_0123456789xx"
+    assert returned(octets) == original
+
+
+def test_a_message_from_the_null_path_causes_no_notice() -> None:
+    with pytest.raises(ValueError, match="null reverse-path"):
+        notice(ANN, envelope=Envelope("0123456789abc", "", (ANN.recipient,), NOW))
+
+
+def test_a_notice_without_recipients_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        notice()
+
+
+def test_text_of_a_reply_that_is_not_ascii_reaches_the_person_as_it_is() -> None:
+    octets = notice(ReportedRecipient(ANN.recipient, Reply(550, "用户不存在", "5.1.1"), ANN.peer, NOW))
+    assert octets.isascii()
+    assert "550 5.1.1 用户不存在" in person(octets)
+    assert groups(octets)[1]["Diagnostic-Code"] == r"smtp; 550 5.1.1 \u7528\u6237\u4e0d\u5b58\u5728"
+
+
+HOSTILE = (
+    "no\r\nBcc: eve@example.com\r\n\r\n--=_0123456789\r\nContent-Type: text/html\r\n\r\n<b>\n--=_0123456789--\nStatus: 2.0.0"
+)
+
+
+def test_a_reply_can_add_no_field_no_part_and_no_group() -> None:
+    hostile = ReportedRecipient(ANN.recipient, Reply(550, HOSTILE, "5.1.1"), Peer(HOSTILE, HOSTILE), NOW)
+    report = read(notice(hostile))
+    assert [part.get_content_type() for part in report.iter_parts()] == [
+        "text/plain",
+        "message/delivery-status",
+        "message/rfc822",
+    ]
+    message, recipient = groups(notice(hostile))
+    assert recipient.get_all("Status") == ["5.1.1"]
+    assert set(recipient.keys()) == {
+        "Final-Recipient", "Action", "Status", "Remote-MTA", "Diagnostic-Code", "Last-Attempt-Date",
+    }  # fmt: skip
+    assert "Bcc" not in report
+    assert "Bcc" not in message
+
+
+def test_a_subject_of_the_original_can_add_nothing_to_the_text() -> None:
+    original = b"Subject: =?utf-8?q?x=0D=0A--=3D=5F0123456789?=\r\n\r\nbody\r\n"
+    octets = notice(ANN, original=original)
+    assert len(list(read(octets).iter_parts())) == 3
+    assert "Subject:   x  --=_0123456789\n" in person(octets).replace("\r", "")
+
+
+replies = st.builds(Reply, st.integers(400, 599), st.text(max_size=4000), st.none() | st.text(max_size=10))
+peers = st.none() | st.builds(Peer, st.text(max_size=255), st.text(max_size=50))
+
+
+@given(replies, peers, st.text(max_size=300), st.text(max_size=300) | st.none(), st.sampled_from(["failed", "delayed"]))
+def test_whatever_was_said_the_structure_holds(
+    reply: Reply, peer: Peer | None, spelled: str, given: str | None, action: str
+) -> None:
+    octets = notice(ReportedRecipient(Recipient(spelled, given), reply, peer, NOW), action=action, retry_until=NOW)
+    assert octets.isascii()
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    assert octets.count(b"\r\n") == octets.count(b"\r") == octets.count(b"\n")
+    report = read(octets)
+    assert [part.get_content_type() for part in report.iter_parts()] == [
+        "text/plain",
+        "message/delivery-status",
+        "message/rfc822",
+    ]
+    message, recipient = groups(octets)
+    assert message.keys() == ["Reporting-MTA", "X-Waymail-Queue-ID", "Arrival-Date"]
+    assert recipient.get_all("Action") == [action]
+    assert re.fullmatch(r"[45]\.\d+\.\d+", recipient["Status"])
+    assert len(recipient.get_all("Final-Recipient", [])) == 1
+    assert returned(octets) == ORIGINAL
+
+
+def test_a_long_reply_is_cut_and_folded() -> None:
+    reply = Reply(550, "\n".join(["word " * 100, "x" * 5000] * 50), "5.7.1")
+    octets = notice(ReportedRecipient(ANN.recipient, reply, ANN.peer, NOW))
+    assert len(octets) < 8000
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
