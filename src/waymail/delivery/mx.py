@@ -42,7 +42,7 @@ def next_hop(
     """The hosts for `domain` (A-labels), in the order in which to try them.
 
     `own_names` and `own_addresses` are this host's: mail must not come back to it. Loopback addresses are its own, too,
-    unless `allow_loopback`; private ones (RFC 1918 and the like) count as none where `allow_private` is false, so that a
+    unless `allow_loopback`; private ones (10.0.0.0/8 and the like) count as none where `allow_private` is false, so that a
     stranger's MX record cannot make this host connect into its own network. `allow_literal` permits "user@[192.0.2.1]".
 
     Equal preferences are shuffled. A host's addresses are tried as Postfix tries them by default (smtp_address_preference =
@@ -126,9 +126,7 @@ def _better_than_own(candidates: list[Mx], own: Collection[str]) -> list[Mx]:
     return candidates if limit is None else [mx for mx in candidates if mx.preference < limit]
 
 
-def _hosts(
-    candidates: list[Mx], addresses: dict[str, _Addresses], rng: Shuffler, port: int, reach: _Reach
-) -> tuple[Host, ...]:
+def _hosts(candidates: list[Mx], addresses: dict[str, _Addresses], rng: Shuffler, port: int, reach: _Reach) -> tuple[Host, ...]:
     """The hosts that have usable addresses, with these in the order to try, MAX_ADDRESSES in all."""
     hosts: list[Host] = []
     room = MAX_ADDRESSES

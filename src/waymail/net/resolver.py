@@ -36,9 +36,9 @@ class Resolver:
     """A caching stub resolver.
 
     `resolvers` are addresses ("127.0.0.53:53", "[::1]:53"; the port may be left out), tried in order; None means those of
-    /etc/resolv.conf. `dnssec` "trust-ad" believes the AD bit, but only of a resolver on a loopback address: from further
+    `resolv_conf`. `dnssec` "trust-ad" believes the AD bit, but only of a resolver on a loopback address: from further
     away anybody could have set it (RFC 6698 §A.3). `timeout` is for one try, `lifetime` for a whole question with all its
-    tries, both in seconds.
+    tries, both in seconds. `entries` bounds the cache.
 
     Raises ValueError for a resolver that is no IP address.
     """
@@ -51,14 +51,17 @@ class Resolver:
         timeout: float = 5.0,
         lifetime: float = 20.0,
         clock: Clock | None = None,
+        entries: int = CACHE_ENTRIES,
+        resolv_conf: str = "/etc/resolv.conf",
     ) -> None:
         self._servers = None if resolvers is None else [_server(text) for text in resolvers]
         self._trust_ad = dnssec == "trust-ad"
         self._timeout = timeout
         self._lifetime = lifetime
         self._clock = clock or SystemClock()
+        self._entries = entries
+        self._resolv_conf = resolv_conf
         self._stub: dns.asyncresolver.Resolver | None = None
-        self._all_near = False
         self._backend = _ConnectedSockets()
         self._cache: dict[tuple[str, str], tuple[float, Answer]] = {}
         self._open: dict[tuple[str, str], asyncio.Task[Answer]] = {}
@@ -115,7 +118,7 @@ class Resolver:
         found = await self._stub.resolve(
             full_name, kind, raise_on_no_answer=False, lifetime=self._lifetime, search=False, backend=self._backend
         )
-        authentic = self._is_authentic(found.response, near=_is_loopback(found.nameserver or ""))
+        authentic = self._trust_ad and ad_is_believed(found.response, [found.nameserver or ""])
         ttl = min(found.chaining_result.minimum_ttl, LONGEST_TTL)
         if found.rrset is None:
             return Answer(Status.NO_RECORDS, authentic=authentic, ttl=ttl)
@@ -123,27 +126,22 @@ class Resolver:
         return Answer(Status.RECORDS, tuple(read(rdata) for rdata in found.rrset), authentic, ttl)
 
     def _make_stub(self) -> dns.asyncresolver.Resolver:
-        """Raises dns.resolver.NoResolverConfiguration where /etc/resolv.conf cannot be read or names no server."""
-        stub = dns.asyncresolver.Resolver(configure=self._servers is None)
-        servers = self._servers
-        if servers is None:
-            servers = [dns.nameserver.Do53Nameserver(str(address), 53) for address in stub.nameservers]
-        stub.nameservers = list(servers)
-        self._all_near = all(_is_loopback(server.address) for server in servers)
+        """Raises dns.resolver.NoResolverConfiguration where `resolv_conf` cannot be read or names no server."""
+        stub = dns.asyncresolver.Resolver(self._resolv_conf, configure=self._servers is None)
+        if self._servers is None:
+            self._servers = [dns.nameserver.Do53Nameserver(str(address), 53) for address in stub.nameservers]
+        stub.nameservers = list(self._servers)
         stub.timeout = self._timeout
         stub.cache = None
-        # RFC 6840 §5.7: AD in the question asks for it in the answer; DO as well, for resolvers that know only that.
+        # AD in the question asks for it in the answer; DO as well, for resolvers that know only that.
         stub.use_edns(0, dns.flags.DO if self._trust_ad else 0, _PAYLOAD)
         stub.flags = dns.flags.RD | (dns.flags.AD if self._trust_ad else 0)
         return stub
 
-    def _is_authentic(self, response: dns.message.Message, *, near: bool) -> bool:
-        return near and self._trust_ad and bool(response.flags & dns.flags.AD)
-
     def _no_name(self, error: dns.resolver.NXDOMAIN) -> Answer:
         response: dns.message.QueryMessage = next(iter(error.kwargs["responses"].values()))
         # dnspython does not say who gave this answer, so all that might have must be near.
-        authentic = self._is_authentic(response, near=self._all_near)
+        authentic = self._trust_ad and ad_is_believed(response, [server.address for server in self._servers or ()])
         return Answer(Status.NO_NAME, authentic=authentic, ttl=min(response.resolve_chaining().minimum_ttl, LONGEST_TTL))
 
     def _remember(self, key: tuple[str, str], answer: Answer) -> None:
@@ -151,7 +149,7 @@ class Resolver:
         if ttl <= 0:
             return
         now = self._clock.monotonic()
-        if len(self._cache) >= CACHE_ENTRIES:
+        if len(self._cache) >= self._entries:
             self._make_room(now)
         self._cache[key] = (now + ttl, answer)
 
@@ -159,8 +157,8 @@ class Resolver:
         """Drop what has expired; where that is little, also the tenth that was learnt first."""
         for key in [key for key, (expires, _) in self._cache.items() if expires <= now]:
             del self._cache[key]
-        if len(self._cache) > CACHE_ENTRIES * 9 // 10:
-            for key in list(islice(self._cache, CACHE_ENTRIES // 10)):
+        if len(self._cache) > self._entries * 9 // 10:
+            for key in list(islice(self._cache, self._entries // 10 + 1)):
                 del self._cache[key]
 
 
@@ -209,8 +207,11 @@ def _server(text: str) -> dns.nameserver.Do53Nameserver:
         raise ValueError(f"{text!r}: a resolver is given by its IP address, as in 127.0.0.53:53") from None
 
 
-def _is_loopback(address: str) -> bool:
-    return ipaddress.ip_address(address).is_loopback if address else False
+def ad_is_believed(response: dns.message.Message, servers: Sequence[str]) -> bool:
+    """Whether an answer that one of `servers` (IP addresses) gave says it was validated, and may be believed in that."""
+    if not response.flags & dns.flags.AD or not servers:
+        return False
+    return all(address and ipaddress.ip_address(address).is_loopback for address in servers)
 
 
 def _what_went_wrong(entry: tuple[str | None, bool, int, Any, dns.message.Message | None]) -> str:

@@ -36,7 +36,7 @@ def verified(ca_file: str | None = None) -> ssl.SSLContext:
     """For connecting to hosts that must prove who they are, by the system's certification authorities, or those in `ca_file`
     (which is read once). Raises OSError (ssl.SSLError among them) where that cannot be read."""
     context = ssl.create_default_context(cafile=ca_file)
-    context.hostname_checks_common_name = False  # RFC 9525 §6.3: the subject's common name is not looked at
+    context.hostname_checks_common_name = False  # RFC 9525 §6: the subject's common name is not looked at
     return _hardened(context)
 
 
@@ -169,7 +169,7 @@ def _names(hostname: str) -> list[x509.GeneralName]:
 
 
 def _certificate(secret: ec.EllipticCurvePrivateKey, hostname: str, now: datetime) -> x509.Certificate:
-    # RFC 5280 §A.1: a common name has 64 characters at most; the host name itself stands in subjectAltName.
+    # A common name has 64 characters at most (X.520); the host name itself stands in subjectAltName.
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     return (
         x509.CertificateBuilder()

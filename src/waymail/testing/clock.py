@@ -10,9 +10,9 @@ from itertools import count
 class JumpingClock:
     """A `waymail.net.clock.Clock` for tests. `start` is the wall clock's first value, in seconds since the epoch.
 
-        clock = JumpingClock()
-        await clock.wait_for_sleepers()
-        await clock.advance(3600)      # whoever slept for an hour or less has woken up and run
+    clock = JumpingClock()
+    await clock.wait_for_sleepers()
+    await clock.advance(3600)      # whoever slept for an hour or less has woken up and run
     """
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:

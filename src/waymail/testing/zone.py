@@ -47,9 +47,7 @@ class Zone:
                 self._names[_key(name)] = _failure(by_type)
             else:
                 self._names[_key(name)] = {kind.upper(): _records(kind.upper(), records) for kind, records in by_type.items()}
-        self._empty_non_terminals = {
-            parent for name in self._names for parent in _parents(name) if parent not in self._names
-        }
+        self._empty_non_terminals = {parent for name in self._names for parent in _parents(name) if parent not in self._names}
 
     def answer(self, query: Query) -> Answer:
         """The answer, CNAMEs followed."""
