@@ -5,7 +5,6 @@
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$python && break; done)
 VENV ?= .venv
-CONFIG ?= demo/waymail.toml
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.waymail-setup
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -45,10 +44,10 @@ format: setup  ## put the code into its form
 	$(BIN)/ruff format
 
 bench: setup  ## the measured comparisons
-	PATH="$(abspath $(BIN)):$$PATH" bench/run
+	$(BIN)/python -m bench.relay
 
-serve: setup  ## a server on loopback to play with (CONFIG=... for another)
-	$(BIN)/waymail serve --config $(CONFIG)
+serve: setup  ## a server on loopback to try things out (CONFIG=waymail.toml: the server of that file)
+	$(BIN)/waymail serve $(if $(CONFIG),--config $(CONFIG))
 
 # Without this machine's own pip settings, so that the files are the same wherever they are made.
 COMPILE = env -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null build/pip-tools/bin/pip-compile --quiet --generate-hashes --strip-extras \

@@ -53,7 +53,9 @@ def main() -> None:
                 clients = [greet(port, number) for number in range(options.connections)]
                 idle = resident(server.pid)
                 among, after = one_round(port, sink, options.messages, 20, 4096, True), resident(server.pid)
-                print(f"resident memory: {before:.0f} MB alone, {idle:.0f} MB with {len(clients)} idle, {after:.0f} MB after load")
+                print(
+                    f"resident memory: {before:.0f} MB alone, {idle:.0f} MB with {len(clients)} idle, {after:.0f} MB after load"
+                )
                 print(f"messages per second: {alone:.0f} alone, {among:.0f} among them: {among / alone:.2f} times")
                 for client in clients:
                     client.close()

@@ -125,9 +125,7 @@ def main() -> None:
                     for name in chosen:
                         with servers[name](Path(folder) / f"{name}{number}", sink.port) as port:
                             one_round(port, sink, 500, options.sessions, options.size, reuse)  # warm up
-                            rates[name].append(
-                                one_round(port, sink, options.messages, options.sessions, options.size, reuse)
-                            )
+                            rates[name].append(one_round(port, sink, options.messages, options.sessions, options.size, reuse))
             finally:
                 sink.stop()
         report("sessions reused (smtp-source -d)" if reuse else "one connection per message", rates)

@@ -34,7 +34,9 @@ def test_a_maildir_keeps_its_template() -> None:
     assert parse_target("maildir:/srv/{domain}/{local}") == Mailboxes("/srv/{domain}/{local}")
 
 
-@pytest.mark.parametrize("text", ["", "mx:", "maildir:", "http://x", "smtp://", "smtp://host:99999", "smtp://h?tls=maybe", "nonsense"])
+@pytest.mark.parametrize(
+    "text", ["", "mx:", "maildir:", "http://x", "smtp://", "smtp://host:99999", "smtp://h?tls=maybe", "nonsense"]
+)
 def test_nonsense_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(RouteError) as caught:
         parse_target(text)
@@ -48,7 +50,9 @@ def test_a_refused_target_does_not_print_its_password() -> None:
 
 
 A, B, C, LOCAL = (Mailboxes(name) for name in ("a", "b", "c", "local"))
-ROUTES = Routes({"home.example": LOCAL}, {"*": A, "*.example": B, "*.deep.example": C, "exact.deep.example": A, "home.example": C})
+ROUTES = Routes(
+    {"home.example": LOCAL}, {"*": A, "*.example": B, "*.deep.example": C, "exact.deep.example": A, "home.example": C}
+)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from bench.postfix import PrivatePostfix
+
 from waymail.testing.process import ServerProcess, free_port, wait_for_port
 
 USER, PASSWORD = "ann@example.org", "correct horse battery"

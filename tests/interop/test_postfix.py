@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from bench.postfix import PrivatePostfix
 from bench.relay import Sink
 from tests.interop.conftest import PASSWORD, USER, Mail
 from tests.interop.test_submission import swaks
+
 from waymail.testing.process import free_port
 
 pytestmark = pytest.mark.interop
@@ -64,7 +64,18 @@ def test_waymail_relays_to_postfix_over_opportunistic_tls(
     tls = {"smtpd_tls_security_level": "may", "smtpd_tls_cert_file": str(certificate), "smtpd_tls_key_file": str(key)}
     _, port = start_postfix(relayhost=f"[127.0.0.1]:{sink.port}", disable_dns_lookups="yes", **tls)
     mail = start_mail(f"smtp://127.0.0.1:{port}")
-    done = swaks(mail, "--to", "x@remote.example,y@remote.example", "--tls", "--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD)
+    done = swaks(
+        mail,
+        "--to",
+        "x@remote.example,y@remote.example",
+        "--tls",
+        "--auth",
+        "PLAIN",
+        "--auth-user",
+        USER,
+        "--auth-password",
+        PASSWORD,
+    )
     assert done.returncode == 0, done.stdout
     wait(sink.messages)
     story = wait(lambda: [s for s in mail.trace("x@remote.example") if s["events"][-1]["kind"] == "attempt"])[0]  # type: ignore[index]
@@ -87,10 +98,14 @@ def test_what_postfix_refuses_comes_back_to_the_sender_as_a_dsn(start_mail: Call
     assert b"Action: failed" in notice
 
 
-def test_mail_waits_while_postfix_is_away_and_arrives_when_it_is_back(start_mail: Callable[..., Mail], start_postfix: Postfix, sink: Sink) -> None:
+def test_mail_waits_while_postfix_is_away_and_arrives_when_it_is_back(
+    start_mail: Callable[..., Mail], start_postfix: Postfix, sink: Sink
+) -> None:
     port = free_port()
     mail = start_mail(f"smtp://127.0.0.1:{port}", '\n[queue]\nretry = ["1s"]\n')
-    send_through = swaks(mail, "--to", "x@remote.example", "--tls", "--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD)
+    send_through = swaks(
+        mail, "--to", "x@remote.example", "--tls", "--auth", "PLAIN", "--auth-user", USER, "--auth-password", PASSWORD
+    )
     assert send_through.returncode == 0, send_through.stdout
     wait(lambda: "4.4.1" in str(mail.trace("x@remote.example")))
     assert "x@remote.example" in mail.run("queue", "list")

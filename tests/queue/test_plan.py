@@ -29,7 +29,11 @@ def test_the_total_bounds_all_destinations_together() -> None:
 
 
 def test_destinations_take_turns() -> None:
-    states = [DestinationState("big", waiting=10_000), DestinationState("small", waiting=2), DestinationState("other", waiting=10)]
+    states = [
+        DestinationState("big", waiting=10_000),
+        DestinationState("small", waiting=2),
+        DestinationState("other", waiting=10),
+    ]
     starts = plan(0, states, RunnerLimits(per_destination=20, total=9), active=0)
     assert Counter(state.key for state in starts) == {"big": 4, "small": 2, "other": 3}
     assert [state.key for state in starts[:3]] == ["big", "small", "other"]

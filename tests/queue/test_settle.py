@@ -16,14 +16,20 @@ NEVER = Reply(550, "no such user", "5.1.1")
 SCHEDULE = Schedule(intervals=(60, 300), expire=5 * DAY, delay_warning=4 * HOUR, jitter=0.0)
 
 
-def decision(outcomes: Mapping[str, Outcome], *, now: float = 1000.0, attempts: int = 0, warned: bool = False, **more: float) -> Decision:
+def decision(
+    outcomes: Mapping[str, Outcome], *, now: float = 1000.0, attempts: int = 0, warned: bool = False, **more: float
+) -> Decision:
     pending = [Pending(n, Recipient(address), attempts, warned) for n, address in enumerate(outcomes)]
     return decide(pending, outcomes, accepted_at=0, now=now, schedule=SCHEDULE, rng=random.Random(1), **more)  # type: ignore[arg-type]
 
 
 def test_each_recipient_gets_the_state_of_its_own_outcome() -> None:
     found = decision({"a@x": Delivered(OK), "b@x": Deferred(LATER), "c@x": Failed(NEVER)})
-    assert [(c.number, c.state, c.attempts) for c in found.changes] == [(0, State.DELIVERED, 1), (1, State.QUEUED, 1), (2, State.FAILED, 1)]
+    assert [(c.number, c.state, c.attempts) for c in found.changes] == [
+        (0, State.DELIVERED, 1),
+        (1, State.QUEUED, 1),
+        (2, State.FAILED, 1),
+    ]
     assert [report.pending.recipient.address for report in found.failed] == ["c@x"]
 
 

@@ -41,7 +41,13 @@ def test_an_unknown_recipient_of_a_local_domain_is_no_such_user() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["x@elsewhere.example", "ann@sub.example.org", "ann@example.org.evil.example", '"ann@example.org"@evil.example', "ann@[192.0.2.1]"],
+    [
+        "x@elsewhere.example",
+        "ann@sub.example.org",
+        "ann@example.org.evil.example",
+        '"ann@example.org"@evil.example',
+        "ann@[192.0.2.1]",
+    ],
 )
 def test_what_only_looks_local_is_foreign(address: str) -> None:
     assert DIRECTORY.resolve(address) is None
@@ -61,7 +67,12 @@ def test_an_alias_leads_to_all_its_targets_and_remembers_what_was_asked_for() ->
 
 
 def test_aliases_of_aliases_give_each_address_once() -> None:
-    assert sorted(addresses("all@example.org")) == ["ann@example.org", "archive@elsewhere.example", "bob@example.org", "carol@elsewhere.example"]
+    assert sorted(addresses("all@example.org")) == [
+        "ann@example.org",
+        "archive@elsewhere.example",
+        "bob@example.org",
+        "carol@elsewhere.example",
+    ]
 
 
 def test_an_alias_that_names_itself_keeps_a_copy() -> None:

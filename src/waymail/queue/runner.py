@@ -338,9 +338,7 @@ class Runner:
         if any(change.next_at and change.next_at < self._wakes_at for change in decision.changes):
             self._wake.set()
 
-    def _tell(
-        self, delivery: Delivery, decision: Decision, event: Event
-    ) -> tuple[tuple[Event, ...], tuple[NewMessage, ...]]:
+    def _tell(self, delivery: Delivery, decision: Decision, event: Event) -> tuple[tuple[Event, ...], tuple[NewMessage, ...]]:
         """The events and the notices that go with a decision."""
         if not (decision.failed or decision.delayed):
             return (event,), ()

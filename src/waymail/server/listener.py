@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from waymail.wire.server import Offer
+
 from waymail.net import streams
 from waymail.server.authentication import Authenticator
 from waymail.server.intake import Intake
@@ -21,7 +23,6 @@ from waymail.server.reception import Reception
 from waymail.server.session import SHUTTING_DOWN, TIMED_OUT, Session
 from waymail.wire.limits import WireLimits
 from waymail.wire.replies import Reply
-from waymail.wire.server import Offer
 
 log = logging.getLogger("waymail.server")
 
@@ -101,6 +102,14 @@ class Listener:
             work.close()
             raise RuntimeError("Listener.run must be running")
         self._group.create_task(work)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not longer than the listener serves."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._done.wait()
+        except TimeoutError:
+            return
 
     # --- for the application ---
 

@@ -13,11 +13,13 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
+from waymail.wire.server import ServerConnection
+
 from waymail.mail import headers
 from waymail.mail.envelope import Envelope, Origin
 from waymail.mail.received import protocol, received_field
 from waymail.net import streams, tls
-from waymail.server.authentication import Challenge, Exchange, Granted
+from waymail.server.authentication import Exchange
 from waymail.server.reception import Client, Transaction
 from waymail.store.contract import Spool, StoreError
 from waymail.wire import replies
@@ -25,7 +27,7 @@ from waymail.wire.commands import Auth, AuthResponse, Data, Hello, Help, Mail, N
 from waymail.wire.errors import ProtocolError
 from waymail.wire.events import DataChunk, EndOfData, Event, Refused
 from waymail.wire.replies import Reply
-from waymail.wire.server import ServerConnection
+from waymail.wire.sasl import Challenge, Failure, Success
 
 if TYPE_CHECKING:
     from waymail.server.listener import Listener
@@ -397,23 +399,26 @@ class Session(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return NOT_AUTHENTICATED
+        fields = {"peer": self.client.address}
         try:
-            match await exchange.step(response):
-                case Challenge(data):
-                    return Reply(334, base64.b64encode(data).decode("ascii"))
-                case Granted(user):
-                    self._exchange = None
-                    self.client.user = user
-                    log.info("authenticated", extra={"fields": {"user": user, "peer": self.client.address}})
-                    return AUTHENTICATED
+            step = await exchange.step(response)
         except OSError as error:
-            log.error("authentication is not possible", extra={"fields": {"error": str(error)}})
+            log.error("authentication is not possible", extra={"fields": fields | {"error": str(error)}})
             return BUSY_AUTH
+        match step:
+            case Challenge(data):
+                return Reply(334, base64.b64encode(data).decode("ascii"))
+            case Success(user):
+                self._exchange = None
+                self.client.user = user
+                log.info("authenticated", extra={"fields": fields | {"user": user}})
+                return AUTHENTICATED
+            case Failure(cause):
+                log.warning("authentication failed", extra={"fields": fields | {"cause": cause}})
         self._exchange = None
         self._failures += 1
-        log.warning("authentication failed", extra={"fields": {"peer": self.client.address}})
         # The same delay and words for every reason: nobody learns which users exist.
-        await asyncio.sleep(self._listener.limits.auth_failure_delay)
+        await self._listener.pause(self._listener.limits.auth_failure_delay)
         return TOO_MANY_FAILURES if self._failures >= self._listener.limits.auth_failures else NOT_AUTHENTICATED
 
 

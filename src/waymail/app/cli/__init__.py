@@ -1,0 +1,79 @@
+"""The command line. `main` is the program `waymail`; each command is in the file of its name.
+
+Here errors become exit codes (sysexits.h) and one line on standard error, and nowhere else. Commands import what they need
+when they run, so that `waymail --help` and completion are quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from cyclopts import App
+from cyclopts.exceptions import CycloptsError
+
+from waymail.app.cli import config, queue, send, serve, trace, user
+from waymail.app.cli.output import CommandFailed, Exit, complain
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def _version() -> str:
+    try:
+        return f"waymail {version('waymail')}"
+    except PackageNotFoundError:
+        return "waymail (not installed)"
+
+
+app = App(
+    name="waymail",
+    help="Carries mail: SMTP server, durable queue, relay and client.",
+    version=_version,
+    help_on_error=False,
+)
+app.command(serve.serve)
+app.command(send.send)
+app.command(queue.app)
+app.command(trace.trace)
+app.command(user.app)
+app.command(config.app)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (the process's own without `arguments`) and return its exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        code = app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        complain(f"waymail: {error}\nwaymail: see waymail --help")
+        return Exit.USAGE
+    except CommandFailed as failure:
+        complain(f"waymail: {failure}")
+        return failure.code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        sys.stderr.close()
+        return Exit.OK
+    except Exception as error:  # noqa: BLE001: what the packages below raise is translated here, and the rest is raised again
+        return _translated(error)
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _translated(error: Exception) -> int:
+    """The exit code for an error of a lower layer, once it is told. Raises what is none of theirs: a bug."""
+    from waymail.app.config import ConfigError
+    from waymail.store.contract import StoreError
+
+    if isinstance(error, ConfigError):
+        complain(str(error))
+        return Exit.CONFIG
+    if isinstance(error, StoreError):
+        complain(f"waymail: {error}")
+        return Exit.IO
+    if isinstance(error, PermissionError):
+        complain(f"waymail: {error.filename}: permission denied")
+        return Exit.NO_PERMISSION
+    raise error

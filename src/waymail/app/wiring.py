@@ -1,0 +1,238 @@
+"""Every constructor call of the server: reading this file shows the whole machine.
+
+    listeners ─▶ intake ─▶ store ◀─▶ runner ─▶ dispatch ─▶ smtp | mailboxes
+
+`serve` runs it until SIGTERM or SIGINT, then stops in the order in which mail flows: no new sessions, messages that are being
+received are finished, attempts under way get their time, the store hands back what was not attempted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import signal
+import ssl
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+import uvloop
+from waymail.delivery.smtp import SmtpTransport
+from waymail.server.users import Users, UsersFileError
+from waymail.store.memory import MemoryStore
+from waymail.store.sqlite import SqliteStore
+
+from waymail.app.config.schema import Config
+from waymail.app.config.schema import Listener as ListenerConfig
+from waymail.delivery.dispatch import Dispatch
+from waymail.delivery.maildir import MaildirTransport
+from waymail.delivery.routes import Mailboxes, Routes
+from waymail.mail.envelope import QueueIds
+from waymail.net import streams, tls
+from waymail.net.clock import SystemClock
+from waymail.net.resolver import Resolver
+from waymail.queue.bounce import NoticeWriter
+from waymail.queue.plan import RunnerLimits
+from waymail.queue.retry import DAY, Schedule
+from waymail.queue.runner import Runner
+from waymail.server.authentication import Authenticator
+from waymail.server.directory import Directory, LocalDomain
+from waymail.server.inbound import Inbound
+from waymail.server.intake import Intake
+from waymail.server.limits import Limits
+from waymail.server.listener import Listener
+from waymail.server.reception import Networks, Reception
+from waymail.server.submission import Submission
+from waymail.store.contract import Store, StoreError
+
+log = logging.getLogger("waymail")
+
+SESSIONS_GRACE = 10.0  # seconds that sessions get to finish their message when the server stops
+ATTEMPTS_GRACE = 30.0  # seconds that deliveries under way get
+HISTORY = 30 * DAY  # how long the trace of a finished message is kept
+SWITCH_INTERVAL = 0.0005  # seconds; see `run_until_signalled`
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The running parts that `serve` starts and stops."""
+
+    store: Store
+    runner: Runner
+    resolver: Resolver
+    smtp: SmtpTransport
+    users: Users
+    listeners: tuple[tuple[ListenerConfig, Listener], ...]
+
+
+async def build(config: Config) -> Machine:
+    """Make the machine; nothing listens yet. Raises StoreError, IdentityProblem, UsersFileError."""
+    clock, rng = SystemClock(), random.SystemRandom()
+    ids = QueueIds(secrets.randbits(11))
+    hello = config.delivery.hello or config.hostname
+
+    store = await open_store(config, clock)
+    resolver = Resolver([str(one) for one in config.dns.resolvers] or None, dnssec=config.dns.dnssec, clock=clock)
+    smtp = SmtpTransport(hello_name=hello, idle_seconds=config.delivery.idle)
+    routes = Routes({name: domain.deliver for name, domain in config.domains.items()}, config.routes)
+    dispatch = Dispatch(
+        routes,
+        smtp,
+        mailboxes(config),
+        resolver=resolver,
+        clock=clock,
+        rng=rng,
+        own_names={config.hostname, hello},
+    )
+    runner = Runner(
+        store,
+        dispatch,
+        NoticeWriter(config.hostname, ids.next),
+        clock=clock,
+        rng=rng,
+        schedule=Schedule(config.queue.retry, config.queue.expire, config.queue.delay_warning),
+        limits=RunnerLimits(config.delivery.per_destination, config.delivery.total),
+    )
+
+    users = Users.load(config.users.file)
+    limits = server_limits(config)
+    intake = Intake(store, runner, ids, clock)
+    authenticator = Authenticator(users, secret=secrets.token_bytes(32), nonce=lambda: secrets.token_urlsafe(18))
+    domains = {name: LocalDomain(domain.recipients, domain.aliases) for name, domain in config.domains.items()}
+    directory, allowed = Directory(config.hostname, domains), Networks(config.relay.allow)
+    receptions: dict[str, Reception] = {
+        "mx": Inbound(directory, allowed),
+        "submission": Submission(directory, users, allowed, config.hostname),
+    }
+    contexts = tls_contexts(config)
+    listeners = tuple(
+        (
+            one,
+            Listener(
+                receptions[one.kind],
+                intake,
+                authenticator,
+                hostname=config.hostname,
+                limits=limits,
+                tls_context=contexts if one.tls != "off" else None,
+                implicit_tls=one.tls == "implicit",
+            ),
+        )
+        for one in config.listeners
+    )
+    return Machine(store, runner, resolver, smtp, users, listeners)
+
+
+async def open_store(config: Config, clock: SystemClock) -> Store:
+    if config.queue.store == "memory":
+        return MemoryStore()
+    return await SqliteStore.open(config.data_dir / "queue", now=clock.now)
+
+
+def mailboxes(config: Config) -> Mapping[Mailboxes, MaildirTransport]:
+    """A transport for every Maildir that a domain or a route names."""
+    targets = [domain.deliver for domain in config.domains.values()] + list(config.routes.values())
+    return {target: MaildirTransport(target.template, config.hostname) for target in targets if isinstance(target, Mailboxes)}
+
+
+def server_limits(config: Config) -> Limits:
+    """[limits] has the names of `server.limits.Limits`; what it does not name keeps its default."""
+    named = {field.name for field in fields(Limits)}
+    return Limits(**{name: value for name, value in config.limits if name in named})
+
+
+def tls_contexts(config: Config) -> Callable[[], ssl.SSLContext] | None:
+    """What gives listeners their TLS context: None where the configuration has no certificate."""
+    if config.tls.certificate and config.tls.key:
+        certificate, key = config.tls.certificate, config.tls.key
+    elif config.tls.self_signed:
+        certificate, key = tls.self_signed(config.data_dir / "tls", config.hostname)
+    else:
+        return None
+    return tls.ServerIdentity(
+        certificate, key, report=lambda text: log.error("TLS certificate", extra={"fields": {"error": text}})
+    ).context
+
+
+async def operate(machine: Machine, until: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
+    """Run the machine until the event is set, and stop it without losing anything."""
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(machine.runner.run())
+        serving = [group.create_task(listener.run()) for _, listener in machine.listeners]
+        await asyncio.sleep(0)  # the groups of runner and listeners are open now
+        forgetting = group.create_task(forget_history(machine.store))
+        try:
+            for one, listener in machine.listeners:
+                for address in await listener.open(str(one.address)):
+                    log.info("listening", extra={"fields": {"kind": one.kind, "address": address, "tls": one.tls}})
+            ready()
+            await until.wait()
+        finally:
+            log.info("stopping")
+            await asyncio.gather(*(listener.stop(SESSIONS_GRACE) for _, listener in machine.listeners))
+            await asyncio.gather(*serving)
+            await machine.runner.stop(ATTEMPTS_GRACE)
+            await running
+            forgetting.cancel()
+            await machine.smtp.close()
+            await machine.resolver.close()
+            await machine.store.close()
+    log.info("stopped")
+
+
+async def forget_history(store: Store) -> None:
+    """Once a day, what was finished long ago goes."""
+    while True:
+        await store.forget(SystemClock().now() - HISTORY)
+        await asyncio.sleep(DAY)
+
+
+async def run_until_signalled(config: Config, ready: Callable[[], None]) -> None:
+    """Build and operate, until SIGTERM or SIGINT."""
+    # The store's writer thread takes the interpreter's lock for a moment at a time; at the default interval of 5 ms it would wait
+    # longer for the lock than for the disk.
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
+    await operate(await build(config), stop, ready)
+
+
+def on_hangup() -> None:
+    """Certificates and users are taken up when their files change; everything else needs a restart."""
+    log.info("SIGHUP: certificates and users are read anew by themselves; other changes need a restart")
+
+
+def serve(config: Config, *, ready: Callable[[], None] = lambda: None) -> int:
+    """Run the server until it is told to stop. Returns an exit status of sysexits: what cannot start says why."""
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run_until_signalled(config, ready))
+    except Exception as error:
+        reason = first_cause(error)
+        status = next((status for kind, status in CANNOT_START.items() if isinstance(reason, kind)), None)
+        if status is None:
+            raise
+        log.error("cannot serve", extra={"fields": {"error": str(reason)}})
+        return status
+    return os.EX_OK
+
+
+def first_cause(error: BaseException) -> BaseException:
+    """What is at the bottom of groups of exceptions."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+CANNOT_START: Mapping[type[BaseException], int] = {
+    streams.ListenFailed: os.EX_UNAVAILABLE,
+    UsersFileError: os.EX_CONFIG,
+    tls.IdentityProblem: os.EX_CONFIG,
+    StoreError: os.EX_IOERR,
+}
