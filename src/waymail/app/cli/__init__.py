@@ -30,7 +30,7 @@ app = App(
     name="waymail",
     help="Carries mail: SMTP server, durable queue, relay and client.",
     version=_version,
-    help_on_error=False,
+    help_format="plaintext",
 )
 app.command(serve.serve)
 app.command(send.send)
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away, as `head` does
         sys.stderr.close()
         return Exit.OK
-    except Exception as error:  # noqa: BLE001: what the packages below raise is translated here, and the rest is raised again
+    except Exception as error:  # noqa: BLE001 - what lower layers raise is translated; the rest is raised again
         return _translated(error)
     return code if isinstance(code, int) else Exit.OK
 

@@ -1,0 +1,29 @@
+"""Reading the queue's store from outside of the server: nothing is changed, and a server that runs is not disturbed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from waymail.app.cli.locate import existing
+from waymail.app.cli.output import CommandFailed, Exit
+
+if TYPE_CHECKING:
+    from waymail.store.read import SqliteReader
+
+
+@asynccontextmanager
+async def reading(config_file: Path | None) -> AsyncIterator[SqliteReader]:
+    """The store of the server with this configuration. Raises CommandFailed, ConfigError, and StoreError where it never ran."""
+    from waymail.store.read import SqliteReader
+
+    config = existing(config_file)
+    if config.queue.store == "memory":
+        raise CommandFailed(Exit.UNAVAILABLE, "this queue is in the memory of its server: nobody else can look into it")
+    reader = await SqliteReader.open(config.data_dir / "queue")
+    try:
+        yield reader
+    finally:
+        await reader.close()

@@ -1,0 +1,119 @@
+"""What the program says of itself while it runs: one line per event on standard error, for people or as JSON.
+
+Loggers are the standard library's. What belongs to an event beside its message is given as
+`log.info("delivered", extra={"fields": {"id": ..., "ms": 12}})`.
+
+A line stays a line, whatever a peer sent: control characters are escaped. Passwords do not appear: the value of a field
+that is named like a secret is left out, and so are credentials inside URLs and what follows AUTH in a command.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, TextIO
+
+HIDDEN = "***"
+
+_SECRET_NAME = re.compile(r"password|passwd|secret|token|credential|authorization|private_?key", re.IGNORECASE)
+_URL_PASSWORD = re.compile(r"(\w://[^\s/@:]*):[^\s/@]*@")
+_AUTH_COMMAND = re.compile(r"\b(AUTH\s+(?:PLAIN|LOGIN|EXTERNAL|X?OAUTH\w+|(?:SCRAM|CRAM)-[\w-]+))\s+\S+", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN_VALUE = re.compile(r'[^\s"=]+')
+
+LEVEL_WIDTH = 7  # "warning"
+MESSAGE_WIDTH = 24  # so that the fields of short messages stand below each other
+
+
+def configure(format: Literal["human", "json"] = "human", level: str = "info", stream: TextIO | None = None) -> None:
+    """Send what all loggers say, from `level` on, to `stream` (standard error), in place of what was set up before."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(JsonFormatter() if format == "json" else HumanFormatter())
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    # asyncio tells at debug level which selector it uses, and nothing else that an operator needs.
+    logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
+
+
+class HumanFormatter(logging.Formatter):
+    """TIME LEVEL LOGGER: MESSAGE key=value ...; a traceback follows on lines of its own, set in."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = _escape(_hide(record.getMessage()))
+        fields = " ".join(f"{name}={_human(value)}" for name, value in _fields(record))
+        head = f"{_time(record)} {record.levelname.lower():<{LEVEL_WIDTH}} {record.name}: "
+        line = head + (f"{message:<{MESSAGE_WIDTH}} {fields}" if fields else message)
+        trace = _traceback(self, record)
+        return line + "".join(f"\n    {_escape(row)}" for row in trace.splitlines())
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and the event's own fields beside them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, Any] = dict(_fields(record))
+        if trace := _traceback(self, record):
+            entry["exception"] = trace
+        known = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _hide(record.getMessage()),
+        }
+        # A field of the same name never stands in for what the line itself says.
+        return json.dumps(known | {f"{name}_" if name in known else name: value for name, value in entry.items()}, default=str)
+
+
+def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
+    fields = getattr(record, "fields", None)
+    if isinstance(fields, Mapping):
+        for name, value in fields.items():
+            yield str(name), HIDDEN if _SECRET_NAME.search(str(name)) else _without_secrets(value)
+
+
+def _without_secrets(value: Any) -> Any:
+    """The same value as plain JSON data, with secrets hidden wherever they are in it."""
+    match value:
+        case str():
+            return _hide(value)
+        case bytes():
+            return _hide(value.decode("utf-8", "backslashreplace"))
+        case Mapping():
+            return {str(key): HIDDEN if _SECRET_NAME.search(str(key)) else _without_secrets(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_without_secrets(item) for item in value]
+        case None | bool() | int() | float():
+            return value
+        case _:
+            return _hide(str(value))
+
+
+def _human(value: Any) -> str:
+    """A value without spaces as it is, any other in quotes."""
+    if isinstance(value, str):
+        escaped = _escape(value)
+        return escaped if _PLAIN_VALUE.fullmatch(escaped) else '"' + escaped.replace('"', '\\"') + '"'
+    return _escape(json.dumps(value, ensure_ascii=False))
+
+
+def _hide(text: str) -> str:
+    return _AUTH_COMMAND.sub(rf"\1 {HIDDEN}", _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text))
+
+
+def _escape(text: str) -> str:
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    return _hide(formatter.formatException(record.exc_info)) if record.exc_info else ""
