@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,22 @@ def test_a_login_is_remembered_for_five_minutes(users: Users, clock: Clock) -> N
     clock.now += 300
     assert not users._recent.knows("ann@example.org", "right", user.password or "")
     assert users.verify("ann@example.org", "right") is not None
+
+
+def test_a_remembered_login_is_not_worked_out_again(users: Users) -> None:
+    user = users.current()["ann@example.org"]
+    users._recent.remember("ann@example.org", "a password that no hash would confirm", user.password or "")
+    assert users.verify("ann@example.org", "a password that no hash would confirm") is user
+
+
+def test_an_unknown_user_costs_the_work_of_a_wrong_password(users: Users) -> None:
+    def cost(name: str) -> float:
+        begun = time.thread_time()
+        users.verify(name, "wrong")
+        return time.thread_time() - begun
+
+    known, unknown = (min(cost(name) for _ in range(3)) for name in ("ann@example.org", "bob@example.org"))
+    assert known / 3 < unknown < known * 3
 
 
 def test_a_failed_login_is_not_remembered(users: Users) -> None:
@@ -279,6 +296,23 @@ def test_a_file_that_breaks_is_reported_once_and_the_users_stay(
     clock.now += 1
     users.current()
     assert users.problem is None
+
+
+def test_a_path_that_leads_nowhere_is_reported_once_and_the_users_stay(
+    tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    put(folder / "users.toml", User("ann", module.NOBODY, addresses=("ann@example.org",)))
+    users = Users.load(folder / "users.toml", clock=clock)
+    folder.rename(tmp_path / "elsewhere")
+    folder.touch()  # "Not a directory", which is no missing file
+    caplog.clear()
+    for _ in range(3):
+        clock.now += 1
+        assert users.may_send_as("ann", "ann@example.org")
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+    assert "cannot be read" in str(users.problem)
 
 
 def test_a_file_that_goes_away_takes_its_users_with_it(users: Users, file: Path, clock: Clock) -> None:

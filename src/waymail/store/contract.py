@@ -6,7 +6,9 @@ happened.
 
 **A claimed recipient belongs to one claimer.** A claim carries a fencing token and a lease; settling with a token that is no
 longer the recipient's raises `StaleToken` and changes nothing. So a claimer that was away too long can never overwrite
-the work of the one that took over.
+the work of the one that took over. A claim whose lease is over is QUEUED again, with a "recovered" event, when anybody claims.
+
+**A call whose caller is cancelled** happened or did not; what it would have given its caller to deliver is QUEUED again.
 
 The states of a recipient:
 
@@ -79,6 +81,7 @@ class Event:
         expired    to, why
         recovered  to: [address, ...], uncertain: true; the process ended while these were being attempted
         held | released | removed | flushed    to
+        damaged    to, why; the body is gone, the recipients are HELD until an operator decides
     """
 
     at: float
@@ -183,7 +186,9 @@ class Store(Protocol):
         """A place for the octets of the message that will have the queue id `id`."""
 
     async def accept(self, message: NewMessage) -> Delivery:
-        """Take responsibility for a message: it is on disk when this returns."""
+        """Take responsibility for a message: it is on disk when this returns. A body in a file is one that `spool` made.
+
+        Raises StoreError also where the id is taken; ValueError where it is none, or there are no recipients."""
 
     async def claim(self, now: float, limit: int) -> Sequence[Delivery]:
         """Claim up to `limit` recipients that are due at `now`, oldest due first, those of one message in one Delivery."""
@@ -201,7 +206,8 @@ class Store(Protocol):
         """One message with its events, live or done; None where there is none."""
 
     async def find(self, text: str, limit: int = 100) -> Sequence[Story]:
-        """Messages by queue id, Message-ID (with or without angle brackets) or sender's or recipient's address, newest first."""
+        """Messages by queue id, Message-ID (with or without angle brackets) or sender's or recipient's address, newest first;
+        without regard to case, and without events. An address that an alias led away from finds the message too."""
 
     async def body(self, id: str) -> Body | None:
         """The body of a message that is still live."""
@@ -213,10 +219,14 @@ class Store(Protocol):
         """Held recipients are queued again, due now."""
 
     async def flush(self, ids: Sequence[str], now: float) -> int:
-        """Queued recipients are due now."""
+        """Queued recipients that are due later are due now."""
 
     async def remove(self, ids: Sequence[str], now: float) -> int:
         """Live recipients are given up without notice to anybody."""
+
+    async def forget(self, before: float) -> int:
+        """Delete the history of messages that were accepted before `before`, in seconds since the epoch, and are no longer
+        live. Returns how many messages were deleted. It may take long; others do not wait for it."""
 
     async def close(self) -> None:
         """Wait for what was asked to be durable, and end. Claims are handed back: ACTIVE becomes QUEUED, due now."""

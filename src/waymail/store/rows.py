@@ -1,0 +1,137 @@
+"""Values as rows, and rows as values: the one place that knows the columns.
+
+Rows are made by the caller of the store, not by the writer thread: that leaves the writer nothing but to hand lists to
+SQLite, and it was measured to be no dearer (the interpreter runs one of the two threads at a time in any case).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+from waymail.mail.envelope import Body, Envelope, Origin, Recipient, decode_id, encode_id
+from waymail.store.contract import Event, NewMessage, RecipientState, Settlement, State, Story
+from waymail.store.schema import WORD_SLICE
+
+# ASCII: a text with a lone surrogate (an octet that was no UTF-8) is escaped and survives.
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepting:
+    """A message as the rows that accept it. `token` is 0 where it is not claimed; `in_file` where its body is in a file."""
+
+    id: int
+    token: int
+    in_file: bool
+    message: Row
+    recipients: list[Row]
+    body: Row
+    words: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """A settlement as rows. `may_end` is true where it leaves a recipient that is no longer live."""
+
+    id: int
+    changes: list[Row]
+    events: list[Row]
+    may_end: bool
+    notices: list[Accepting]
+
+
+def number_of(id: str) -> int:
+    """The message number of a queue id. Raises ValueError where it is none."""
+    number = decode_id(id)
+    if number is None:
+        raise ValueError(f"{id!r} is no queue id")
+    return number
+
+
+def word_of(text: str) -> int:
+    """What a text is found by: a hash that knows neither case nor angle brackets. Hits are compared with the text itself."""
+    return crc32(plain(text).encode("utf-8", "surrogatepass"))
+
+
+def plain(text: str) -> str:
+    """A Message-ID or an address as it is compared in searches."""
+    return text.strip().removeprefix("<").removesuffix(">").lower()
+
+
+def accepting(new: NewMessage, token: int, lease_until: float) -> Accepting:
+    """The rows of a new message. Raises ValueError where the id is none, or nobody is to have it."""
+    envelope, body = new.envelope, new.body
+    id = number_of(envelope.id)
+    if not envelope.recipients:
+        raise ValueError(f"{envelope.id} has no recipients")
+    state, token = (State.ACTIVE, token) if new.claim else (State.QUEUED, 0)
+    at, slice = envelope.accepted_at, id >> WORD_SLICE
+    texts = {envelope.message_id, envelope.sender}
+    recipients = []
+    for number, one in enumerate(envelope.recipients):
+        texts.add(one.address)
+        if one.original is not None:
+            texts.add(one.original)
+        # int(): an IntEnum would go through sqlite3's adapters, ten times slower.
+        recipients.append((id, number, one.address, one.original, int(state), 0, at, token, lease_until, "", 0))
+    texts.discard("")
+    return Accepting(
+        id,
+        token,
+        isinstance(body.content, Path),
+        (id, at, envelope.sender, envelope.message_id, body.size, _envelope_text(envelope)),
+        recipients,
+        (id, body.prefix, None if isinstance(body.content, Path) else body.content),
+        [(slice, word, id) for word in {word_of(text) for text in texts}],
+    )
+
+
+def settling(settlement: Settlement, numbers: Iterator[int], notices: list[Accepting]) -> Settling:
+    """The rows of a settlement; `numbers` gives its events theirs."""
+    id, token = number_of(settlement.id), settlement.token
+    return Settling(
+        id,
+        [
+            (id, one.number, int(one.state), one.attempts, one.next_at, one.reply, int(one.warned), token)
+            for one in settlement.changes
+        ],
+        [event_row(id, next(numbers), event) for event in settlement.events],
+        any(one.state > State.HELD for one in settlement.changes),
+        notices,
+    )
+
+
+def event_row(id: int, number: int, event: Event) -> Row:
+    return (id, number, event.at, event.kind, _encode(event.detail))
+
+
+def _envelope_text(envelope: Envelope) -> str:
+    origin = envelope.origin
+    return _encode((envelope.body, origin.protocol, origin.helo, origin.address, origin.tls, origin.user))
+
+
+def envelope_of(message: Row, recipients: tuple[Recipient, ...]) -> Envelope:
+    """The envelope of a row of `message`."""
+    id, accepted_at, sender, message_id, _, text = message
+    body, *origin = json.loads(text)
+    return Envelope(encode_id(id), sender, recipients, accepted_at, body, message_id, Origin(*origin))
+
+
+def story_of(message: Row, recipients: list[Row], events: list[Row]) -> Story:
+    """A story of rows; those of recipients have the columns of `RECIPIENT_COLUMNS`."""
+    envelope = envelope_of(message, tuple(Recipient(row[2], row[3]) for row in recipients))
+    states = tuple(RecipientState(row[1], row[2], row[3], State(row[4]), row[5], row[6], row[7]) for row in recipients)
+    return Story(envelope, message[4], states, tuple(Event(at, kind, json.loads(detail)) for at, kind, detail in events))
+
+
+def body_of(row: Row, size: int, file: Path) -> Body:
+    """The body of a row of `body`; `file` is where it is when it is in a file."""
+    _, prefix, content = row
+    return Body(file if content is None else content, size, prefix)

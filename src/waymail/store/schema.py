@@ -1,0 +1,124 @@
+"""The tables of the SQLite store, and how a connection to them is set up.
+
+    message    one row a message, kept as history
+    recipient  one row a recipient, kept as history
+    body       one row a message that is still live: its presence is what "live" means, so recovery and `list` read this
+               table instead of searching the history. `content` is NULL where the octets are in a file
+    event      the trace
+    word       what a message can be found by: its Message-ID and its addresses, as hashes
+    opening    how often the store was opened: the upper bits of tokens and of event numbers, which therefore never repeat
+
+A message's number is that of its queue id (`decode_id`), so rows arrive in the order of their keys and all that is new
+stands on a few pages. Two choices keep the usual path (accepted, claimed at once, delivered) cheap:
+
+- `recipient_due` holds QUEUED recipients only. A recipient that goes ACTIVE, DELIVERED never enters it.
+- `word` begins with a slice of time (`WORD_SLICE`). An index over all history would make each new entry touch a page of its
+  own somewhere in a big tree; like this new entries fall on the pages of the newest slice. A search asks each slice in
+  turn: 15,000 a year at most, some microseconds each.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from waymail.store.contract import StoreError
+
+VERSION = 1
+FILE = "queue.sqlite"
+
+# Bits of a message number below its time slice: 2**31 microseconds and 11 bits of salt, so a slice is 36 minutes.
+WORD_SLICE = 42
+
+# Distinct statements are few (see `statements.rows`), each in up to CHUNK sizes: all of them stay prepared.
+CACHED_STATEMENTS = 512
+
+TABLES = """
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY, accepted_at REAL NOT NULL, sender TEXT NOT NULL, message_id TEXT NOT NULL,
+    size INTEGER NOT NULL, envelope TEXT NOT NULL);
+CREATE TABLE recipient (
+    message INTEGER NOT NULL, number INTEGER NOT NULL, address TEXT NOT NULL, original TEXT, state INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, next_at REAL NOT NULL, token INTEGER NOT NULL, lease_until REAL NOT NULL,
+    reply TEXT NOT NULL, warned INTEGER NOT NULL,
+    PRIMARY KEY (message, number)) WITHOUT ROWID;
+CREATE INDEX recipient_due ON recipient (next_at) WHERE state = 0;
+CREATE TABLE body (message INTEGER PRIMARY KEY, prefix BLOB NOT NULL, content BLOB);
+CREATE TABLE event (
+    message INTEGER NOT NULL, number INTEGER NOT NULL, at REAL NOT NULL, kind TEXT NOT NULL, detail TEXT NOT NULL,
+    PRIMARY KEY (message, number)) WITHOUT ROWID;
+CREATE TABLE word (
+    slice INTEGER NOT NULL, word INTEGER NOT NULL, message INTEGER NOT NULL,
+    PRIMARY KEY (slice, word, message)) WITHOUT ROWID;
+CREATE TABLE opening (number INTEGER NOT NULL);
+INSERT INTO opening VALUES (0);
+"""
+
+# What these cost and give was measured with bench/store_rate.py (4 KB bodies, 20 callers).
+_SETTINGS = (
+    # A 4 KB body takes one overflow page and a little of a leaf, and both are reused by the next message. With pages of 8,
+    # 16 and 32 KB the same work wrote 10 to 40 % more to the log.
+    "page_size = 4096",
+    "journal_mode = WAL",
+    # WAL with synchronous=NORMAL does not sync at commit: what was answered with 250 could be lost with the power.
+    "synchronous = FULL",
+    # Debian's SQLite overwrites what is deleted with zeros, which writes each body's pages once more: a third of the rate.
+    # The body's octets go when the page is reused.
+    "secure_delete = OFF",
+    # The checkpointer's thread copies the log to the database; this bound (64 MB of log) is for when it cannot keep up.
+    "wal_autocheckpoint = 16000",
+    # The log file shrinks back to this many bytes after a burst.
+    "journal_size_limit = 67108864",
+    # In KiB: the upper pages of the trees and the newest leaves. mmap was measured too and gave nothing.
+    "cache_size = -16384",
+    "temp_store = MEMORY",
+    "busy_timeout = 5000",
+)
+
+
+def connect(directory: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection to the store in `directory`, which exists. It may move between threads, used by one at a time.
+
+    Raises sqlite3.Error; `unreadable` says what it means.
+    """
+    mode = "ro" if read_only else "rwc"
+    uri = f"{(directory / FILE).absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
+    )
+    try:
+        for setting in ("busy_timeout = 5000",) if read_only else _SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(connection: sqlite3.Connection, directory: Path) -> None:
+    """Make the tables of a new store. Raises StoreError where a newer waymail wrote it."""
+    version = check_version(connection, directory)
+    if version == 0:
+        connection.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+
+
+def check_version(connection: sqlite3.Connection, directory: Path) -> int:
+    """The version of the tables, 0 where there are none yet. Raises StoreError where a newer waymail wrote them."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise StoreError(
+            f"{directory / FILE} was written by a newer waymail (its tables have version {version}, this one knows"
+            f" {VERSION}): install that version again, or give this one another data_dir"
+        )
+    return version
+
+
+def unreadable(error: Exception, directory: Path) -> StoreError:
+    """What an SQLite error means to the operator."""
+    file = directory / FILE
+    text = str(error)
+    if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
+        return StoreError(f"{file} is damaged ({text}): stop the server, save the file, and restore it with `sqlite3 .recover`")
+    if "disk is full" in text:
+        return StoreError(f"the disk with {file} is full")
+    return StoreError(f"{file}: {text}")

@@ -1,0 +1,336 @@
+"""The store of a single node: SQLite in a directory, written by one thread, durable before any call returns.
+
+    directory/queue.sqlite   the database (`schema` has its tables), with its write-ahead log beside it
+    directory/bodies/        the bodies above 64 KiB (`body`)
+    directory/lock           held by the process that writes (`lock`)
+
+Promises what `contract` promises. Fails with StoreError, whose text tells the operator what to do where something can be done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from waymail.mail.envelope import Body, decode_id
+from waymail.store import read, recover, schema, statements
+from waymail.store.body import BodyFiles, FileSpool
+from waymail.store.checkpoint import Checkpointer
+from waymail.store.contract import Delivery, NewMessage, Pending, Settlement, State, StoreError, Story
+from waymail.store.group import GroupCommit
+from waymail.store.lock import ProcessLock
+from waymail.store.read import SqliteReader
+from waymail.store.rows import Accepting, Row, Settling, accepting, number_of, settling
+
+FORGET_BATCH = 500  # messages deleted by one transaction, so that no accept waits long behind it
+
+
+@dataclass(frozen=True, slots=True)
+class Claiming:
+    """A claim as it goes to the writer. `lapsed` names the claims whose lease seemed to be over."""
+
+    now: float
+    limit: int
+    token: int
+    lease_until: float
+    lapsed: Sequence[Row]
+
+
+Action = Callable[[sqlite3.Connection], Any]
+Item = Accepting | Settling | Claiming | Action
+
+
+class SqliteStore:
+    """A durable queue in a directory. Make it with `open`; all calls come from the loop that opened it."""
+
+    def __init__(
+        self, directory: Path, lock: ProcessLock, connections: Sequence[sqlite3.Connection], lease: float, now: Callable[[], float]
+    ) -> None:
+        """For `open`: three connections, for the writer, the reader and the checkpointer."""
+        self._directory = directory
+        self._lock = lock
+        self._lease = lease
+        self._now = now
+        self._files = BodyFiles(directory)
+        self._connection, reading, copying = connections
+        opening = self._connection.execute("UPDATE opening SET number = number + 1 RETURNING number").fetchone()[0]
+        self._numbers = count(opening << 40)  # of tokens and of events
+        self._kept = recover.recover(self._connection, self._files, self._numbers, now())
+        self._ended: list[int] = []  # body files that the transaction under way makes superfluous
+        self._lapse_at = now() + lease  # no lease can be over before that
+        self._closed = False
+        self._disk = ThreadPoolExecutor(4, "waymail-store-body")
+        self._reader = SqliteReader(reading, directory)
+        self._checkpointer = Checkpointer(copying)
+
+    @classmethod
+    async def open(cls, directory: Path, *, lease: float = 3600.0, now: Callable[[], float]) -> SqliteStore:
+        """Open the store in `directory`, which is made where it is missing, and recover from however the last process ended.
+
+        `lease` is in seconds: a claim that is not settled by then is given to others. `now` gives seconds since the epoch.
+        Raises StoreError where another process has it open, the database is damaged or too new, or the disk refuses.
+        """
+        store = await asyncio.to_thread(cls._open, directory, lease, now)
+        store._writer = GroupCommit(
+            store._connection,
+            apply=store._apply,
+            committed=store._committed,
+            abandoned=store._abandoned,
+            failure=store._failure,
+        )
+        return store
+
+    _writer: GroupCommit[Item]
+
+    @classmethod
+    def _open(cls, directory: Path, lease: float, now: Callable[[], float]) -> SqliteStore:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            BodyFiles(directory).folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{error.filename} cannot be made: {error.strerror}") from error
+        lock = ProcessLock(directory)
+        connections: list[sqlite3.Connection] = []
+        try:
+            connections.append(schema.connect(directory))
+            schema.prepare(connections[0], directory)
+            connections += (schema.connect(directory, read_only=True), schema.connect(directory))
+            return cls(directory, lock, connections, lease, now)
+        except BaseException as error:
+            for connection in connections:
+                connection.close()
+            lock.release()
+            if isinstance(error, sqlite3.Error | OSError):
+                raise schema.unreadable(error, directory) from error
+            raise
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed."""
+        return self._writer.commits
+
+    def spool(self, id: str) -> FileSpool:
+        """As `Store.spool`."""
+        return FileSpool(number_of(id), self._files, self._kept)
+
+    async def accept(self, message: NewMessage) -> Delivery:
+        """As `Store.accept`."""
+        token = next(self._numbers)
+        row = accepting(message, token, self._now() + self._lease)
+        if row.in_file:
+            await self._keep_file(row.id, message.body)
+        try:
+            await self._submit(row)
+        except StoreError:
+            if row.in_file:
+                self._kept.discard(row.id)
+            raise
+        return _delivery(message, token)
+
+    async def _keep_file(self, id: int, body: Body) -> None:
+        """The file is on the disk before the row that names it. Others' commits do not wait for that."""
+        if body.content != self._files.path(id):
+            raise StoreError(f"{body.content} is not where this store keeps the body: spool it with `Store.spool`")
+        self._kept.add(id)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._disk, self._files.sync, id)
+        except BaseException:
+            self._kept.discard(id)
+            raise
+
+    async def claim(self, now: float, limit: int) -> Sequence[Delivery]:
+        """As `Store.claim`."""
+        lapsed: Sequence[Row] = ()
+        lapse_at = self._lapse_at
+        if now >= lapse_at:
+            lapsed, earliest = await self._reader.run(read.lapsed, now)
+            lapse_at = min(now + self._lease, earliest or float("inf"))
+        item = Claiming(now, limit, next(self._numbers), now + self._lease, lapsed)
+        claimed: list[tuple[int, int]] = await self._submit(item)
+        self._lapse_at = lapse_at
+        try:
+            return await self._reader.deliveries(claimed, item.token) if claimed else ()
+        except BaseException:
+            self._hand_back([id for id, _ in claimed], item.token)
+            raise
+
+    async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
+        """As `Store.settle`."""
+        lease_until = self._now() + self._lease if settlement.notices else 0.0
+        notices = [accepting(notice, next(self._numbers), lease_until) for notice in settlement.notices]
+        for row in notices:
+            if row.in_file:
+                raise ValueError("a notice's body must be in memory")
+        await self._submit(settling(settlement, self._numbers, notices))
+        return [
+            _delivery(notice, row.token) for notice, row in zip(settlement.notices, notices, strict=True) if notice.claim
+        ]
+
+    async def next_due(self) -> float | None:
+        """As `Store.next_due`."""
+        return await self._reader.next_due()
+
+    async def list(self, limit: int = 1000) -> Sequence[Story]:
+        """As `Store.list`."""
+        return await self._reader.list(limit)
+
+    async def get(self, id: str) -> Story | None:
+        """As `Store.get`."""
+        return await self._reader.get(id)
+
+    async def find(self, text: str, limit: int = 100) -> Sequence[Story]:
+        """As `Store.find`."""
+        return await self._reader.find(text, limit)
+
+    async def body(self, id: str) -> Body | None:
+        """As `Store.body`."""
+        return await self._reader.body(id)
+
+    async def hold(self, ids: Sequence[str], now: float) -> int:
+        """As `Store.hold`."""
+        return await self._move(ids, (State.QUEUED,), State.HELD, now, "held")
+
+    async def release(self, ids: Sequence[str], now: float) -> int:
+        """As `Store.release`."""
+        return await self._move(ids, (State.HELD,), State.QUEUED, now, "released")
+
+    async def flush(self, ids: Sequence[str], now: float) -> int:
+        """As `Store.flush`."""
+        return await self._move(ids, (State.QUEUED,), State.QUEUED, now, "flushed", later=True)
+
+    async def remove(self, ids: Sequence[str], now: float) -> int:
+        """As `Store.remove`."""
+        return await self._move(ids, (State.QUEUED, State.ACTIVE, State.HELD), State.REMOVED, now, "removed")
+
+    async def forget(self, before: float) -> int:
+        """As `Store.forget`."""
+        forgotten, at = 0, -1
+        while at is not None:
+            deleted, at = await self._submit(partial(statements.forget, before=before, after_id=at, limit=FORGET_BATCH))
+            forgotten += deleted
+        drop_words = partial(statements.forget_words, bits=schema.WORD_SLICE, limit=4 * FORGET_BATCH)
+        while await self._submit(drop_words):
+            pass
+        return forgotten
+
+    async def close(self) -> None:
+        """As `Store.close`. Safe to call twice."""
+        if self._closed:
+            return
+        handed_back = self._submit(partial(statements.hand_back_all, now=self._now()))
+        self._closed = True
+        try:
+            await handed_back
+        finally:
+            await self._end()
+
+    async def abort(self) -> None:
+        """End as a crash would: claims stay claimed, and the next start recovers. For tests of what comes after."""
+        if not self._closed:
+            self._closed = True
+            await self._end()
+
+    async def _end(self) -> None:
+        await self._writer.stop()
+        await self._reader.close()
+        await asyncio.to_thread(self._disk.shutdown)
+        await asyncio.to_thread(self._checkpointer.stop)
+        await asyncio.to_thread(self._connection.close)
+        self._lock.release()
+
+    # --- on the loop ---
+
+    def _submit(self, item: Item) -> asyncio.Future[Any]:
+        if self._closed:
+            raise StoreError(f"the store in {self._directory} is closed")
+        return self._writer.submit(item)
+
+    async def _move(
+        self, ids: Sequence[str], states: Sequence[State], to: State, now: float, kind: str, *, later: bool = False
+    ) -> int:
+        numbers = sorted({number for id in ids if (number := decode_id(id)) is not None})
+
+        def act(connection: sqlite3.Connection) -> int:
+            moved = statements.move(connection, numbers, states, to, now, later=later)
+            recover.tell(connection, moved, kind, self._numbers, now, {})
+            if not to.is_live:
+                self._end_files(connection, numbers)
+            return len(moved)
+
+        changed: int = await self._submit(act)
+        return changed
+
+    def _hand_back(self, ids: Sequence[int], token: int) -> None:
+        if ids and not self._closed:
+            self._writer.submit(partial(statements.hand_back, ids=list(set(ids)), token=token, now=self._now()))
+
+    def _abandoned(self, item: Item, is_committed: bool, result: Any) -> None:
+        """Whoever waited was cancelled: what it would have been given to deliver goes back to the queue."""
+        if isinstance(item, Accepting):
+            if is_committed and item.token:
+                self._hand_back([item.id], item.token)
+            elif not is_committed and item.in_file:
+                self._kept.discard(item.id)
+                self._disk.submit(self._files.remove, [item.id])
+        elif isinstance(item, Settling) and is_committed:
+            for notice in item.notices:
+                if notice.token:
+                    self._hand_back([notice.id], notice.token)
+        elif isinstance(item, Claiming) and is_committed:
+            self._hand_back([id for id, _ in result], item.token)
+
+    # --- in the writer's thread ---
+
+    def _apply(self, items: Sequence[Item]) -> Sequence[Any]:
+        connection = self._connection
+        self._ended.clear()
+        settled = [item for item in items if isinstance(item, Settling)]
+        accepted = [item for item in items if isinstance(item, Accepting)]
+        statements.accept(connection, [*accepted, *(notice for item in settled for notice in item.notices)])
+        statements.settle(connection, settled)
+        self._end_files(connection, [item.id for item in settled if item.may_end])
+        if len(settled) + len(accepted) == len(items):
+            return [None] * len(items)
+        return [self._act(connection, item) for item in items]
+
+    def _act(self, connection: sqlite3.Connection, item: Item) -> Any:
+        if isinstance(item, Accepting | Settling):
+            return None
+        if not isinstance(item, Claiming):
+            return item(connection)
+        if item.lapsed:
+            released = statements.release_lapsed(connection, item.lapsed, item.now)
+            recover.tell(connection, released, "recovered", self._numbers, item.now, {"uncertain": True})
+        return statements.claim(connection, item.now, item.limit, item.token, item.lease_until)
+
+    def _end_files(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:
+        in_file = [id for id in ids if id in self._kept]
+        if in_file:
+            self._ended += set(in_file) - statements.live(connection, in_file)
+
+    def _committed(self) -> None:
+        self._checkpointer.wake()
+        if self._ended:
+            self._kept.difference_update(self._ended)
+            self._disk.submit(self._files.remove, list(self._ended))
+
+    def _failure(self, error: Exception) -> Exception:
+        if isinstance(error, StoreError):
+            return error
+        failure = schema.unreadable(error, self._directory)
+        failure.__cause__ = error
+        return failure
+
+
+def _delivery(message: NewMessage, token: int) -> Delivery:
+    """What the caller of accept gets: everything claimed, or nothing."""
+    recipients = message.envelope.recipients if message.claim else ()
+    pending = tuple(Pending(number, recipient) for number, recipient in enumerate(recipients))
+    return Delivery(message.envelope, message.body, pending, token if message.claim else 0)
