@@ -1,0 +1,64 @@
+"""SMTP without I/O: both sides of the protocol as state machines that take and give octets.
+
+`ServerConnection` and `ClientConnection` open no socket, wait for nothing and know no time, so every rule of the RFCs can be
+tested by handing them octets. A shell around them (`waymail.server`, `waymail.client`) moves the octets and keeps the deadlines.
+"""
+
+from waymail.wire.client import ClientConnection, EndOfContent, Greeting, Response
+from waymail.wire.commands import (
+    Auth,
+    AuthResponse,
+    Command,
+    Data,
+    Hello,
+    Help,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Reset,
+    StartTls,
+    Verify,
+)
+from waymail.wire.data import BareLineEnd, DataDecoder, stuff
+from waymail.wire.errors import CommandOrder, ProtocolError, SyntaxProblem
+from waymail.wire.events import DataChunk, EndOfData, Event, Refused
+from waymail.wire.limits import WireLimits
+from waymail.wire.replies import Reply
+from waymail.wire.server import Offer, ServerConnection
+from waymail.wire.state import State
+
+__all__ = [
+    "Auth",
+    "AuthResponse",
+    "BareLineEnd",
+    "ClientConnection",
+    "Command",
+    "CommandOrder",
+    "Data",
+    "DataChunk",
+    "DataDecoder",
+    "EndOfContent",
+    "EndOfData",
+    "Event",
+    "Greeting",
+    "Hello",
+    "Help",
+    "Mail",
+    "Noop",
+    "Offer",
+    "ProtocolError",
+    "Quit",
+    "Rcpt",
+    "Refused",
+    "Reply",
+    "Reset",
+    "Response",
+    "ServerConnection",
+    "StartTls",
+    "State",
+    "SyntaxProblem",
+    "Verify",
+    "WireLimits",
+    "stuff",
+]

@@ -45,7 +45,7 @@ class Mail:
     """
 
     sender: str
-    parameters: Mapping[str, str | None] = field(default=NO_PARAMETERS)
+    parameters: Mapping[str, str | None] = field(default_factory=lambda: NO_PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Rcpt:
     """RCPT TO (§4.1.1.3). `recipient` is the forward-path, its source route dropped; "postmaster" may lack a domain."""
 
     recipient: str
-    parameters: Mapping[str, str | None] = field(default=NO_PARAMETERS)
+    parameters: Mapping[str, str | None] = field(default_factory=lambda: NO_PARAMETERS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,9 +61,12 @@ def encode(reply: Reply) -> bytes:
     """
     lead = f"{reply.enhanced} " if reply.enhanced else ""
     room = MAX_REPLY_LINE - len("250-") - len(lead) - len("\r\n")
+    if reply.code == 334:
+        room = len(reply.text) + 1  # RFC 4954 §4: a challenge is one line, however long
     lines: list[bytes] = []
     for line in reply.text.split("\n"):
         octets = "".join(c if c.isprintable() else "?" for c in line).encode("utf-8", "replace")
         lines.extend(octets[at : at + room] for at in range(0, max(len(octets), 1), room))
     ends = ["-"] * (len(lines) - 1) + [" "]
-    return b"".join(b"%d%s%s%s\r\n" % (reply.code, end.encode(), lead.encode(), line) for end, line in zip(ends, lines, strict=True))
+    starts = (f"{reply.code}{end}{lead}".encode() for end in ends)
+    return b"".join(b"%s%s\r\n" % parts for parts in zip(starts, lines, strict=True))

@@ -1,0 +1,213 @@
+"""The client's side of SMTP without I/O (RFC 5321).
+
+Commands go in, octets come out; octets go in, replies come out, each with the command that it answers. Promises: no argument of
+a command can add a line or an argument (ValueError instead); commands are grouped only as RFC 2920 §3.1 allows (CommandOrder
+instead); a reply is matched to its command by counting and by nothing else; however the octets are cut, the replies are the
+same. `ProtocolError` means that the server cannot be understood: the connection is to be closed. Whether the server
+offers PIPELINING is for the caller to look up in `extensions` before it sends a group.
+
+A reply line may end in a bare LF: some old servers do that, and nothing can be smuggled into a reply but more reply.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from types import MappingProxyType
+
+from waymail.wire import extensions, syntax
+from waymail.wire.commands import Auth, AuthResponse, Command, Data, Hello, Mail, Rcpt, Reset, StartTls
+from waymail.wire.errors import CommandOrder, ProtocolError
+from waymail.wire.limits import DEFAULT, WireLimits
+from waymail.wire.replies import Reply
+
+# RFC 5321 §4.2: Reply-code = %x32-35 %x30-35 %x30-39; §4.3.2 adds: be prepared for codes that nobody knows.
+# Reply-line = *( Reply-code "-" [ textstring ] CRLF ) Reply-code [ SP textstring ] CRLF
+_REPLY_LINE = re.compile(rb"(?P<code>[2-5][0-9]{2})(?:(?P<mark>[ -])(?P<text>.*))?", re.DOTALL)
+# RFC 2034 §4: status-code = class "." subject "." detail
+_ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
+
+NOTHING_OFFERED: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """Stands for the connection itself, which the server's first reply answers (RFC 5321 §3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfContent:
+    """Stands for the dot that ends the content, which a reply answers (RFC 5321 §4.1.1.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A reply and what it answers: None for a 421 that came although nothing was asked."""
+
+    command: Command | Greeting | EndOfContent | None
+    reply: Reply
+
+
+class Due(Enum):
+    """What must come now, in place of a command, because the server's last reply asked for it."""
+
+    CONTENT = "the content that 354 asked for"
+    RESPONSE = "the response to a challenge"
+    HANDSHAKE = "the TLS handshake"
+
+
+# RFC 2920 §3.1: what may stand anywhere in a group; content may be its beginning. All others are the last in theirs.
+GROUPED = frozenset({Mail, Rcpt, Reset, EndOfContent})
+
+
+class ClientConnection:
+    """One connection, seen from the client.
+
+    To be read, not set: `pending`, what still awaits its reply, in order; `extensions`, what the latest accepted EHLO was
+    answered with: keywords in upper case, and the text behind them. It is empty before that, after HELO and after `tls_started`.
+    """
+
+    __slots__ = ("_broken", "_buffer", "_code", "_due", "_lines", "extensions", "limits", "pending")
+
+    def __init__(self, limits: WireLimits = DEFAULT) -> None:
+        self.limits = limits
+        self.pending: deque[Command | Greeting | EndOfContent] = deque([Greeting()])
+        self.extensions: Mapping[str, str] = NOTHING_OFFERED
+        self._buffer = b""
+        self._code = 0  # of the reply that is not complete yet
+        self._lines: list[str] = []
+        self._due: Due | None = None
+        self._broken = ""
+
+    # --- out ---
+
+    def send(self, *commands: Command) -> bytes:
+        """The octets of a group of commands, which now await their replies.
+
+        Raises ValueError for an argument that cannot stand in a command, and CommandOrder for a command that cannot stand
+        where it does. Then nothing is to be sent, and nothing new awaits a reply.
+        """
+        due = self._due
+        if due is not None and due is not Due.RESPONSE:
+            raise CommandOrder(f"{due.value} comes first")
+        before: Command | Greeting | EndOfContent | None = self.pending[-1] if self.pending else None
+        for command in commands:
+            if before is not None and type(before) not in GROUPED:
+                raise CommandOrder(f"nothing is sent behind {type(before).__name__} before its reply")
+            if (type(command) is AuthResponse) is not (due is Due.RESPONSE):
+                raise CommandOrder("an exchange of AUTH consists of challenges and responses")
+            before = command
+        octets = b"".join([syntax.encode(command) for command in commands])
+        if commands:
+            self._due = None
+            self.pending.extend(commands)
+        return octets
+
+    def content_sent(self) -> None:
+        """The content and its end were written (`waymail.wire.data.stuff`): the end now awaits its reply.
+
+        Raises CommandOrder where no 354 asked for content.
+        """
+        if self._due is not Due.CONTENT:
+            raise CommandOrder("content is sent after 354 only")
+        self._due = None
+        self.pending.append(EndOfContent())
+
+    def tls_started(self) -> None:
+        """The handshake is over: what the server said before it is forgotten (RFC 3207 §4.2).
+
+        Raises ProtocolError where the server, or somebody in between, sent octets behind its 220: they came in clear and
+        would be taken for replies from inside TLS. Raises CommandOrder where a reply is awaited.
+        """
+        if self._buffer or self._lines:
+            raise self._break("octets came in clear behind the reply to STARTTLS")
+        if self.pending:
+            raise CommandOrder("TLS starts while replies are awaited")
+        self._due = None
+        self.extensions = NOTHING_OFFERED
+
+    # --- in ---
+
+    def receive(self, data: bytes) -> list[Response]:
+        """The replies that `data` completes, each with what it answers.
+
+        Raises ProtocolError, whose `responses` are those that `data` completed before it broke.
+        """
+        if self._broken:
+            raise ProtocolError(self._broken)
+        buffer = self._buffer + data if self._buffer else data
+        responses: list[Response] = []
+        start = 0
+        try:
+            while self._due is not Due.HANDSHAKE and (end := buffer.find(b"\n", start)) >= 0:
+                self._check_length(end + 1 - start)
+                line = buffer[start:end]
+                start = end + 1
+                reply = self._reply(line.removesuffix(b"\r"))
+                if reply is not None:
+                    responses.append(self._response(reply))
+            self._check_length(len(buffer) - start)
+        except ProtocolError as error:
+            error.responses = tuple(responses)
+            raise
+        self._buffer = buffer[start:]
+        return responses
+
+    def _check_length(self, octets: int) -> None:
+        if octets > self.limits.reply_line:
+            raise self._break("a reply line is too long")
+
+    def _reply(self, line: bytes) -> Reply | None:
+        """The reply that this line completes."""
+        found = _REPLY_LINE.fullmatch(line)
+        if found is None:
+            raise self._break(f"this is not a reply: {line[:80]!r}")
+        code, mark, text = found.groups()
+        if self._lines and int(code) != self._code:
+            raise self._break(f"a reply changes its code from {self._code} to {int(code)}")
+        self._code = int(code)
+        self._lines.append(text.decode("utf-8", "backslashreplace") if text else "")
+        if mark == b"-":
+            if len(self._lines) >= self.limits.reply_lines:
+                raise self._break("a reply has too many lines")
+            return None
+        lines, self._lines = self._lines, []
+        return _composed(self._code, lines)
+
+    def _response(self, reply: Reply) -> Response:
+        """Match a reply with what it answers, and note what it changes."""
+        if not self.pending:
+            if reply.code == 421:
+                return Response(None, reply)
+            raise self._break(f"a reply that nothing awaits: {reply}")
+        command = self.pending.popleft()
+        match command:
+            case Hello(extended=extended) if reply.is_positive:
+                offered = extensions.parse_offered(reply) if extended else {}
+                self.extensions = MappingProxyType(offered)
+            case Data() if reply.code == 354:
+                self._due = Due.CONTENT
+            case StartTls() if reply.code == 220:
+                self._due = Due.HANDSHAKE
+            case Auth() | AuthResponse() if reply.code == 334:
+                self._due = Due.RESPONSE
+        return Response(command, reply)
+
+    def _break(self, reason: str) -> ProtocolError:
+        self._broken = reason
+        self._buffer = b""
+        return ProtocolError(reason)
+
+
+def _composed(code: int, lines: list[str]) -> Reply:
+    """The reply of these lines; an enhanced code is taken off where its class is the code's (RFC 2034 §4)."""
+    found = _ENHANCED.match(lines[0])
+    if found is None or int(found[1][0]) != code // 100:
+        return Reply(code, "\n".join(lines))
+    enhanced = found[1]
+    # Each line should repeat it; not all servers do.
+    texts = [line[len(enhanced) + 1 :] if line == enhanced or line.startswith(f"{enhanced} ") else line for line in lines]
+    return Reply(code, "\n".join(texts), enhanced)

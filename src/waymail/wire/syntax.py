@@ -1,0 +1,233 @@
+"""Command lines and command values, both ways (RFC 5321 §4.1.1).
+
+`parse` reads what a client sent; it raises SyntaxProblem with the reply that says what is wrong. `encode` writes what a client
+sends; it raises ValueError rather than let an argument become a second line or a second argument. Neither knows about the
+order of commands, or about what was offered.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from waymail.wire import grammar
+from waymail.wire.commands import (
+    NO_PARAMETERS,
+    Auth,
+    AuthResponse,
+    Command,
+    Data,
+    Hello,
+    Help,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Reset,
+    StartTls,
+    Verify,
+)
+from waymail.wire.errors import SyntaxProblem
+from waymail.wire.replies import Reply
+
+NOT_RECOGNISED = Reply(500, "command not recognised", "5.5.2")
+BARE_LINE_END = Reply(500, "a line ends with CRLF, and CR and LF stand nowhere else", "5.5.2")
+NOT_IMPLEMENTED = Reply(502, "command not implemented", "5.5.1")
+NO_ARGUMENT = Reply(501, "this command takes no argument", "5.5.4")
+NEEDS_ARGUMENT = Reply(501, "this command takes an argument", "5.5.4")
+MAIL_FORM = Reply(501, "the form is MAIL FROM:<address>", "5.5.4")
+RCPT_FORM = Reply(501, "the form is RCPT TO:<address>", "5.5.4")
+AUTH_FORM = Reply(501, "the form is AUTH mechanism [initial-response]", "5.5.4")
+BAD_BASE64 = Reply(501, "this is not base64", "5.5.2")
+# RFC 2034 §4: no enhanced code in an answer to EHLO or HELO.
+HELLO_FORM = Reply(501, "the argument is a domain or an address literal")
+
+# The ordinary path: a Dot-string at a Domain, and none too long for any limit. All others go through `grammar`.
+# RFC 5321 §3.3: no space may stand behind the colon. So many devices put one there that it is passed over.
+_PLAIN = rf"(?:{grammar.DOT_STRING}@{grammar.DOMAIN})"
+_ARGUMENT = rb'(?P<path><(?:"(?:[^"\\]|\\.)*"|[^">])*>)(?: +(?P<parameters>.*))?'
+_PLAIN_MAIL = re.compile(rf"(?i:FROM:) ?<({_PLAIN}?)>(?: ([!-~ ]+))?".encode())
+_PLAIN_RCPT = re.compile(rf"(?i:TO:) ?<({_PLAIN})>(?: ([!-~ ]+))?".encode())
+_MAIL = re.compile(rb"(?i:FROM:) *" + _ARGUMENT)
+_RCPT = re.compile(rb"(?i:TO:) *" + _ARGUMENT)
+# RFC 4422 §3.1: sasl-mech = 1*20mech-char, upper case letters, digits, "-" and "_".
+_MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
+
+
+def _parse_hello(argument: bytes, *, extended: bool) -> Hello:
+    # RFC 5321 §4.1.1.1: old clients put words behind their name; they are passed over.
+    name = argument.split(b" ", 1)[0].decode("latin-1")
+    if not grammar.is_hello_name(name):
+        raise SyntaxProblem(HELLO_FORM)
+    return Hello(name, extended)
+
+
+def _parse_mail(argument: bytes) -> Mail:
+    found = _PLAIN_MAIL.fullmatch(argument)
+    if found is not None and len(found[1]) <= grammar.MAX_LOCAL_PART:
+        sender = found[1].decode("ascii")
+        parameters = found[2]
+    else:
+        found = _MAIL.fullmatch(argument)
+        if found is None:
+            raise SyntaxProblem(MAIL_FORM)
+        sender = grammar.parse_path(found["path"], enhanced="5.1.7")
+        parameters = found["parameters"]
+    return Mail(sender, grammar.parse_parameters(parameters) if parameters else NO_PARAMETERS)
+
+
+def _parse_rcpt(argument: bytes) -> Rcpt:
+    found = _PLAIN_RCPT.fullmatch(argument)
+    if found is not None and len(found[1]) <= grammar.MAX_LOCAL_PART:
+        recipient = found[1].decode("ascii")
+        parameters = found[2]
+    else:
+        found = _RCPT.fullmatch(argument)
+        if found is None:
+            raise SyntaxProblem(RCPT_FORM)
+        recipient = grammar.parse_forward_path(found["path"])
+        parameters = found["parameters"]
+    return Rcpt(recipient, grammar.parse_parameters(parameters) if parameters else NO_PARAMETERS)
+
+
+def _parse_auth(argument: bytes) -> Auth:
+    mechanism, space, initial = argument.partition(b" ")
+    name = mechanism.decode("latin-1").upper()
+    if _MECHANISM.fullmatch(name) is None or (space and not initial):
+        raise SyntaxProblem(AUTH_FORM)
+    if not space:
+        return Auth(name)
+    return Auth(name, b"" if initial == b"=" else decode_base64(initial))
+
+
+def _parse_verify(argument: bytes) -> Verify:
+    if not argument:
+        raise SyntaxProblem(NEEDS_ARGUMENT)
+    return Verify(argument.decode("latin-1"))
+
+
+def _without_argument(command: Command) -> Callable[[bytes], Command]:
+    def parse_alone(argument: bytes) -> Command:
+        if argument:
+            raise SyntaxProblem(NO_ARGUMENT)
+        return command
+
+    return parse_alone
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb we know: the kind of its commands, and what reads its argument."""
+
+    kind: type
+    parse: Callable[[bytes], Command]
+
+
+VERBS: Mapping[bytes, Verb] = {
+    b"EHLO": Verb(Hello, lambda argument: _parse_hello(argument, extended=True)),
+    b"HELO": Verb(Hello, lambda argument: _parse_hello(argument, extended=False)),
+    b"STARTTLS": Verb(StartTls, _without_argument(StartTls())),
+    b"AUTH": Verb(Auth, _parse_auth),
+    b"MAIL": Verb(Mail, _parse_mail),
+    b"RCPT": Verb(Rcpt, _parse_rcpt),
+    b"DATA": Verb(Data, _without_argument(Data())),
+    b"RSET": Verb(Reset, _without_argument(Reset())),
+    b"VRFY": Verb(Verify, _parse_verify),
+    b"HELP": Verb(Help, lambda argument: Help(argument.decode("latin-1"))),
+    b"NOOP": Verb(Noop, lambda _: Noop()),  # RFC 5321 §4.1.1.9: an argument is passed over
+    b"QUIT": Verb(Quit, _without_argument(Quit())),
+}
+# RFC 5321 §4.2.4: 502 where the command is known, but not implemented.
+KNOWN_ELSEWHERE = frozenset({b"EXPN", b"TURN", b"ETRN", b"ATRN", b"SEND", b"SOML", b"SAML", b"BDAT", b"BURL"})
+
+
+def split_line(line: bytes) -> tuple[Verb, bytes]:
+    """The verb of a command line without its CRLF, and its argument, b"" where there is none.
+
+    Raises SyntaxProblem: 500 for a bare CR or LF and for an unknown verb, 502 for one that other servers have.
+    """
+    if b"\r" in line or b"\n" in line:
+        raise SyntaxProblem(BARE_LINE_END)
+    # RFC 5321 §4.1.1: white space before the CRLF is tolerated; §2.4: a verb may be written in any case.
+    word, _, argument = line.rstrip(b" \t").partition(b" ")
+    verb = VERBS.get(word) or VERBS.get(word.upper())
+    if verb is None:
+        raise SyntaxProblem(NOT_IMPLEMENTED if word.upper() in KNOWN_ELSEWHERE else NOT_RECOGNISED)
+    return verb, argument
+
+
+def parse(line: bytes) -> Command:
+    """The command in a line without its CRLF. Raises SyntaxProblem."""
+    verb, argument = split_line(line)
+    return verb.parse(argument)
+
+
+def decode_base64(text: bytes) -> bytes:
+    """The octets that `text` stands for. Raises SyntaxProblem (501 5.5.2) for anything outside RFC 4954 §4."""
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        raise SyntaxProblem(BAD_BASE64) from None
+
+
+# What may stand in a path that goes out although it is no Mailbox: some mailboxes in use ("a..b@example.org") are none, and their
+# servers know them. It cannot end the path or the line.
+_HARMLESS_PATH = re.compile(r"[!#-;=?-~]+")
+_HARMLESS_WORD = re.compile(r"[!-~]+")
+_HARMLESS_TEXT = re.compile(r"[ -~]*")
+
+
+def encode(command: Command) -> bytes:
+    """The command's line, CRLF included. Raises ValueError where an argument cannot stand in it."""
+    match command:
+        case Mail(sender, parameters):
+            line = f"MAIL FROM:<{_path(sender) if sender else ''}>{_parameters(parameters)}"
+        case Rcpt(recipient, parameters):
+            line = f"RCPT TO:<{_path(recipient)}>{_parameters(parameters)}"
+        case Hello(name, extended):
+            line = f"{'EHLO' if extended else 'HELO'} {_checked(_HARMLESS_WORD, name)}"
+        case Auth(mechanism, initial):
+            line = f"AUTH {_checked(_MECHANISM, mechanism)}"
+            if initial is not None:
+                line += f" {_base64(initial) or '='}"  # RFC 4954 §4: "=" is a response of no octets
+        case AuthResponse(response):
+            line = "*" if response is None else _base64(response)
+        case Verify(argument):
+            line = f"VRFY {_checked(_HARMLESS_TEXT, argument)}"
+        case Help(argument):
+            line = f"HELP {_checked(_HARMLESS_TEXT, argument)}".rstrip()
+        case _:
+            return BARE_COMMANDS[type(command)]
+    return f"{line}\r\n".encode("ascii")
+
+
+BARE_COMMANDS: Mapping[type, bytes] = {
+    StartTls: b"STARTTLS\r\n",
+    Data: b"DATA\r\n",
+    Reset: b"RSET\r\n",
+    Noop: b"NOOP\r\n",
+    Quit: b"QUIT\r\n",
+}
+
+
+def _checked(pattern: re.Pattern[str], text: str) -> str:
+    if pattern.fullmatch(text) is None:
+        raise ValueError(f"this cannot stand in a command: {text!r}")
+    return text
+
+
+def _path(text: str) -> str:
+    return text if grammar.is_mailbox(text) else _checked(_HARMLESS_PATH, text)
+
+
+def _parameters(parameters: Mapping[str, str | None]) -> str:
+    if not parameters or parameters is NO_PARAMETERS:
+        return ""
+    words = (keyword if value is None else f"{keyword}={value}" for keyword, value in parameters.items())
+    return "".join(f" {_checked(grammar.PARAMETER, word)}" for word in words)
+
+
+def _base64(octets: bytes) -> str:
+    return binascii.b2a_base64(octets, newline=False).decode("ascii")
