@@ -18,7 +18,7 @@ def misled(config: Config) -> Iterator[tuple[KeyPath, str]]:
         for alias, targets in domain.aliases.items():
             path = ("domains", name, "aliases", alias)
             for target in targets:
-                if message := _nobody(config, name, target):
+                if message := _nobody(config, alias, name, target):
                     yield path, message
             start = f"{alias}@{name}"
             if circle := _circle(graph, start, depths):
@@ -58,20 +58,24 @@ def _circle(graph: dict[str, tuple[str, ...]], start: str, depths: dict[str, int
     return circle
 
 
-def _nobody(config: Config, domain_name: str, target: str) -> str:
+def _nobody(config: Config, alias: str, alias_domain: str, target: str) -> str:
     """What to say where a target is nobody in a domain of this server; "" where it is somebody."""
-    local, _, domain_name = _full(target, domain_name).rpartition("@")
+    local, _, domain_name = _full(target, alias_domain).rpartition("@")
     domain = config.domains.get(domain_name)
-    if domain is None or _exists(local.lower(), domain):
+    if domain is None or _is_mailbox(local.lower(), domain):
+        return ""
+    if (local.lower(), domain_name) == (alias, alias_domain):
+        return f'leads to itself, and "{local}" is no recipient of {domain_name}'
+    if local.lower() in domain.aliases:
         return ""
     close = get_close_matches(local, [*(domain.recipients or ()), *domain.aliases], n=1)
     hint = f'; did you mean "{close[0]}"?' if close else ""
     return f'"{local}" is neither a recipient nor an alias of {domain_name}{hint}'
 
 
-def _exists(local: str, domain: Domain) -> bool:
+def _is_mailbox(local: str, domain: Domain) -> bool:
     # RFC 5321 §4.5.1: postmaster always exists.
-    return domain.recipients is None or local in domain.recipients or local in domain.aliases or local == "postmaster"
+    return domain.recipients is None or local in domain.recipients or local == "postmaster"
 
 
 def _full(target: str, domain_name: str) -> str:

@@ -11,9 +11,9 @@ import re
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 OCTETS = {"B": 1, "KB": 1_000, "MB": 1_000_000, "GB": 1_000_000_000, "KIB": 1_024, "MIB": 1_048_576, "GIB": 1_073_741_824}
 
-_DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?[smhdw])+")
+_DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,6})?[smhdw])+", re.ASCII)
 _DURATION_PART = re.compile(r"([\d.]+)([smhdw])")
-_SIZE = re.compile(r"(\d{1,12}) ?([KMG]I?B|B)")
+_SIZE = re.compile(r"(\d{1,12}) ?([KMG]I?B|B)", re.ASCII)
 
 
 def duration(value: object) -> float:
