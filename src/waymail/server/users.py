@@ -92,9 +92,12 @@ class Users:
             return self._key
         return hashlib.sha256("\0".join(map(_kept, contents.users.values())).encode()).digest()
 
-    def verify(self, name: str, password: str) -> User | None:
-        """The user, if the password is his. Blocks: see above. Logins that succeeded are remembered for five minutes, for the
-        sake of clients that open a connection for every message; a changed password or a removed user ends that at once."""
+    def verify(self, name: str, password: str) -> str | None:
+        """The user's name in the form of `user_name`, if the password is his. Blocks: see above.
+
+        Logins that succeeded are remembered for five minutes, for the sake of clients that open a connection for every message.
+        A changed password, or the removal of the user, ends that as soon as the file is read.
+        """
         try:
             name, password = user_name(name), saslprep(password)
         except PreparationProblem:
@@ -105,7 +108,7 @@ class Users:
             return None
         kept = _kept(user)
         if self._recent.knows(name, password, kept):
-            return user
+            return name
         if user.password is not None:
             right = _matches(user.password, password)
         else:
@@ -113,7 +116,7 @@ class Users:
         if not right:
             return None
         self._recent.remember(name, password, kept)
-        return user
+        return name
 
     def scram_keys(self, name: str) -> ScramKeys | None:
         """The SCRAM keys of a user; None for an unknown user and for one without. `name` has the form of `user_name`."""
