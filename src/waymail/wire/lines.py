@@ -39,6 +39,9 @@ class Input:
 
     def put(self, data: bytes) -> None:
         """Add what was received, at a constant cost: it is joined when it is used."""
+        if not self._added and self.offset == len(self.octets):
+            self.octets, self.offset = data, 0
+            return
         self._added.append(data)
         self._added_size += len(data)
 

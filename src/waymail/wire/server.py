@@ -9,7 +9,9 @@ replies than the bound allows: the connection is to be closed.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from waymail.wire import extensions, replies, syntax
 from waymail.wire.commands import Auth, AuthResponse, Command, Data, Hello, Mail, Rcpt, StartTls
@@ -190,7 +192,10 @@ class ServerConnection:
             moves = TABLE[self.state].get(kind)
             if moves is None:
                 raise SyntaxProblem(out_of_sequence(self.state, kind, recipients_refused=self._refused > 0))
-            command = self._checked(verb.parse(argument))
+            command = verb.parse(argument)
+            check = CHECKS.get(kind)
+            if check is not None:
+                command = check(self, command)
         except SyntaxProblem as problem:
             if kind is Rcpt:
                 self._refused += 1
@@ -219,25 +224,15 @@ class ServerConnection:
         self._moves = moves
         return Refused(reply, line)
 
-    def _checked(self, command: Command) -> Command:
-        """The command, where what was offered and the limits allow it. Raises SyntaxProblem."""
-        if isinstance(command, Mail):
-            return self._checked_mail(command) if command.parameters else command
-        if isinstance(command, Rcpt):
-            if command.parameters:
-                extensions.check_rcpt_parameters(command.parameters)
-            if self._accepted >= self.offer.limits.recipients:
-                # RFC 5321 §4.5.3.1.10: 452, and the recipients before this one stand.
-                raise SyntaxProblem(TOO_MANY_RECIPIENTS)
-        elif isinstance(command, Hello):
-            self._greeting = command
-        elif isinstance(command, StartTls):
-            self._check_starttls()
-        elif isinstance(command, Auth):
-            self._check_auth(command.mechanism)
-        return command
+    # --- what was offered, and the limits: each gives the command back, or raises SyntaxProblem ---
+
+    def _checked_hello(self, hello: Hello) -> Hello:
+        self._greeting = hello
+        return hello
 
     def _checked_mail(self, mail: Mail) -> Mail:
+        if not mail.parameters:
+            return mail
         checked = extensions.checked_mail_parameters(
             mail.parameters,
             extended=self.hello is not None and self.hello.extended,
@@ -246,21 +241,31 @@ class ServerConnection:
         )
         return mail if checked is mail.parameters else Mail(mail.sender, checked)
 
-    def _check_starttls(self) -> None:
+    def _checked_rcpt(self, rcpt: Rcpt) -> Rcpt:
+        if rcpt.parameters:
+            extensions.check_rcpt_parameters(rcpt.parameters)
+        if self._accepted >= self.offer.limits.recipients:
+            # RFC 5321 §4.5.3.1.10: 452, and the recipients before this one stand.
+            raise SyntaxProblem(TOO_MANY_RECIPIENTS)
+        return rcpt
+
+    def _checked_starttls(self, starttls: StartTls) -> StartTls:
         if self.secure:
             raise SyntaxProblem(TLS_ACTIVE)  # RFC 3207 §4.2
         if not self.offer.starttls:
             raise SyntaxProblem(NOT_OFFERED)
+        return starttls
 
-    def _check_auth(self, mechanism: str) -> None:
+    def _checked_auth(self, auth: Auth) -> Auth:
         if not self.offer.auth:
             raise SyntaxProblem(NOT_OFFERED)
         if not self.secure:
             raise SyntaxProblem(NEEDS_TLS)
         if self.authenticated:
             raise SyntaxProblem(AUTHENTICATED_ALREADY)  # RFC 4954 §4
-        if mechanism not in self.offer.auth:
+        if auth.mechanism not in self.offer.auth:
             raise SyntaxProblem(NO_SUCH_MECHANISM)
+        return auth
 
     def _note(self, kind: type, digit: int) -> None:
         """What a reply changes besides the state."""
@@ -279,3 +284,12 @@ class ServerConnection:
                 self.hello = self._greeting
         elif kind is Auth or kind is AuthResponse:
             self.authenticated = self.authenticated or digit == 2
+
+
+CHECKS: Mapping[type, Callable[[ServerConnection, Any], Command]] = {
+    Hello: ServerConnection._checked_hello,
+    Mail: ServerConnection._checked_mail,
+    Rcpt: ServerConnection._checked_rcpt,
+    StartTls: ServerConnection._checked_starttls,
+    Auth: ServerConnection._checked_auth,
+}

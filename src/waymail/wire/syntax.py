@@ -67,8 +67,8 @@ def _parse_hello(argument: bytes, *, extended: bool) -> Hello:
 def _parse_mail(argument: bytes) -> Mail:
     found = _PLAIN_MAIL.fullmatch(argument)
     if found is not None and len(found[1]) <= grammar.MAX_LOCAL_PART:
-        sender = found[1].decode("ascii")
-        parameters = found[2]
+        path, parameters = found.groups()
+        sender = path.decode("ascii")
     else:
         found = _MAIL.fullmatch(argument)
         if found is None:
@@ -81,8 +81,8 @@ def _parse_mail(argument: bytes) -> Mail:
 def _parse_rcpt(argument: bytes) -> Rcpt:
     found = _PLAIN_RCPT.fullmatch(argument)
     if found is not None and len(found[1]) <= grammar.MAX_LOCAL_PART:
-        recipient = found[1].decode("ascii")
-        parameters = found[2]
+        path, parameters = found.groups()
+        recipient = path.decode("ascii")
     else:
         found = _RCPT.fullmatch(argument)
         if found is None:
