@@ -1,0 +1,49 @@
+"""waymail carries mail.
+
+    import waymail
+
+    result = await waymail.send(message, "smtp://ann:secret@mail.example.org")
+
+    async with waymail.Client("smtps://ann:secret@mail.example.org") as client:
+        await client.send(message)
+
+`send` and `Client` send; `SendResult` is what became of it; all that can go wrong outside of the program is an `SMTPError`.
+"""
+
+from waymail.client.api import Client, SendResult, send
+from waymail.client.errors import (
+    AllRecipientsRefused,
+    AuthenticationFailed,
+    ConnectionFailed,
+    Disconnected,
+    MessageRefused,
+    SenderRefused,
+    SMTPError,
+    TlsError,
+    UncertainDelivery,
+)
+from waymail.client.pool import PoolLimits
+from waymail.client.url import UrlError
+from waymail.mail.message import EnvelopeProblem
+from waymail.wire.replies import Reply
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AllRecipientsRefused",
+    "AuthenticationFailed",
+    "Client",
+    "ConnectionFailed",
+    "Disconnected",
+    "EnvelopeProblem",
+    "MessageRefused",
+    "PoolLimits",
+    "Reply",
+    "SMTPError",
+    "SendResult",
+    "SenderRefused",
+    "TlsError",
+    "UncertainDelivery",
+    "UrlError",
+    "send",
+]

@@ -1,0 +1,255 @@
+"""An attempt: one message to one next hop, on an idle connection or a new one, for as many recipients as it takes.
+
+This is the one way in which messages leave, for the public client (`api`) and for delivery (`delivery.smtp`); they differ only
+in what they make of the results. An attempt does not raise for what goes wrong outside: every recipient has a `Result`.
+
+Hosts and their addresses are tried in order, until one has a session for us (RFC 5321 §5.1). What a host says about the
+message or a recipient in a session is final for this attempt; that it closes the session (421, connection lost before the
+final dot) is not: the next host is tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from itertools import islice
+from math import inf
+
+from waymail.client.connection import Connection
+from waymail.client.errors import AuthenticationFailed, ConnectionFailed, SMTPError, TlsError, UncertainDelivery
+from waymail.client.pool import Pool, PoolLimits
+from waymail.client.session import Contexts, open_session
+from waymail.client.target import Host, NextHop, Tls
+from waymail.client.transaction import Timeouts, Transaction
+from waymail.mail.envelope import Body
+from waymail.mail.outcome import Peer
+from waymail.wire.replies import Reply
+
+MOST_ADDRESSES = 5  # tried in one attempt
+ATTEMPT_SECONDS = 1800.0  # after this, no further connection is opened in an attempt
+CLEARTEXT_SECONDS = 600.0  # for which it is remembered that a host's STARTTLS does not work
+_CLEARTEXT_HOSTS = 10_000
+
+NOT_ASCII = Reply(553, "a non-ASCII address needs SMTPUTF8, which is not supported yet", "5.6.7")  # RFC 6531 §3.5
+
+
+class Stage(Enum):
+    """How far it went for a recipient."""
+
+    SESSION = "session"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    CONTENT = "content"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a recipient: the `reply` that decided at that stage, or the `trouble` for want of one."""
+
+    stage: Stage
+    reply: Reply | None = None
+    trouble: SMTPError | None = None
+    peer: Peer | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        return self.stage is Stage.CONTENT and self.reply is not None and self.reply.is_positive
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Only the reply to the final dot is missing."""
+        return isinstance(self.trouble, UncertainDelivery)
+
+
+Candidate = tuple[Host, str | None]
+
+
+def candidates(next_hop: NextHop) -> Iterator[Candidate]:
+    """The hosts and addresses to try, in order; an address of None is for the system to resolve."""
+    every = ((host, address) for host in next_hop.hosts for address in host.addresses or (None,))
+    return islice(every, MOST_ADDRESSES)
+
+
+def judge(transaction: Transaction) -> tuple[dict[str, Result], list[str]]:
+    """The results of a transaction, and the recipients to try once more, at once.
+
+    Those are the ones above the server's limit, where others were accepted, and those whose fate the end of the connection left
+    open, where nothing can have been delivered; these have a result all the same, for the case that no host is left.
+    """
+    peer, mail, final = transaction.peer, transaction.mail, transaction.final
+    if mail is not None and not mail.is_positive:
+        return dict.fromkeys(transaction.batch, Result(Stage.MAIL, mail, None, peer)), []
+    if final is not None:
+        shared = Result(Stage.CONTENT, final, None, peer)
+    else:
+        shared = Result(Stage.CONTENT, None, _trouble(transaction), peer)
+    results: dict[str, Result] = {}
+    again: list[str] = []
+    replies = transaction.recipients
+    for recipient in transaction.batch:
+        reply = replies.get(recipient)
+        if reply is None or reply.is_positive:
+            results[recipient] = shared
+            if final is None and not transaction.uncertain:
+                again.append(recipient)
+        elif is_too_many(reply) and transaction.has_accepted and final is not None:
+            again.append(recipient)
+        else:
+            results[recipient] = Result(Stage.RCPT, reply, None, peer)
+    return results, again
+
+
+def is_too_many(reply: Reply) -> bool:
+    """Whether a reply to RCPT says that the server takes no more recipients in this transaction: try again, at once or later.
+
+    RFC 5321 §4.5.3.1.10: 452; 552 from servers that follow RFC 821. A full mailbox (x.2.2) or disk (x.3.1) has its own code.
+    """
+    return reply.code in (452, 552) and (reply.enhanced is None or reply.enhanced[1:] == ".5.3")
+
+
+def _trouble(transaction: Transaction) -> SMTPError:
+    trouble = transaction.trouble
+    if trouble is None:
+        return SMTPError(f"{transaction.peer.host}: no reply", peer=transaction.peer)
+    if transaction.uncertain:
+        return UncertainDelivery(f"{trouble}, after the whole message was sent", trouble.reply, trouble.peer)
+    return trouble
+
+
+class Attempts:
+    """Makes attempts, and keeps the connections between them.
+
+    `hello_name` names us in EHLO; None takes the connection's own address literal.
+    """
+
+    def __init__(
+        self,
+        *,
+        hello_name: str | None = None,
+        contexts: Contexts = Contexts(),  # noqa: B008 - frozen
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        pool: PoolLimits = PoolLimits(),  # noqa: B008 - frozen
+    ) -> None:
+        self._hello_name = hello_name
+        self._contexts = contexts
+        self._timeouts = timeouts
+        self._pool = Pool(pool)
+        self._cleartext: dict[str, float] = {}
+
+    async def make(
+        self,
+        next_hop: NextHop,
+        sender: str,
+        recipients: Sequence[str],
+        body: Body,
+        *,
+        body_type: str = "7BIT",
+        deadline: float = inf,
+    ) -> dict[str, Result]:
+        """One attempt. `deadline` (loop time) bounds all of it, the reply to the final dot included.
+
+        Raises ValueError for an address that cannot be sent (a line break in it), OSError where the body cannot be read.
+        """
+        results, waiting = _sendable(sender, recipients)
+        left = candidates(next_hop)
+        until = min(deadline, asyncio.get_running_loop().time() + ATTEMPT_SECONDS)
+        while waiting:
+            try:
+                transaction = await self._transaction(next_hop, left, sender, waiting, body, body_type, deadline, until)
+            except SMTPError as error:
+                failure = Result(Stage.SESSION, error.reply, error, error.peer)
+                for recipient in waiting:
+                    results.setdefault(recipient, failure)
+                break
+            judged, again = judge(transaction)
+            results |= judged
+            waiting = again + waiting[len(transaction.batch) :]
+            if waiting and transaction.trouble is None:
+                # There are more recipients than one transaction takes, and nothing is wrong with the host.
+                left = candidates(next_hop)
+        return results
+
+    async def close(self) -> None:
+        """Close the idle connections; the others when their attempt ends."""
+        await self._pool.close()
+
+    async def _transaction(
+        self,
+        next_hop: NextHop,
+        left: Iterator[Candidate],
+        sender: str,
+        recipients: Sequence[str],
+        body: Body,
+        body_type: str,
+        deadline: float,
+        until: float,
+    ) -> Transaction:
+        key = (next_hop.key, next_hop.tls, next_hop.credentials)
+        connection = self._pool.take(key)
+        if connection is not None:
+            transaction = await connection.transaction(sender, recipients, body, body_type=body_type, deadline=deadline)
+            self._pool.put(key, connection)
+            # It had been closed on the other side while it was idle. Nothing was accepted, so it is as if never tried.
+            if not transaction.is_untouched:
+                return transaction
+        connection = await self._open(next_hop, left, until)
+        transaction = await connection.transaction(sender, recipients, body, body_type=body_type, deadline=deadline)
+        self._pool.put(key, connection)
+        return transaction
+
+    async def _open(self, next_hop: NextHop, left: Iterator[Candidate], until: float) -> Connection:
+        """A session with the first candidate that has one for us. Raises SMTPError."""
+        failures: list[SMTPError] = []
+        for host, address in left:
+            if asyncio.get_running_loop().time() >= until:
+                break
+            try:
+                return await self._session(next_hop, host, address, until)
+            except AuthenticationFailed:
+                raise  # the same password is not carried from host to host
+            except (ConnectionFailed, TlsError) as error:
+                error.peer = error.peer or Peer(host.name, address or "")
+                failures.append(error)
+        # RFC 7504 §3, RFC 5321 §3.1: refused for good only where every host says so.
+        if failures:
+            raise next((error for error in reversed(failures) if error.is_temporary), failures[-1])
+        raise ConnectionFailed("no host is left to try, or no time")
+
+    async def _session(self, next_hop: NextHop, host: Host, address: str | None, until: float) -> Connection:
+        demand = next_hop.tls
+        now = asyncio.get_running_loop().time()
+        if demand is Tls.OPPORTUNISTIC and self._cleartext.get(host.name, 0.0) > now:
+            demand = Tls.OFF
+        try:
+            return await self._open_session(next_hop, host, address, demand, until)
+        except TlsError:
+            if demand is not Tls.OPPORTUNISTIC:
+                raise
+        # RFC 7435 §3: no TLS to be had is no reason not to deliver, where none was demanded. On a new connection, for the old
+        # one is in no known state.
+        if len(self._cleartext) >= _CLEARTEXT_HOSTS:
+            self._cleartext.clear()
+        self._cleartext[host.name] = now + CLEARTEXT_SECONDS
+        return await self._open_session(next_hop, host, address, Tls.OFF, until)
+
+    async def _open_session(self, next_hop: NextHop, host: Host, address: str | None, demand: Tls, until: float) -> Connection:
+        return await open_session(
+            host,
+            address,
+            tls=demand,
+            contexts=self._contexts,
+            hello_name=self._hello_name,
+            timeouts=self._timeouts,
+            credentials=next_hop.credentials,
+            deadline=until,
+        )
+
+
+def _sendable(sender: str, recipients: Sequence[str]) -> tuple[dict[str, Result], list[str]]:
+    """The results that are known before anything is tried, and the recipients that are left, each once."""
+    if not sender.isascii():
+        return dict.fromkeys(recipients, Result(Stage.MAIL, NOT_ASCII)), []
+    results = {recipient: Result(Stage.RCPT, NOT_ASCII) for recipient in recipients if not recipient.isascii()}
+    return results, [recipient for recipient in dict.fromkeys(recipients) if recipient not in results]

@@ -1,0 +1,238 @@
+"""From nothing to a session in which a transaction can begin: connect, greeting, EHLO, STARTTLS, AUTH.
+
+What is asked of TLS decides, never what the server says: with REQUIRED and IMPLICIT there is no way past this module that
+leaves a session in cleartext, or one whose certificate was not verified by the context given for it. With OPPORTUNISTIC, a
+host that offers STARTTLS and then fails at it gives a TlsError too: the caller may try again, once, with OFF, on a new
+connection (`attempt` does). Raises ConnectionFailed, TlsError, AuthenticationFailed; nothing stays open then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import secrets
+import ssl
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+
+from waymail.client.connection import Connection
+from waymail.client.errors import AuthenticationFailed, ConnectionFailed, TlsError
+from waymail.client.target import Credentials, Host, Tls
+from waymail.client.transaction import Timeouts
+from waymail.net import streams
+from waymail.net import tls as tls_contexts
+from waymail.wire.commands import Auth, AuthResponse, Command, Hello, StartTls
+from waymail.wire.errors import ProtocolError
+from waymail.wire.replies import Reply
+from waymail.wire.sasl import AuthenticationProtocolError, ClientMechanism, best_mechanism, client_mechanism
+
+_LOOP_LIMIT = 10  # challenges in one exchange; SCRAM needs three
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """The TLS contexts to use: `demanded` for REQUIRED and IMPLICIT, `opportunistic` for OPPORTUNISTIC.
+
+    None means: verified by the system's certification authorities, and any certificate.
+    """
+
+    demanded: ssl.SSLContext | None = None
+    opportunistic: ssl.SSLContext | None = None
+
+    def of(self, demand: Tls) -> ssl.SSLContext:
+        if demand is Tls.OPPORTUNISTIC:
+            return self.opportunistic or tls_contexts.unverified()
+        return self.demanded or tls_contexts.verified()
+
+
+async def open_session(
+    host: Host,
+    address: str | None = None,
+    *,
+    tls: Tls,
+    contexts: Contexts = Contexts(),
+    hello_name: str | None = None,
+    timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    credentials: Credentials | None = None,
+    deadline: float = inf,
+) -> Connection:
+    """A session with `host` at `address` (None: the system resolves its name).
+
+    `hello_name` names us in EHLO; None takes the address literal of the connection's own end (RFC 5321 §4.1.4). `deadline`
+    (loop time) bounds it all, over and above `timeouts`.
+    """
+    connection = await _connect(host, address, tls, contexts, timeouts, deadline)
+    try:
+        connection.bound(deadline)
+        await _greeting(connection)
+        name = hello_name or _own_address(connection)
+        await _hello(connection, name)
+        if tls in (Tls.REQUIRED, Tls.OPPORTUNISTIC) and await _start_tls(connection, host, tls, contexts, deadline):
+            # RFC 3207 §4.2: what was learnt before the handshake is forgotten, and asked again.
+            await _hello(connection, name)
+        if credentials is not None:
+            await _authenticate(connection, credentials)
+    except (ConnectionFailed, TlsError, AuthenticationFailed) as error:
+        error.peer = connection.peer
+        connection.leave()
+        raise
+    except BaseException:
+        connection.abort()
+        raise
+    return connection
+
+
+async def _connect(
+    host: Host, address: str | None, demand: Tls, contexts: Contexts, timeouts: Timeouts, deadline: float
+) -> Connection:
+    context = contexts.of(demand) if demand is Tls.IMPLICIT else None
+    try:
+        transport, connection = await streams.connect(
+            partial(Connection, host.name, timeouts),
+            address or host.name,
+            host.port,
+            timeout=_remaining(timeouts.connect, deadline),
+            tls=context,
+            server_hostname=host.name if context else None,
+        )
+    except streams.ConnectFailed as error:
+        raise ConnectionFailed(error.text) from error
+    except streams.TlsFailed as error:
+        raise TlsError(f"{host.name}: {error.text}") from error
+    if context is not None:
+        _secured(connection, transport, context, demand)
+    return connection
+
+
+async def _greeting(connection: Connection) -> None:
+    responses = await connection.replies(connection.timeouts.greeting)
+    if not responses:
+        raise _lost(connection, "greeting")
+    greeting = responses[0].reply
+    # RFC 5321 §3.1, RFC 7504 §3: 220, or 554 or 521; RFC 5321 §4.3.2: others by their first digit.
+    if not greeting.is_positive:
+        raise ConnectionFailed(f"{connection.peer.host} refused the connection: {greeting}", greeting)
+
+
+async def _hello(connection: Connection, name: str) -> None:
+    reply = await _ask(connection, Hello(name), "EHLO")
+    if reply.code in (500, 502):
+        # RFC 5321 §3.2, §4.1.1.1: a server that does not know EHLO is greeted with HELO, once.
+        reply = await _ask(connection, Hello(name, extended=False), "HELO")
+    if not reply.is_positive:
+        raise ConnectionFailed(f"{connection.peer.host} refused {name}: {reply}", reply)
+    connection.learn_extensions()
+
+
+async def _start_tls(connection: Connection, host: Host, demand: Tls, contexts: Contexts, deadline: float) -> bool:
+    """Returns False where TLS is not demanded and the host does not offer it."""
+    if "STARTTLS" not in connection.core.extensions:
+        if demand is Tls.OPPORTUNISTIC:
+            return False
+        # RFC 8314 §5, RFC 3207 §6: whoever sits in the middle may have taken the keyword out.
+        raise TlsError(f'{host.name} does not offer STARTTLS; to send in cleartext all the same, say tls="off"')
+    try:
+        reply = await _ask(connection, StartTls(), "STARTTLS")
+    except ConnectionFailed as error:
+        raise TlsError(str(error), error.reply) from error
+    if reply.code != 220:
+        raise TlsError(f"{host.name} refused STARTTLS: {reply}", reply)
+    try:
+        # RFC 3207 §4.2: octets behind the 220 that are not TLS were put there by somebody else.
+        connection.core.tls_started()
+    except ProtocolError as error:
+        raise TlsError(f"{host.name}: cleartext behind the reply to STARTTLS: {error}") from error
+    if connection.trouble is not None:
+        raise TlsError(str(connection.trouble))
+    context = contexts.of(demand)
+    try:
+        transport = await streams.start_tls(
+            connection.transport,
+            connection,
+            context,
+            server_side=False,
+            server_hostname=host.name,
+            timeout=_remaining(connection.timeouts.tls, deadline),
+        )
+    except streams.TlsFailed as error:
+        raise TlsError(f"{host.name}: {error.text}") from error
+    _secured(connection, transport, context, demand)
+    return True
+
+
+def _secured(connection: Connection, transport: asyncio.Transport, context: ssl.SSLContext, demand: Tls) -> None:
+    is_verified = context.verify_mode is ssl.CERT_REQUIRED
+    described = tls_contexts.describe(transport.get_extra_info("ssl_object"), is_verified)
+    # Who demanded TLS and gave a context of his own has decided what is safe enough for a password.
+    connection.use(transport, described, confidential=is_verified or demand is not Tls.OPPORTUNISTIC)
+
+
+async def _authenticate(connection: Connection, credentials: Credentials) -> None:
+    """RFC 4954. The strongest mechanism first; the next where the server takes back its offer, but never after 535."""
+    host = connection.peer.host
+    offered = connection.core.extensions.get("AUTH", "").upper().split()
+    while True:
+        name = best_mechanism(offered, connection.is_confidential)
+        if name is None:
+            raise AuthenticationFailed(_no_mechanism(connection, offered))
+        try:
+            mechanism = client_mechanism(name, credentials.user, credentials.password, secrets.token_urlsafe(24))
+            reply = await _exchange(connection, mechanism)
+            if reply.is_positive:
+                mechanism.succeeded()
+                return
+        except AuthenticationProtocolError as error:
+            connection.abort("did not keep to the rules of authentication")
+            raise AuthenticationFailed(f"{host}: {error}") from error
+        # RFC 4954 §6: 504 and 534 are about the mechanism; all else is about us.
+        if reply.code not in (504, 534):
+            raise AuthenticationFailed(f"{host} refused user {credentials.user}: {reply}", reply)
+        offered = [other for other in offered if other != name]
+
+
+async def _exchange(connection: Connection, mechanism: ClientMechanism) -> Reply:
+    reply = await _ask(connection, Auth(mechanism.name, mechanism.initial()), "AUTH")
+    for _ in range(_LOOP_LIMIT):
+        if reply.code != 334:
+            return reply
+        try:
+            challenge = binascii.a2b_base64(reply.text.strip(), strict_mode=True)
+        except ValueError:
+            raise AuthenticationProtocolError("the server's challenge is not base64") from None
+        # SCRAM hashes the password some thousand times: too long for the loop.
+        answer = await asyncio.to_thread(mechanism.step, challenge)
+        reply = await _ask(connection, AuthResponse(answer), "AUTH")
+    raise AuthenticationProtocolError("the server's challenges do not end")
+
+
+def _no_mechanism(connection: Connection, offered: list[str]) -> str:
+    host = connection.peer.host
+    if not offered:
+        return f"{host} does not offer AUTH" + ("" if connection.peer.tls else " (it may offer it over TLS only)")
+    if best_mechanism(offered, True) is not None:
+        what = "TLS without a verified certificate" if connection.peer.tls else "a cleartext connection"
+        return f'{host} offers {" ".join(offered)}: not used over {what}, for it gives the password away; use tls="require"'
+    return f"{host} offers no mechanism that is known here: {' '.join(offered)}"
+
+
+async def _ask(connection: Connection, command: Command, what: str) -> Reply:
+    responses = await connection.ask(connection.timeouts.command, command)
+    if not responses:
+        raise _lost(connection, what)
+    return responses[-1].reply
+
+
+def _lost(connection: Connection, what: str) -> ConnectionFailed:
+    trouble = connection.trouble
+    return ConnectionFailed(f"{trouble} (waiting for the reply to {what})", trouble.reply if trouble else None)
+
+
+def _remaining(seconds: float, deadline: float) -> float:
+    return max(0.001, min(seconds, deadline - asyncio.get_running_loop().time()))
+
+
+def _own_address(connection: Connection) -> str:
+    name = connection.transport.get_extra_info("sockname")
+    address = str(name[0]).partition("%")[0] if isinstance(name, tuple) else "127.0.0.1"
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

@@ -1,0 +1,56 @@
+"""One transaction as a value, and how long its steps may take."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from waymail.client.errors import Disconnected
+from waymail.mail.outcome import Peer
+from waymail.wire.replies import Reply
+
+# RFC 5321 §4.5.3.1.8: every server takes 100 recipients; §4.5.3.1.10 is for those that take no more.
+MOST_RECIPIENTS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds (RFC 5321 §4.5.3.2). `transaction` bounds MAIL up to the last octet of the content."""
+
+    connect: float = 30.0
+    tls: float = 60.0
+    greeting: float = 300.0
+    command: float = 300.0  # EHLO, STARTTLS, AUTH, MAIL, RCPT, RSET
+    data: float = 120.0
+    block: float = 180.0
+    final: float = 600.0  # the reply to the final dot
+    quit: float = 5.0
+    transaction: float = 1800.0
+
+
+@dataclass(slots=True)
+class Transaction:
+    """One transaction and what was said in it.
+
+    `batch` are the recipients it was for. `mail` is the reply to MAIL; `recipients` has the replies to RCPT; `final` is the
+    reply to the content, or to DATA where it was not 354, or one that we made where the message cannot be sent here at
+    all. What did not come is missing. `trouble` is why; `uncertain` is true where only the reply to the final dot is.
+    """
+
+    batch: Sequence[str]
+    peer: Peer
+    mail: Reply | None = None
+    recipients: dict[str, Reply] = field(default_factory=dict)
+    final: Reply | None = None
+    trouble: Disconnected | None = None
+    uncertain: bool = False
+
+    @property
+    def is_untouched(self) -> bool:
+        """The connection ended before any reply to MAIL: as if the transaction had not been tried."""
+        return self.trouble is not None and self.mail is None
+
+    @property
+    def has_accepted(self) -> bool:
+        """Whether MAIL and at least one RCPT were accepted."""
+        return self.mail is not None and self.mail.is_positive and any(r.is_positive for r in self.recipients.values())

@@ -1,0 +1,128 @@
+"""Where to send, as a URL.
+
+    smtp://[user:password@]host[:port][?tls=require|opportunistic|off]      STARTTLS; port 587 where none is given
+    smtps://[user:password@]host[:port]                                     TLS from the first octet; port 465
+
+587 is submission's port (RFC 6409 §3.1), for that is what a program does that sends mail. Who relays knows better, and reads
+`explicit_port`. User and password are percent-decoded; an IPv6 address stands in brackets. `?hello=` names us in EHLO.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import parse_qsl, unquote
+
+from waymail.client.target import Credentials, Tls
+
+SUBMISSION_PORT = 587
+SUBMISSIONS_PORT = 465
+
+_URL = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
+    r"(?:(?P<user>[^/?#@:]*)(?::(?P<password>[^/?#@]*))?@)?"
+    r"(?P<host>\[[0-9A-Fa-f:.]+(?:%[\w.~-]+)?\]|[^/?#@:\[\]]+)?"
+    r"(?::(?P<port>[0-9]*))?"
+    r"/?(?:\?(?P<query>[^#]*))?"
+)
+_OPTIONS = ("tls", "hello")
+
+
+class UrlError(ValueError):
+    """The URL cannot be used. The text says what to write instead, and never shows the password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A URL's parts. `tls` is what it says of TLS: None where it says nothing, IMPLICIT for smtps."""
+
+    scheme: str
+    host: str
+    explicit_port: int | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: Tls | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def port(self) -> int:
+        return self.explicit_port or (SUBMISSIONS_PORT if self.scheme == "smtps" else SUBMISSION_PORT)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        return Credentials(self.user, self.password or "") if self.user else None
+
+
+def parse(url: str) -> Target:
+    """The parts of `url`. Raises UrlError."""
+    found = _URL.fullmatch(url)
+    if found is None:
+        raise UrlError(_what_is_wrong(url))
+    scheme = found["scheme"].lower()
+    if scheme == "lmtp":
+        raise UrlError("lmtp:// is not supported yet: use smtp:// or smtps://")
+    if scheme not in ("smtp", "smtps"):
+        raise UrlError(f"unknown scheme {scheme}://: use smtp:// (STARTTLS) or smtps:// (TLS from the first octet)")
+    if not found["host"]:
+        raise UrlError(f"the host is missing: write {scheme}://mail.example.org")
+    options = _options(found["query"] or "")
+    return Target(
+        scheme,
+        found["host"].strip("[]"),
+        _port(found["port"]),
+        _decoded(found["user"]),
+        _decoded(found["password"]),
+        _tls(scheme, options.get("tls")),
+        options,
+    )
+
+
+def _what_is_wrong(url: str) -> str:
+    # Whatever stands before the last "@" may be a password: nothing of the URL is repeated but its scheme.
+    scheme, separator, rest = url.partition("://")
+    if not separator or not scheme.isalnum():
+        return "not a URL: write smtp://host:port or smtps://host:port"
+    if rest.count("@") > 1 or ("@" in rest and re.search(r"[/?#:].*[/?#:].*@", rest)):
+        return 'in user and password, "@", ":", "/", "?" and "#" are written %40, %3A, %2F, %3F and %23'
+    if rest.rpartition("@")[2].count(":") > 1:
+        return f"an IPv6 address is written in brackets: {scheme}://[2001:db8::1]:587"
+    return f"cannot be read: write {scheme}://user:password@host:port, nothing behind the port but ?tls="
+
+
+def _port(digits: str | None) -> int | None:
+    if not digits:
+        return None
+    if len(digits) > 5 or not 0 < int(digits) < 65536:
+        raise UrlError(f"port {digits[:10]} does not exist: use 1 to 65535")
+    return int(digits)
+
+
+def _decoded(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise UrlError("user and password are percent-encoded UTF-8") from None
+
+
+def _options(query: str) -> dict[str, str]:
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for name in options:
+        if name not in _OPTIONS:
+            raise UrlError(f"unknown option {name!r}: there are {' and '.join(_OPTIONS)}")
+    return options
+
+
+def _tls(scheme: str, value: str | None) -> Tls | None:
+    if scheme == "smtps":
+        if value not in (None, "require"):
+            raise UrlError(f"smtps:// is TLS from the first octet: use smtp://...?tls={value} instead")
+        return Tls.IMPLICIT
+    match value:
+        case None:
+            return None
+        case "require" | "opportunistic" | "off":
+            return Tls(value)
+    raise UrlError("tls is one of require, opportunistic, off")

@@ -1,0 +1,102 @@
+"""Delivery over SMTP: an attempt of the client core, told as outcomes.
+
+Promises an outcome for every recipient whatever the other side does, and keeps apart what is about the message (the other
+side's own reply), and what is about the destination (`Deferred` with `destination_down`, with a text of ours that tells
+nobody more than he may know; `cause` has the details for the operator). A reply that was lost after the final dot is
+`Deferred` with `uncertain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from waymail.client.attempt import Attempts, Result, is_too_many
+from waymail.client.errors import AuthenticationFailed, Disconnected, SMTPError, TlsError, UncertainDelivery
+from waymail.client.pool import PoolLimits
+from waymail.client.session import Contexts
+from waymail.client.target import NextHop
+from waymail.client.transaction import Timeouts
+from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
+from waymail.wire.replies import Reply
+
+__all__ = ["SmtpTransport", "outcome_of"]
+
+
+class SmtpTransport:
+    """Carries messages to other servers. One for the whole process: it holds the connections that are kept for reuse.
+
+    `hello_name` is what we call ourselves in EHLO: this host's fully qualified name (RFC 5321 §4.1.1.1). `idle_seconds` is how
+    long a connection waits for the next message.
+    """
+
+    def __init__(
+        self,
+        *,
+        hello_name: str,
+        idle_seconds: float = PoolLimits().idle_seconds,
+        contexts: Contexts = Contexts(),  # noqa: B008 - frozen
+        timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+    ) -> None:
+        pool = PoolLimits(idle_seconds=idle_seconds)
+        self._attempts = Attempts(hello_name=hello_name, contexts=contexts, timeouts=timeouts, pool=pool)
+
+    async def deliver(
+        self, next_hop: NextHop, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
+    ) -> dict[str, Outcome]:
+        """One attempt, as the public `send` makes it; the outcome of each recipient by its address.
+
+        Bounded: five addresses, and half an hour for opening connections, each step within RFC 5321 §4.5.3.2. Raises only for
+        bugs, and OSError where the body's file cannot be read.
+        """
+        results = await self._attempts.make(
+            next_hop, envelope.sender, [recipient.address for recipient in recipients], body, body_type=envelope.body
+        )
+        shared: dict[int, Outcome] = {}
+        outcomes: dict[str, Outcome] = {}
+        for address, result in results.items():
+            outcome = shared.get(id(result))
+            if outcome is None:
+                outcome = shared[id(result)] = outcome_of(result)
+            outcomes[address] = outcome
+        return outcomes
+
+    async def close(self) -> None:
+        """Close the idle connections, within seconds."""
+        await self._attempts.close()
+
+
+def outcome_of(result: Result) -> Outcome:
+    """What the queue has to know of a result."""
+    reply = result.reply
+    if result.trouble is not None:
+        return _of_trouble(result.trouble, result.peer)
+    # RFC 5321 §4.2.1, §4.3.2: the first digit counts. 3yz makes no sense here, and may make sense another time.
+    if result.is_accepted and reply is not None:
+        return Delivered(reply, result.peer)
+    if reply is not None and reply.is_permanent and not is_too_many(reply):
+        return Failed(reply, result.peer)
+    reply = reply or Reply(451, "no reply came", "4.4.2")
+    # RFC 5321 §3.8: 421 is about the service, not about this message.
+    return Deferred(reply, result.peer, destination_down=reply.code == 421)
+
+
+def _of_trouble(trouble: SMTPError, peer: Peer | None) -> Outcome:
+    where = peer.host if peer else "the next host"
+    if isinstance(trouble, Disconnected):
+        uncertain = isinstance(trouble, UncertainDelivery)
+        reply = trouble.reply or Reply(451, f"the connection to {where} was lost", "4.4.2")
+        return Deferred(reply, peer, uncertain=uncertain, destination_down=True, cause=str(trouble))
+    if isinstance(trouble, TlsError):
+        # RFC 3463 §3.8: 4.7.5, cryptographic failure.
+        reply = Reply(454, f"TLS with {where} was demanded and failed", "4.7.5")
+        return Deferred(reply, peer, destination_down=True, cause=str(trouble))
+    if isinstance(trouble, AuthenticationFailed):
+        # The password is the operator's to mend; the message can wait for that.
+        reply = Reply(454, f"authentication with {where} failed", "4.7.0")
+        return Deferred(reply, peer, destination_down=True, cause=str(trouble))
+    if trouble.reply is not None and trouble.reply.is_permanent:
+        # RFC 7504 §3: 521, this host never takes mail; RFC 5321 §3.1: 554. All hosts said so, or there is only one.
+        return Failed(trouble.reply, peer)
+    reply = trouble.reply or Reply(451, f"no connection to {where}", "4.4.1")
+    return Deferred(reply, peer, destination_down=True, cause=str(trouble))
