@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import ssl
 import stat
 from datetime import UTC, datetime, timedelta
@@ -108,7 +107,7 @@ def test_what_is_wrong_with_a_pair_is_said(tmp_path: Path) -> None:
     with pytest.raises(IdentityProblem, match="the key is not that certificate's"):
         tls.server(certificate, key)
     key.write_text("nonsense")
-    with pytest.raises(IdentityProblem, match="no certificate chain and key in PEM"):
+    with pytest.raises(IdentityProblem, match="not a certificate chain and a key in PEM"):
         tls.server(certificate, key)
     secret = ec.generate_private_key(ec.SECP256R1())
     locked = serialization.BestAvailableEncryption(b"secret")
@@ -167,7 +166,7 @@ def test_a_self_signed_certificate_is_for_the_host_and_for_loopback(tmp_path: Pa
     client = ssl.create_default_context(cafile=str(certificate))
     for name in ("mail.example.org", "localhost", "127.0.0.1", "::1"):
         assert handshake(tls.server(certificate, key), client, name).version()
-    assert sorted(os.listdir(tmp_path / "tls")) == ["self-signed.key", "self-signed.pem"]
+    assert sorted(path.name for path in (tmp_path / "tls").iterdir()) == ["self-signed.key", "self-signed.pem"]
 
 
 def test_a_self_signed_certificate_is_kept_until_30_days_before_its_end(tmp_path: Path) -> None:

@@ -53,11 +53,17 @@ def unverified() -> ssl.SSLContext:
 def server(certificate: str | Path, key: str | Path) -> ssl.SSLContext:
     """For listening, with a certificate chain and its private key in PEM. Raises IdentityProblem."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    asked_for_password: list[bool] = []
+
+    def no_password() -> str:
+        asked_for_password.append(True)  # without this, OpenSSL would ask on the terminal, and a server would hang there
+        return ""
+
     try:
-        # An encrypted key would make OpenSSL ask on the terminal, and a server would hang there.
-        context.load_cert_chain(certificate, key, password=lambda: "")
+        context.load_cert_chain(certificate, key, password=no_password)
     except ssl.SSLError as error:
-        raise IdentityProblem(f"certificate {certificate} and key {key}: {_why(error)}") from error
+        why = "the key is encrypted; a server needs it without a password" if asked_for_password else _why(error)
+        raise IdentityProblem(f"certificate {certificate} and key {key}: {why}") from error
     except OSError as error:
         raise IdentityProblem(f"certificate {certificate} and key {key}: {error.strerror}") from error
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
@@ -130,7 +136,7 @@ def self_signed(directory: str | Path, hostname: str, *, now: datetime | None = 
     """A certificate that nobody else vouches for, and its key, for development: kept in `directory` and made anew when it is
     for another host name or expires within 30 days. Raises OSError where the directory cannot be written."""
     directory = Path(directory)
-    certificate, key = directory / "self-signed.pem", directory / "self-signed.key"
+    certificate, key = directory / "cert.pem", directory / "key.pem"
     now = now or datetime.now(UTC)
     if not _is_good(certificate, key, hostname, now):
         directory.mkdir(parents=True, exist_ok=True)
@@ -150,9 +156,7 @@ def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:
 def _why(error: ssl.SSLError) -> str:
     if error.reason == "KEY_VALUES_MISMATCH":
         return "the key is not that certificate's"
-    if error.reason in ("BAD_DECRYPT", "BAD_PASSWORD_READ"):
-        return "the key is encrypted; a server needs it without a password"
-    return f"no certificate chain and key in PEM ({(error.reason or str(error)).lower().replace('_', ' ')})"
+    return "not a certificate chain and a key in PEM"
 
 
 def _state(path: Path) -> tuple[int, int, int] | None:
