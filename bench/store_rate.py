@@ -24,7 +24,10 @@ from waymail.store.contract import Change, Delivery, Event, NewMessage, Settleme
 from waymail.store.sqlite import SqliteStore
 
 ORIGIN = Origin("ESMTPS", "mail.example.org", "192.0.2.1", "TLSv1.3 TLS_AES_256_GCM_SHA384 verified")
-TRACE = b"Received: from mail.example.org (mail.example.org [192.0.2.1])\r\n\tby mx.example.net with ESMTPS id 0123456789abc;\r\n\tdate\r\n"
+TRACE = (
+    b"Received: from mail.example.org (mail.example.org [192.0.2.1])\r\n"
+    b"\tby mx.example.net with ESMTPS id 0123456789abc;\r\n\tMon, 3 Nov 2026 10:00:00 +0000\r\n"
+)
 
 
 class Load:

@@ -53,7 +53,8 @@ class BodyFiles:
 
     def present(self) -> set[int]:
         """The messages that have a file. Files that are none of ours are passed over."""
-        return {id for name in os.listdir(self.folder) if (id := decode_id(name)) is not None and encode_id(id) == name}
+        found = ((decode_id(path.name), path.name) for path in self.folder.iterdir())
+        return {id for id, name in found if id is not None and encode_id(id) == name}
 
 
 class FileSpool:

@@ -21,18 +21,21 @@ The body is kept until no recipient is QUEUED, ACTIVE or HELD; envelope, recipie
 Where the process can die, and what the next start does about it:
 
     when                                        on disk                       what recovery does
-    1  while the message comes in               perhaps a body file, no row   sweeps the file; the client saw no 250 and resends
+    1  while the message comes in               perhaps a body file, no row   sweeps the file; the client saw no 250, it resends
     2  after the body file's sync, before the   body file, no row             the same
        commit of accept
-    3  after accept's commit, before the 250    all of it                     delivers; the client may resend: a duplicate, never a loss
+    3  after accept's commit, before the 250    ACTIVE rows                   delivers; the client may resend: a duplicate,
+                                                                              never a loss
     4  after the 250, before the first attempt  ACTIVE rows                   makes them QUEUED, due now; delivers
     5  during an attempt, before the final dot  ACTIVE rows                   the same; the next hop dropped its half
-    6  after the next hop's 250, before settle  ACTIVE rows                   the same; the next hop gets it twice, and the trace says
-                                                                              "uncertain"
+    6  after the next hop's 250, before settle  ACTIVE rows                   the same; the next hop gets it twice, and the
+                                                                              trace says "uncertain"
     7  during settle's commit                   as before, or as after: one transaction holds outcomes, events and notices
     8  after settle's commit, before the body   body file, no live recipient  sweeps the file
        file is removed
     9  after a deferral                         QUEUED rows with a time       waits for the time; it counts from the wall clock
+
+Damage from outside, a live message whose body file is gone, is not lost silently: it is HELD, with a "damaged" event.
 """
 
 from __future__ import annotations

@@ -75,9 +75,7 @@ class SqliteReader:
     async def run(self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `read(connection, ...)` in the reader's thread."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._thread, lambda: read(self._connection, *args, **kwargs)
-            )
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: read(self._connection, *args, **kwargs))
         except sqlite3.Error as error:
             raise schema.unreadable(error, self._directory) from error
         except RuntimeError as error:  # the executor was shut down
@@ -178,9 +176,8 @@ def deliveries(
         if id not in bodies:
             continue
         everybody = tuple(Recipient(row[2], row[3]) for row in recipients[id])
-        pending = tuple(
-            Pending(number, everybody[number], recipients[id][number][5], bool(recipients[id][number][8])) for number in numbers[id]
-        )
+        chosen = [recipients[id][number] for number in numbers[id]]
+        pending = tuple(Pending(row[1], everybody[row[1]], row[5], bool(row[8])) for row in chosen)
         content = body_of(bodies[id], messages[id][4], files.path(id))
         made.append(Delivery(envelope_of(messages[id], everybody), content, pending, token))
     return made
@@ -190,10 +187,10 @@ def lapsed(connection: sqlite3.Connection, now: float) -> tuple[list[Row], float
     """The claims whose lease is over, and when the next one will be."""
     claims = "FROM body CROSS JOIN recipient ON recipient.message = body.message WHERE state = 1"
     over = connection.execute(
-        f"SELECT recipient.message, number {claims} AND lease_until <= ?",  # noqa: S608 - a constant
+        f"SELECT recipient.message, number {claims} AND lease_until <= ?",
         (now,),
     ).fetchall()
-    row = connection.execute(f"SELECT min(lease_until) {claims} AND lease_until > ?", (now,)).fetchone()  # noqa: S608
+    row = connection.execute(f"SELECT min(lease_until) {claims} AND lease_until > ?", (now,)).fetchone()
     return over, row[0]
 
 

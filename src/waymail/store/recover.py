@@ -45,13 +45,12 @@ def _requeue(connection: sqlite3.Connection, numbers: Iterator[int], now: float)
     log.info("recovered", extra={"fields": {"recipients": len(claimed)}})
 
 
-def _hold_damaged(
-    connection: sqlite3.Connection, files: BodyFiles, ids: list[int], numbers: Iterator[int], now: float
-) -> None:
+def _hold_damaged(connection: sqlite3.Connection, files: BodyFiles, ids: list[int], numbers: Iterator[int], now: float) -> None:
     """Somebody took a body file away. Nobody can deliver the message, and it must not vanish unnoticed: an operator decides."""
     held = statements.move(connection, ids, (State.QUEUED, State.ACTIVE), State.HELD, now)
     for id in sorted({row[0] for row in held}):
-        log.error("the body of a message is missing, it is held", extra={"fields": {"id": encode_id(id), "file": str(files.path(id))}})
+        fields = {"id": encode_id(id), "file": str(files.path(id))}
+        log.error("the body of a message is missing: it is held", extra={"fields": fields})
     tell(connection, held, "damaged", numbers, now, {"why": "its body file is missing"})
 
 

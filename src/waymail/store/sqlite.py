@@ -51,7 +51,12 @@ class SqliteStore:
     """A durable queue in a directory. Make it with `open`; all calls come from the loop that opened it."""
 
     def __init__(
-        self, directory: Path, lock: ProcessLock, connections: Sequence[sqlite3.Connection], lease: float, now: Callable[[], float]
+        self,
+        directory: Path,
+        lock: ProcessLock,
+        connections: Sequence[sqlite3.Connection],
+        lease: float,
+        now: Callable[[], float],
     ) -> None:
         """For `open`: three connections, for the writer, the reader and the checkpointer."""
         self._directory = directory
@@ -137,7 +142,7 @@ class SqliteStore:
     async def _keep_file(self, id: int, body: Body) -> None:
         """The file is on the disk before the row that names it. Others' commits do not wait for that."""
         if body.content != self._files.path(id):
-            raise StoreError(f"{body.content} is not where this store keeps the body: spool it with `Store.spool`")
+            raise StoreError(f"{body.content!r} is not where this store keeps the body: spool it with `Store.spool`")
         self._kept.add(id)
         try:
             await asyncio.get_running_loop().run_in_executor(self._disk, self._files.sync, id)
@@ -169,9 +174,7 @@ class SqliteStore:
             if row.in_file:
                 raise ValueError("a notice's body must be in memory")
         await self._submit(settling(settlement, self._numbers, notices))
-        return [
-            _delivery(notice, row.token) for notice, row in zip(settlement.notices, notices, strict=True) if notice.claim
-        ]
+        return [_delivery(notice, row.token) for notice, row in zip(settlement.notices, notices, strict=True) if notice.claim]
 
     async def next_due(self) -> float | None:
         """As `Store.next_due`."""
@@ -211,9 +214,11 @@ class SqliteStore:
 
     async def forget(self, before: float) -> int:
         """As `Store.forget`."""
-        forgotten, at = 0, -1
-        while at is not None:
-            deleted, at = await self._submit(partial(statements.forget, before=before, after_id=at, limit=FORGET_BATCH))
+        forgotten = 0
+        after: int | None = -1
+        while after is not None:
+            batch = partial(statements.forget, before=before, after_id=after, limit=FORGET_BATCH)
+            deleted, after = await self._submit(batch)
             forgotten += deleted
         drop_words = partial(statements.forget_words, bits=schema.WORD_SLICE, limit=4 * FORGET_BATCH)
         while await self._submit(drop_words):
