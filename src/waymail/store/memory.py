@@ -1,0 +1,286 @@
+"""A store that keeps everything in this process: the contract without a disk, for tests and for mail that may be lost.
+
+It promises what `contract` promises except that "durable" means "until the process ends". Give a second `MemoryStore` the
+`Tables` of a first one that was not closed, and it recovers from them as another process would from a database.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from waymail.mail.envelope import Body, Envelope
+from waymail.store.contract import (
+    Change,
+    Delivery,
+    Event,
+    NewMessage,
+    Pending,
+    RecipientState,
+    Settlement,
+    StaleToken,
+    State,
+    StoreError,
+    Story,
+)
+from waymail.store.rows import number_of, plain
+
+
+@dataclass(slots=True)
+class Entry:
+    """One recipient."""
+
+    state: State
+    token: int
+    lease_until: float
+    next_at: float
+    attempts: int = 0
+    reply: str = ""
+    warned: bool = False
+
+
+@dataclass(slots=True)
+class Record:
+    """One message. `body` is None when nobody waits for it any more."""
+
+    envelope: Envelope
+    size: int
+    body: Body | None
+    entries: list[Entry]
+    events: list[Event] = field(default_factory=list)
+
+    def addresses(self, numbers: Sequence[int]) -> list[str]:
+        return [self.envelope.recipients[number].address for number in numbers]
+
+
+@dataclass(slots=True)
+class Tables:
+    """What outlives a `MemoryStore`: the messages by queue id, and the last token."""
+
+    records: dict[str, Record] = field(default_factory=dict)
+    tokens: count[int] = field(default_factory=lambda: count(1))
+
+
+class MemorySpool:
+    """Takes a message's octets."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+
+    def write(self, chunk: bytes) -> None:
+        """As `Spool.write`; never fails."""
+        self._chunks.append(chunk)
+
+    def finish(self) -> Body:
+        """As `Spool.finish`."""
+        content = b"".join(self._chunks)
+        return Body(content, len(content))
+
+    def discard(self) -> None:
+        """As `Spool.discard`."""
+        self._chunks.clear()
+
+
+class MemoryStore:
+    """A queue in memory. `lease` is in seconds; `now` gives seconds since the epoch."""
+
+    def __init__(self, *, lease: float = 3600.0, now: Callable[[], float], tables: Tables | None = None) -> None:
+        self._lease = lease
+        self._now = now
+        self.tables = tables or Tables()
+        self._closed = False
+        for record in self.tables.records.values():
+            self._requeue(record, self._now(), lambda entry: True)
+
+    def spool(self, id: str) -> MemorySpool:
+        """As `Store.spool`."""
+        number_of(id)
+        return MemorySpool()
+
+    async def accept(self, message: NewMessage) -> Delivery:
+        """As `Store.accept`."""
+        self._check_open()
+        self._check(message)
+        return self._insert(message)
+
+    async def claim(self, now: float, limit: int) -> Sequence[Delivery]:
+        """As `Store.claim`."""
+        self._check_open()
+        for record in self.tables.records.values():
+            self._requeue(record, now, lambda entry: entry.lease_until <= now)
+        due = sorted(
+            (entry.next_at, id, number)
+            for id, record in self.tables.records.items()
+            for number, entry in enumerate(record.entries)
+            if entry.state is State.QUEUED and entry.next_at <= now
+        )
+        numbers: dict[str, list[int]] = {}
+        for _, id, number in due[: max(limit, 0)]:
+            numbers.setdefault(id, []).append(number)
+        return [self._claim(self.tables.records[id], some, now) for id, some in numbers.items()]
+
+    async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
+        """As `Store.settle`."""
+        self._check_open()
+        record = self.tables.records.get(settlement.id)
+        claimed = set() if record is None else self._claimed(record, settlement.token)
+        numbers = [change.number for change in settlement.changes]
+        if record is None or not claimed.issuperset(numbers) or len(set(numbers)) < len(numbers):
+            raise StaleToken("the recipients were claimed by another, or removed, before their outcome was settled")
+        for notice in settlement.notices:
+            self._check(notice)
+        for change in settlement.changes:
+            self._change(record.entries[change.number], change)
+        record.events += copy.deepcopy(settlement.events)
+        self._drop_body(record)
+        return [delivery for notice in settlement.notices if (delivery := self._insert(notice)).pending]
+
+    async def next_due(self) -> float | None:
+        """As `Store.next_due`."""
+        self._check_open()
+        entries = (entry for record in self.tables.records.values() for entry in record.entries)
+        return min((entry.next_at for entry in entries if entry.state is State.QUEUED), default=None)
+
+    async def list(self, limit: int = 1000) -> Sequence[Story]:
+        """As `Store.list`."""
+        self._check_open()
+        return [_story(record) for _, record in sorted(self.tables.records.items()) if record.body is not None][:limit]
+
+    async def get(self, id: str) -> Story | None:
+        """As `Store.get`."""
+        self._check_open()
+        record = self.tables.records.get(id.lower())
+        return None if record is None else _story(record, sorted(record.events, key=lambda event: event.at))
+
+    async def find(self, text: str, limit: int = 100) -> Sequence[Story]:
+        """As `Store.find`."""
+        self._check_open()
+        wanted = plain(text)
+        found = [(_matches(id, record, wanted), id, record) for id, record in self.tables.records.items()]
+        return [_story(record) for match, _, record in sorted(found, key=lambda one: one[:2], reverse=True) if match][:limit]
+
+    async def body(self, id: str) -> Body | None:
+        """As `Store.body`."""
+        self._check_open()
+        record = self.tables.records.get(id.lower())
+        return None if record is None else record.body
+
+    async def hold(self, ids: Sequence[str], now: float) -> int:
+        """As `Store.hold`."""
+        return self._move(ids, (State.QUEUED,), State.HELD, now, "held")
+
+    async def release(self, ids: Sequence[str], now: float) -> int:
+        """As `Store.release`."""
+        return self._move(ids, (State.HELD,), State.QUEUED, now, "released")
+
+    async def flush(self, ids: Sequence[str], now: float) -> int:
+        """As `Store.flush`."""
+        return self._move(ids, (State.QUEUED,), State.QUEUED, now, "flushed", later=True)
+
+    async def remove(self, ids: Sequence[str], now: float) -> int:
+        """As `Store.remove`."""
+        return self._move(ids, (State.QUEUED, State.ACTIVE, State.HELD), State.REMOVED, now, "removed")
+
+    async def forget(self, before: float) -> int:
+        """As `Store.forget`."""
+        self._check_open()
+        records = self.tables.records
+        old = [id for id, record in records.items() if record.body is None and record.envelope.accepted_at < before]
+        for id in old:
+            del records[id]
+        return len(old)
+
+    async def close(self) -> None:
+        """As `Store.close`. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        for record in self.tables.records.values():
+            for entry in record.entries:
+                if entry.state is State.ACTIVE:
+                    entry.state, entry.next_at = State.QUEUED, self._now()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreError("the store is closed")
+
+    def _check(self, message: NewMessage) -> None:
+        number_of(message.envelope.id)
+        if not message.envelope.recipients:
+            raise ValueError(f"{message.envelope.id} has no recipients")
+        if message.envelope.id in self.tables.records:
+            raise StoreError(f"{message.envelope.id} is taken")
+
+    def _insert(self, message: NewMessage) -> Delivery:
+        envelope, body = message.envelope, message.body
+        entries = [Entry(State.QUEUED, 0, 0.0, envelope.accepted_at) for _ in envelope.recipients]
+        record = self.tables.records[envelope.id] = Record(envelope, body.size, body, entries)
+        if not message.claim:
+            return Delivery(envelope, body, (), 0)
+        return self._claim(record, range(len(entries)), self._now())
+
+    def _claim(self, record: Record, numbers: Sequence[int], now: float) -> Delivery:
+        assert record.body is not None  # noqa: S101 - a recipient that is QUEUED keeps it
+        token = next(self.tables.tokens)
+        pending = []
+        for number in numbers:
+            entry = record.entries[number]
+            entry.state, entry.token, entry.lease_until = State.ACTIVE, token, now + self._lease
+            pending.append(Pending(number, record.envelope.recipients[number], entry.attempts, entry.warned))
+        return Delivery(record.envelope, record.body, tuple(pending), token)
+
+    @staticmethod
+    def _claimed(record: Record, token: int) -> set[int]:
+        return {n for n, entry in enumerate(record.entries) if entry.state is State.ACTIVE and entry.token == token}
+
+    @staticmethod
+    def _change(entry: Entry, change: Change) -> None:
+        entry.state, entry.attempts, entry.next_at = change.state, change.attempts, change.next_at
+        entry.reply, entry.warned = change.reply, change.warned
+
+    @staticmethod
+    def _drop_body(record: Record) -> None:
+        if not any(entry.state.is_live for entry in record.entries):
+            record.body = None
+
+    @staticmethod
+    def _requeue(record: Record, now: float, is_over: Callable[[Entry], bool]) -> None:
+        numbers = [n for n, entry in enumerate(record.entries) if entry.state is State.ACTIVE and is_over(entry)]
+        for number in numbers:
+            record.entries[number].state, record.entries[number].next_at = State.QUEUED, now
+        if numbers:
+            record.events.append(Event(now, "recovered", {"to": record.addresses(numbers), "uncertain": True}))
+
+    def _move(self, ids: Sequence[str], states: Sequence[State], to: State, now: float, kind: str, *, later: bool = False) -> int:
+        self._check_open()
+        changed = 0
+        for id in sorted({id.lower() for id in ids} & self.tables.records.keys()):
+            record = self.tables.records[id]
+            numbers = [
+                n for n, entry in enumerate(record.entries) if entry.state in states and (not later or entry.next_at > now)
+            ]
+            for number in numbers:
+                record.entries[number].state, record.entries[number].next_at = to, now
+            if numbers:
+                record.events.append(Event(now, kind, {"to": record.addresses(numbers)}))
+            self._drop_body(record)
+            changed += len(numbers)
+        return changed
+
+
+def _story(record: Record, events: Sequence[Event] = ()) -> Story:
+    recipients = tuple(
+        RecipientState(number, one.address, one.original, entry.state, entry.attempts, entry.next_at, entry.reply)
+        for number, (one, entry) in enumerate(zip(record.envelope.recipients, record.entries, strict=True))
+    )
+    return Story(record.envelope, record.size, recipients, tuple(events))
+
+
+def _matches(id: str, record: Record, wanted: str) -> bool:
+    envelope = record.envelope
+    texts = [envelope.message_id, envelope.sender]
+    for one in envelope.recipients:
+        texts += (one.address, one.original or "")
+    return bool(wanted) and (id == wanted or any(plain(text) == wanted for text in texts))
