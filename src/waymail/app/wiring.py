@@ -27,6 +27,7 @@ from waymail.store.sqlite import SqliteStore
 
 from waymail.app.config.schema import Config
 from waymail.app.config.schema import Listener as ListenerConfig
+from waymail.client.target import NextHop
 from waymail.delivery.dispatch import Dispatch
 from waymail.delivery.maildir import MaildirTransport
 from waymail.delivery.routes import Mailboxes, Routes
@@ -61,7 +62,7 @@ class Machine:
     """The running parts that `serve` starts and stops."""
 
     store: Store
-    runner: Runner
+    runner: Runner[NextHop | Mailboxes]
     resolver: Resolver
     smtp: SmtpTransport
     users: Users
@@ -87,7 +88,7 @@ async def build(config: Config) -> Machine:
         rng=rng,
         own_names={config.hostname, hello},
     )
-    runner = Runner(
+    runner = Runner[NextHop | Mailboxes](
         store,
         dispatch,
         NoticeWriter(config.hostname, ids.next),
@@ -100,7 +101,7 @@ async def build(config: Config) -> Machine:
     users = Users.load(config.users.file)
     limits = server_limits(config)
     intake = Intake(store, runner, ids, clock)
-    authenticator = Authenticator(users, secret=secrets.token_bytes(32), nonce=lambda: secrets.token_urlsafe(18))
+    authenticator = Authenticator(users, nonce=lambda: secrets.token_urlsafe(18))
     domains = {name: LocalDomain(domain.recipients, domain.aliases) for name, domain in config.domains.items()}
     directory, allowed = Directory(config.hostname, domains), Networks(config.relay.allow)
     receptions: dict[str, Reception] = {
@@ -128,7 +129,7 @@ async def build(config: Config) -> Machine:
 
 async def open_store(config: Config, clock: SystemClock) -> Store:
     if config.queue.store == "memory":
-        return MemoryStore()
+        return MemoryStore(now=clock.now)
     return await SqliteStore.open(config.data_dir / "queue", now=clock.now)
 
 

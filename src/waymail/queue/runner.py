@@ -13,7 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Failed, Outcome
@@ -21,7 +21,7 @@ from waymail.net.clock import Clock
 from waymail.queue.bounce import NoticeWriter
 from waymail.queue.plan import DestinationState, RunnerLimits, plan
 from waymail.queue.retry import Rng, Schedule
-from waymail.queue.settle import Decision, attempt_event, decide
+from waymail.queue.settle import Decision, Report, attempt_event, decide
 from waymail.store.contract import Delivery, Event, NewMessage, Pending, Settlement, StaleToken, Store, StoreError
 from waymail.wire.replies import Reply
 
@@ -42,37 +42,40 @@ class Destination(Protocol):
     def key(self) -> str: ...
 
 
-class Carrier(Protocol):
+D = TypeVar("D", bound=Destination)
+
+
+class Carrier(Protocol[D]):
     """Finds destinations and attempts deliveries: what stands above the queue."""
 
-    def known(self, recipient: Recipient) -> Destination | None:
+    def known(self, recipient: Recipient) -> D | None:
         """The recipient's destination, where it is known without asking anybody."""
 
-    async def locate(self, recipient: Recipient) -> Destination | Deferred | Failed:
+    async def locate(self, recipient: Recipient) -> D | Deferred | Failed:
         """The recipient's destination, or why there is none."""
 
     async def deliver(
-        self, destination: Destination, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
+        self, destination: D, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
     ) -> Mapping[str, Outcome]:
         """One attempt. Returns an outcome for every recipient, by address; raises nothing but CancelledError."""
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Share(Generic[D]):
     """The recipients of a claimed delivery that have one destination."""
 
     delivery: Delivery
     pending: tuple[Pending, ...]
-    destination: Destination
+    destination: D
 
 
-class Runner:
+class Runner(Generic[D]):
     """The queue's engine. `offer` what was accepted; `run` until `stop`."""
 
     def __init__(
         self,
         store: Store,
-        carrier: Carrier,
+        carrier: Carrier[D],
         notices: NoticeWriter,
         *,
         clock: Clock,
@@ -88,7 +91,7 @@ class Runner:
         self._schedule = schedule or Schedule()
         self._limits = limits or RunnerLimits()
         self._states: dict[str, DestinationState] = {}
-        self._queues: dict[str, deque[Share]] = {}
+        self._queues: dict[str, deque[Share[D]]] = {}
         self._held = 0  # recipients in memory, waiting or being attempted
         self._active = 0  # attempts under way
         self._attempts: set[asyncio.Task[None]] = set()
@@ -111,7 +114,7 @@ class Runner:
             self._overflowed = True
             return
         self._held += len(delivery.pending)
-        known: dict[str, tuple[Destination, list[Pending]]] = {}
+        known: dict[str, tuple[D, list[Pending]]] = {}
         unknown: list[Pending] = []
         for one in delivery.pending:
             destination = self._carrier.known(one.recipient)
@@ -189,7 +192,7 @@ class Runner:
 
     async def _locate(self, delivery: Delivery, pending: Sequence[Pending]) -> None:
         """Ask where each recipient's mail goes; who has no way is settled at once."""
-        known: dict[str, tuple[Destination, list[Pending]]] = {}
+        known: dict[str, tuple[D, list[Pending]]] = {}
         for one in pending:
             try:
                 found = await self._carrier.locate(one.recipient)
@@ -205,7 +208,7 @@ class Runner:
             self._enqueue(Share(delivery, tuple(members), destination))
         self._start_attempts()
 
-    def _enqueue(self, share: Share) -> None:
+    def _enqueue(self, share: Share[D]) -> None:
         state = self._states.get(share.destination.key)
         if state is None:
             state = self._states[share.destination.key] = DestinationState(share.destination.key)
@@ -216,7 +219,7 @@ class Runner:
             self._queues[state.key].append(share)
             state.waiting += 1
 
-    async def _put_off(self, share: Share, state: DestinationState) -> None:
+    async def _put_off(self, share: Share[D], state: DestinationState) -> None:
         """The destination is down: the message waits in the store, not in memory, and its own attempts are not counted."""
         self._held -= len(share.pending)
         reply = state.last_reply or LOST_WAY
@@ -250,7 +253,7 @@ class Runner:
             self._attempts.add(task)
             task.add_done_callback(self._attempts.discard)
 
-    async def _attempt(self, share: Share, state: DestinationState) -> None:
+    async def _attempt(self, share: Share[D], state: DestinationState) -> None:
         envelope = share.delivery.envelope
         recipients = [one.recipient for one in share.pending]
         started = self._clock.monotonic()
@@ -320,23 +323,26 @@ class Runner:
     async def _settle(self, delivery: Delivery, decision: Decision, event: Event) -> None:
         events, notices = self._tell(delivery, decision, event)
         settlement = Settlement(delivery.envelope.id, delivery.token, decision.changes, events, notices)
-        while True:
-            try:
-                claimed = await self._store.settle(settlement)
-                break
-            except StaleToken:
-                log.warning("somebody else settled it", extra={"fields": {"id": delivery.envelope.id}})
-                return
-            except StoreError as error:
-                if self._stopping:
-                    log.error("not settled: the next start repeats it", extra={"fields": {"id": delivery.envelope.id}})
-                    return
-                log.error("settling failed, trying again", extra={"fields": {"id": delivery.envelope.id, "error": str(error)}})
-                await self._clock.sleep(SETTLE_RETRY)
-        for notice in claimed:
+        for notice in await self._settle_for_sure(settlement):
             self.offer(notice)
         if any(change.next_at and change.next_at < self._wakes_at for change in decision.changes):
             self._wake.set()
+
+    async def _settle_for_sure(self, settlement: Settlement) -> Sequence[Delivery]:
+        """Settle, again and again if the store fails: the outcome is known here and nowhere else."""
+        fields = {"id": settlement.id}
+        while True:
+            try:
+                return await self._store.settle(settlement)
+            except StaleToken:
+                log.warning("somebody else settled it", extra={"fields": fields})
+                return ()
+            except StoreError as error:
+                if self._stopping:
+                    log.error("not settled: the next start repeats it", extra={"fields": fields})
+                    return ()
+                log.error("settling failed, trying again", extra={"fields": fields | {"error": str(error)}})
+                await self._clock.sleep(SETTLE_RETRY)
 
     def _tell(self, delivery: Delivery, decision: Decision, event: Event) -> tuple[tuple[Event, ...], tuple[NewMessage, ...]]:
         """The events and the notices that go with a decision."""
@@ -345,7 +351,11 @@ class Runner:
         events, notices = [event], []
         now, envelope = event.at, delivery.envelope
         retry_until = envelope.accepted_at + self._schedule.expire
-        for action, kind, reports in (("failed", "bounced", decision.failed), ("delayed", "delayed", decision.delayed)):
+        told: tuple[tuple[Literal["failed", "delayed"], str, Sequence[Report]], ...] = (
+            ("failed", "bounced", decision.failed),
+            ("delayed", "delayed", decision.delayed),
+        )
+        for action, kind, reports in told:
             if not reports:
                 continue
             notice = self._notices.write(action, envelope, delivery.body, reports, now=now, retry_until=retry_until)

@@ -20,6 +20,10 @@ VERIFIERS = 2
 class Passwords(Protocol):
     """What authentication needs of the users. `verify` is slow, and is called in a thread."""
 
+    @property
+    def secret(self) -> bytes:
+        """Keeps made-up salts stable for users that do not exist."""
+
     def verify(self, name: str, password: str) -> str | None:
         """The user's name in its normal form, or None where name or password is wrong."""
 
@@ -50,17 +54,18 @@ class Exchange:
 
 
 class Authenticator:
-    """Begins exchanges. `secret` keeps made-up salts stable for users that do not exist; `nonce` gives a new one each time."""
+    """Begins exchanges. `nonce` gives a new one each time."""
 
-    def __init__(self, passwords: Passwords, *, secret: bytes, nonce: Callable[[], str]) -> None:
+    def __init__(self, passwords: Passwords, *, nonce: Callable[[], str]) -> None:
         self._passwords = passwords
-        self._secret = secret
         self._nonce = nonce
         self._threads = ThreadPoolExecutor(VERIFIERS, thread_name_prefix="password")
 
     def begin(self, mechanism: str) -> Exchange:
         """Raises sasl.UnknownMechanism; the wire core lets only offered ones through."""
-        exchange = sasl.server_exchange(mechanism, nonce=self._nonce(), keys=self._passwords.scram_keys, secret=self._secret)
+        exchange = sasl.server_exchange(
+            mechanism, nonce=self._nonce(), keys=self._passwords.scram_keys, secret=self._passwords.secret
+        )
         return Exchange(exchange, self._passwords, self._threads)
 
     def close(self) -> None:

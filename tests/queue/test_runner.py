@@ -1,0 +1,314 @@
+"""The queue's engine, with a clock that jumps and a carrier that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
+from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome
+from waymail.queue.bounce import NoticeWriter
+from waymail.queue.plan import RunnerLimits
+from waymail.queue.retry import DAY, HOUR, Schedule
+from waymail.queue.runner import Runner
+from waymail.store.contract import Delivery, NewMessage, Settlement, State, Store, StoreError
+from waymail.store.memory import MemoryStore
+from waymail.testing.clock import JumpingClock
+from waymail.wire.replies import Reply
+
+OK = Delivered(Reply(250, "taken", "2.0.0"))
+LATER = Deferred(Reply(451, "try again later", "4.2.0"))
+REFUSED = Deferred(Reply(451, "connection refused", "4.4.1"), destination_down=True)
+NEVER = Failed(Reply(550, "no such user", "5.1.1"))
+
+Answer = Callable[[Recipient], Outcome]
+
+
+@dataclass(frozen=True)
+class Place:
+    key: str
+
+
+@dataclass
+class ScriptedCarrier:
+    """Answers by `answer`; a domain is its own destination. `hold` makes attempts wait until it is set."""
+
+    answer: Answer = lambda recipient: OK
+    attempts: list[tuple[float, str]] = field(default_factory=list)
+    most_at_once: int = 0
+    hold: asyncio.Event | None = None
+    now: Callable[[], float] = lambda: 0.0
+    lost: dict[str, Deferred | Failed] = field(default_factory=dict)
+    _at_once: int = 0
+
+    def known(self, recipient: Recipient) -> Place | None:
+        return None if recipient.domain in self.lost else Place(recipient.domain)
+
+    async def locate(self, recipient: Recipient) -> Place | Deferred | Failed:
+        return self.lost[recipient.domain]
+
+    async def deliver(
+        self, destination: object, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
+    ) -> Mapping[str, Outcome]:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        self.attempts += [(self.now(), recipient.address) for recipient in recipients]
+        try:
+            if self.hold is not None:
+                await self.hold.wait()
+            else:
+                await asyncio.sleep(0)
+            return {recipient.address: self.answer(recipient) for recipient in recipients}
+        finally:
+            self._at_once -= 1
+
+
+class Bench:
+    """A runner with everything that it needs."""
+
+    def __init__(self, carrier: ScriptedCarrier, store: Store | None = None, **limits: int) -> None:
+        self.clock = JumpingClock()
+        self.carrier = carrier
+        carrier.now = self.clock.now
+        self.ids = QueueIds(1)
+        self.store: Store = store or MemoryStore(now=self.clock.now)
+        self.schedule = Schedule(intervals=(60, 300, 900), expire=5 * DAY, delay_warning=4 * HOUR, jitter=0.0)
+        self.runner = Runner(
+            self.store,
+            carrier,
+            NoticeWriter("mail.example.org", self.ids.next),
+            clock=self.clock,
+            rng=random.Random(1),
+            schedule=self.schedule,
+            limits=RunnerLimits(**limits),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.runner.run())
+            await asyncio.sleep(0)
+            try:
+                yield
+            finally:
+                await self.runner.stop(grace=1)
+
+    async def accept(self, *recipients: str, sender: str = "ann@example.org") -> str:
+        now = self.clock.now()
+        envelope = Envelope(self.ids.next(now), sender, tuple(map(Recipient, recipients)), now)
+        content = b"Subject: hello\r\n\r\nhello\r\n"
+        self.runner.offer(
+            await self.store.accept(NewMessage(envelope, Body(content, len(content)), claim=self.runner.has_room))
+        )
+        await asyncio.sleep(0)
+        return envelope.id
+
+    async def settled(self) -> None:
+        """Let everything happen that can happen without time passing."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    async def pass_time(self, seconds: float, step: float = 30.0) -> None:
+        until = self.clock.now() + seconds
+        while (left := until - self.clock.now()) > 0:
+            await self.clock.advance(min(step, left))
+            await self.settled()
+
+    async def state(self, id: str) -> list[State]:
+        story = await self.store.get(id)
+        assert story is not None
+        return [recipient.state for recipient in story.recipients]
+
+    async def kinds(self, id: str) -> list[str]:
+        story = await self.store.get(id)
+        assert story is not None
+        return [event.kind for event in story.events if event.kind != "accepted"]
+
+
+async def test_what_is_offered_is_attempted_at_once_and_settled() -> None:
+    bench = Bench(ScriptedCarrier())
+    async with bench.running():
+        id = await bench.accept("x@a.example", "y@b.example")
+        await bench.settled()
+        assert await bench.state(id) == [State.DELIVERED, State.DELIVERED]
+        assert sorted(address for _, address in bench.carrier.attempts) == ["x@a.example", "y@b.example"]
+
+
+async def test_recipients_of_one_destination_go_in_one_attempt() -> None:
+    bench = Bench(ScriptedCarrier())
+    async with bench.running():
+        await bench.accept("x@a.example", "y@a.example", "z@a.example")
+        await bench.settled()
+        assert bench.carrier.most_at_once == 1
+        assert len(bench.carrier.attempts) == 3
+
+
+async def test_a_deferral_is_tried_again_by_the_schedule_and_by_nothing_else() -> None:
+    bench = Bench(ScriptedCarrier(answer=lambda _: LATER))
+    async with bench.running():
+        start = bench.clock.now()
+        await bench.accept("x@a.example")
+        await bench.pass_time(1500, step=10)
+        waits = [round(at - start) for at, _ in bench.carrier.attempts]
+        assert waits[0] == 0
+        assert [abs(wait - due) <= 10 for wait, due in zip(waits[1:], (60, 360, 1260), strict=True)] == [True] * 3
+
+
+async def test_a_destination_that_is_down_costs_one_attempt_an_interval_however_many_wait() -> None:
+    bench = Bench(ScriptedCarrier(answer=lambda _: REFUSED), per_destination=5)
+    async with bench.running():
+        for number in range(100):
+            await bench.accept(f"x{number}@down.example")
+        await bench.settled()
+        assert len(bench.carrier.attempts) <= 5
+        first = len(bench.carrier.attempts)
+        await bench.pass_time(59)
+        assert len(bench.carrier.attempts) == first
+        await bench.pass_time(250)
+        assert len(bench.carrier.attempts) == first + 1, "one message probes"
+
+
+async def test_all_waiting_messages_arrive_when_the_destination_is_back() -> None:
+    down = True
+    bench = Bench(ScriptedCarrier(answer=lambda _: REFUSED if down else OK))
+    async with bench.running():
+        ids = [await bench.accept(f"x{number}@down.example") for number in range(50)]
+        await bench.settled()
+        down = False
+        await bench.pass_time(200)
+        for id in ids:
+            assert await bench.state(id) == [State.DELIVERED]
+
+
+async def test_a_down_destination_delays_no_other() -> None:
+    bench = Bench(ScriptedCarrier(answer=lambda r: REFUSED if r.domain == "down.example" else OK), per_destination=2)
+    async with bench.running():
+        for number in range(50):
+            await bench.accept(f"x{number}@down.example")
+        id = await bench.accept("x@up.example")
+        await bench.settled()
+        assert await bench.state(id) == [State.DELIVERED]
+
+
+async def test_a_failure_is_told_to_the_sender_in_a_dsn_from_the_null_path() -> None:
+    bench = Bench(ScriptedCarrier(answer=lambda r: NEVER if r.domain == "a.example" else OK))
+    async with bench.running():
+        id = await bench.accept("x@a.example")
+        await bench.settled()
+        assert await bench.state(id) == [State.FAILED]
+        assert await bench.kinds(id) == ["attempt", "bounced"]
+        assert bench.carrier.attempts[-1][1] == "ann@example.org"
+        notices = [story for story in await bench.store.find("ann@example.org") if story.envelope.sender == ""]
+        assert [story.envelope.recipients[0].address for story in notices] == ["ann@example.org"]
+
+
+async def test_the_null_sender_is_never_told() -> None:
+    bench = Bench(ScriptedCarrier(answer=lambda _: NEVER))
+    async with bench.running():
+        id = await bench.accept("x@a.example", sender="")
+        await bench.settled()
+        assert await bench.state(id) == [State.FAILED]
+        assert bench.carrier.attempts == [(bench.clock.now(), "x@a.example")]
+
+
+async def test_a_dsn_that_fails_makes_no_dsn() -> None:
+    bench = Bench(ScriptedCarrier(answer=lambda _: NEVER))
+    async with bench.running():
+        await bench.accept("x@a.example")
+        await bench.settled()
+        assert [address for _, address in bench.carrier.attempts] == ["x@a.example", "ann@example.org"]
+
+
+async def test_a_message_that_expires_is_given_up_and_its_sender_told_once() -> None:
+    bench = Bench(ScriptedCarrier(answer=lambda r: LATER if r.domain == "a.example" else OK))
+    async with bench.running():
+        id = await bench.accept("x@a.example")
+        await bench.pass_time(5 * DAY + HOUR, step=300)
+        assert await bench.state(id) == [State.FAILED]
+        kinds = await bench.kinds(id)
+        assert kinds[-1] == "bounced"
+        assert kinds.count("delayed") == 1
+        assert [address for _, address in bench.carrier.attempts].count("ann@example.org") == 2
+
+
+async def test_a_message_expires_also_while_its_destination_is_down() -> None:
+    bench = Bench(ScriptedCarrier(answer=lambda r: REFUSED if r.domain == "down.example" else OK))
+    async with bench.running():
+        ids = [await bench.accept(f"x{number}@down.example") for number in range(5)]
+        await bench.pass_time(5 * DAY + HOUR, step=300)
+        for id in ids:
+            assert await bench.state(id) == [State.FAILED]
+
+
+async def test_a_recipient_without_a_way_is_settled_and_the_others_go() -> None:
+    bench = Bench(ScriptedCarrier(lost={"nowhere.example": NEVER, "dark.example": LATER}))
+    async with bench.running():
+        id = await bench.accept("x@nowhere.example", "y@a.example", "z@dark.example")
+        await bench.settled()
+        assert await bench.state(id) == [State.FAILED, State.DELIVERED, State.QUEUED]
+
+
+async def test_past_the_memory_share_messages_wait_in_the_store_and_all_arrive() -> None:
+    bench = Bench(ScriptedCarrier(), ready=10, per_destination=2)
+    async with bench.running():
+        ids = [await bench.accept(f"x{number}@a.example") for number in range(100)]
+        assert not bench.runner.has_room
+        await bench.pass_time(60, step=5)
+        for id in ids:
+            assert await bench.state(id) == [State.DELIVERED]
+        assert len(bench.carrier.attempts) == 100, "none twice"
+
+
+async def test_no_more_attempts_at_once_than_the_limits_say() -> None:
+    carrier = ScriptedCarrier(hold=asyncio.Event())
+    bench = Bench(carrier, per_destination=3, total=5)
+    async with bench.running():
+        for number in range(20):
+            await bench.accept(f"x@{number % 4}.example")
+        await bench.settled()
+        assert carrier.most_at_once == 5
+        assert carrier.hold is not None
+        carrier.hold.set()
+        await bench.settled()
+        assert len(carrier.attempts) == 20
+
+
+async def test_stopping_settles_what_was_cut_off_as_uncertain_and_starts_nothing_more() -> None:
+    carrier = ScriptedCarrier(hold=asyncio.Event())
+    bench = Bench(carrier, per_destination=1)
+    async with bench.running():
+        cut_off, waiting = await bench.accept("x@a.example"), await bench.accept("y@a.example")
+        await bench.settled()
+        await bench.runner.stop(grace=0.01)
+    assert [address for _, address in carrier.attempts] == ["x@a.example"]
+    story = await bench.store.get(cut_off)
+    assert story is not None
+    assert story.recipients[0].state == State.QUEUED
+    assert story.events[-1].detail["results"][0]["uncertain"] is True
+    assert await bench.state(waiting) == [State.ACTIVE], "closing the store hands it back"
+
+
+class FailingStore(MemoryStore):
+    failures = 3
+
+    async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
+        if self.failures:
+            self.failures -= 1
+            raise StoreError("the disk is full")
+        return await super().settle(settlement)
+
+
+async def test_an_outcome_is_settled_again_until_the_store_takes_it() -> None:
+    carrier = ScriptedCarrier()
+    bench = Bench(carrier)
+    bench.store = bench.runner._store = FailingStore(now=bench.clock.now)
+    async with bench.running():
+        id = await bench.accept("x@a.example")
+        await bench.settled()
+        assert await bench.state(id) == [State.ACTIVE]
+        await bench.pass_time(10, step=1)
+        assert await bench.state(id) == [State.DELIVERED]
+    assert len(carrier.attempts) == 1
