@@ -166,7 +166,7 @@ def test_a_self_signed_certificate_is_for_the_host_and_for_loopback(tmp_path: Pa
     client = ssl.create_default_context(cafile=str(certificate))
     for name in ("mail.example.org", "localhost", "127.0.0.1", "::1"):
         assert handshake(tls.server(certificate, key), client, name).version()
-    assert sorted(path.name for path in (tmp_path / "tls").iterdir()) == ["self-signed.key", "self-signed.pem"]
+    assert sorted(path.name for path in (tmp_path / "tls").iterdir()) == ["cert.pem", "key.pem"]
 
 
 def test_a_self_signed_certificate_is_kept_until_30_days_before_its_end(tmp_path: Path) -> None:
