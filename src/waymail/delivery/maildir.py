@@ -31,6 +31,7 @@ HEAD_LIMIT = 262_144
 _LONGEST_NAME = 255  # octets, NAME_MAX
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NO_ROOM = {errno.ENOSPC: Reply(452, "insufficient system storage", "4.3.1"), errno.EDQUOT: Reply(452, "mailbox full", "4.2.2")}
+_NOT_NOW = Reply(451, "the mailbox cannot be written now", "4.3.0")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _DELIVERED = Delivered(Reply(250, "delivered to mailbox", "2.1.5"))
 _NO_MAILBOX = Failed(Reply(550, "this address cannot be a mailbox here", "5.1.3"))
@@ -74,8 +75,7 @@ class MaildirTransport:
         try:
             self._write(maildir, self._file_name(envelope, recipient), _content(envelope, body, recipient))
         except OSError as error:
-            reply = _NO_ROOM.get(error.errno or 0, Reply(451, "the mailbox cannot be written now", "4.3.0"))
-            return Deferred(reply, cause=str(error))
+            return deferred(error)
         return _DELIVERED
 
     def _file_name(self, envelope: Envelope, recipient: Recipient) -> str:
@@ -106,6 +106,11 @@ class MaildirTransport:
         finally:
             temporary.unlink(missing_ok=True)
         _sync_directory(final.parent)
+
+
+def deferred(error: OSError) -> Deferred:
+    """What the system said, as an outcome: full is told from broken, and its words stay private."""
+    return Deferred(_NO_ROOM.get(error.errno or 0, _NOT_NOW), cause=str(error))
 
 
 def _content(envelope: Envelope, body: Body, recipient: Recipient) -> Iterator[bytes]:

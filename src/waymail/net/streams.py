@@ -289,7 +289,8 @@ def _listening(found: list[tuple[int, Any]], address: str, backlog: int, reuse_p
 
 
 def _listening_socket(family: int, sockaddr: Any, backlog: int, reuse_port: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY on accepted connections only where the listening socket names its protocol.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a restart need not wait for old connections to fade
         if reuse_port:
