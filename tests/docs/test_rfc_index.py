@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-LINE = re.compile(r"(?P<number>\d{3,5}) \| (?P<state>yes|partly|no) *\| (?P<title>[^|]+) \| (?P<remark>[^|]+)")
+LINE = re.compile(r"(?P<number>\d{3,5}) *\| (?P<state>yes|partly|no) *\| (?P<title>[^|]+) \| (?P<remark>[^|]+)")
 # "RFC 5321 §4.2", "RFCs 5321 and 5322", "RFC 5321/5322"; a line may end between the word and the number.
 CITATION = re.compile(r"\bRFCs?[\s#]+\d{3,5}(?:(?:/|, | and )\d{3,5}\b)*")
 
