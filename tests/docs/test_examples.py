@@ -1,0 +1,63 @@
+"""What the README and the how-to pages tell a reader to write down is right: configurations, Python, commands, links."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+import waymail
+from waymail.app.config import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ["README.md", "docs/first-server.md", "docs/relay-with-postfix.md"]
+MARKDOWN = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_blocks_of_a_page_are_found() -> None:
+    assert [len(blocks(page, "toml")) for page in PAGES] == [1, 1, 2]
+    assert len(blocks("README.md", "python")) == 1
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_configuration_shown_is_a_valid_one(page: str, tmp_path: Path) -> None:
+    for text in blocks(page, "toml"):
+        whole = text if "hostname" in text else f'hostname = "mail.example.org"\n{text}'
+        assert parse(whole, tmp_path / "waymail.toml").hostname.endswith(".example.org")
+
+
+def test_the_python_of_the_readme_uses_names_that_exist() -> None:
+    used = {
+        node.attr
+        for text in blocks("README.md", "python")
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "waymail"
+    }
+    assert used == {"send"}
+    assert used <= set(waymail.__all__)
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {target for page in MARKDOWN for target in re.findall(r"(?:`|\$ )make ([a-z-]+)", (ROOT / page).read_text())}
+    assert {"demo", "test"} <= named <= targets
+
+
+@pytest.mark.parametrize("page", MARKDOWN)
+def test_every_link_within_the_project_leads_to_a_file(page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (ROOT / page).read_text())
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_every_file_named_in_the_table_of_rules_exists() -> None:
+    table = (ROOT / "docs/architecture.md").read_text().partition("| rule | file |")[2]
+    named = [name for name in re.findall(r"`([\w/.]+)`", table) if "/" in name]
+    assert len(named) > 15
+    assert [name for name in named if not (ROOT / "src/waymail" / name).exists()] == []
