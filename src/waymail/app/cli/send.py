@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Several = Annotated[list[str] | None, Parameter(negative="")]
 Switch = Annotated[bool, Parameter(negative="")]
+# "-" is standard input, and no option.
+File = Annotated[Path | None, Parameter(allow_leading_hyphen=True)]
 Url = Annotated[str | None, Parameter(env_var="WAYMAIL_URL", show_env_var=True)]
 
 
@@ -39,7 +41,7 @@ class Sent:
 
 
 async def send(
-    file: Path | None = None,
+    file: File = None,
     /,
     *,
     url: Url = None,
@@ -81,6 +83,8 @@ async def send(
     as_json
         Print a JSON object.
     """
+    if file is not None and str(file).startswith("-") and str(file) != "-":
+        raise CommandFailed(Exit.USAGE, f"there is no option {file}; see waymail send --help")
     if not url:
         raise CommandFailed(Exit.USAGE, "which server? give --url smtp://HOST:PORT, or set WAYMAIL_URL")
     message = composed(from_, to or [], subject, body) if body is not None or subject is not None else _read(file)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from waymail.app.cli import locate, main
+from waymail.app.cli.output import Exit
+
+CONFIG = 'hostname = "mail.example.org"\n[[listener]]\nkind = "mx"\naddress = "127.0.0.1:0"\ntls = "off"\n'
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test runs in a folder of its own, without a configuration from outside."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WAYMAIL_CONFIG", raising=False)
+    monkeypatch.delenv("WAYMAIL_URL", raising=False)
+    return tmp_path
+
+
+def test_version_and_help_are_no_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("waymail 0.")
+    assert main(["--help"]) == 0
+    assert "trace" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bogus"],
+        ["queue", "bogus"],
+        ["queue", "show"],
+        ["queue", "list", "--bogus"],
+        ["trace"],
+        ["serve", "--config"],
+        ["queue", "list", "--limit", "x"],
+    ],
+)
+def test_a_wrong_command_line_is_64_and_says_why(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == Exit.USAGE
+    output = capsys.readouterr()
+    assert output.err.startswith("waymail: ")
+    assert output.out == ""
+
+
+def test_config_check_prints_each_mistake_with_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text('hostname = "a"\n[queue]\nexpire = 5\nretrys = []\n')
+    assert main(["config", "check", str(file)]) == Exit.CONFIG
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{file}:3: queue.expire: must be ")
+    assert second == f'{file}:4: queue.retrys: no such key; did you mean "retry"?'
+
+
+def test_config_check_of_a_right_file_is_0_and_tells_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "waymail.toml"
+    file.write_text(CONFIG + '[relay]\nallow = ["0.0.0.0/0"]\n')
+    assert main(["config", "check"]) == Exit.OK
+    output = capsys.readouterr()
+    assert output.out == "waymail.toml: all right\n"
+    assert output.err.startswith(f"{file}:7: warning: relay.allow[0]: 0.0.0.0/0 makes this an open relay")
+
+
+def test_config_check_without_any_file_is_78() -> None:
+    if not locate.SYSTEM_CONFIG.exists():
+        assert main(["config", "check"]) == Exit.CONFIG
+
+
+def test_config_show_prints_values_and_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text(CONFIG)
+    assert main(["config", "show", str(file)]) == Exit.OK
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["hostname", '"mail.example.org"', f"{file}:1"] in lines
+    assert ["queue.expire", '"5d"', "default"] in lines
+    assert main(["config", "show", "--config", str(file), "--json"]) == Exit.OK
+    assert '"key": "hostname"' in capsys.readouterr().out
+
+
+def test_the_configuration_is_the_one_given_then_the_variable_s_then_the_folder_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, named = tmp_path / "given.toml", tmp_path / "named.toml"
+    (tmp_path / "waymail.toml").write_text(CONFIG)
+    assert locate.find(None) == Path("waymail.toml")
+    monkeypatch.setenv("WAYMAIL_CONFIG", str(named))
+    assert locate.find(None) == named
+    assert locate.find(given) == given
+
+
+def test_a_file_that_is_named_and_missing_is_78_and_never_the_next_best(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("waymail.toml").write_text(CONFIG)
+    monkeypatch.setenv("WAYMAIL_CONFIG", "missing.toml")
+    for command in (["serve"], ["queue", "list"], ["config", "show"]):
+        assert main(command) == Exit.CONFIG
+        assert "missing.toml: cannot be read: No such file or directory" in capsys.readouterr().err
+
+
+def test_without_configuration_and_development_folder_the_error_names_the_fix(capsys: pytest.CaptureFixture[str]) -> None:
+    if locate.SYSTEM_CONFIG.exists():
+        return
+    for command in (["queue", "list"], ["trace", "x"], ["user", "list"]):
+        assert main(command) == Exit.CONFIG
+        assert "--config FILE" in capsys.readouterr().err
+
+
+def test_python_m_waymail_is_the_program_and_starts_without_the_server_s_packages() -> None:
+    code = "import sys, waymail.app.cli; print([m for m in ('uvloop', 'pydantic', 'sqlite3', 'rich') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-m", "waymail", "bogus"], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (64, "")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from waymail.app.cli import main
+from waymail.app.cli.output import Exit
+from waymail.server.users import Users
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "waymail.toml"
+    file.write_text('hostname = "mail.example.org"\n')
+    return file
+
+
+def run(config: Path, *arguments: str) -> int:
+    return main(["user", *arguments, "--config", str(config)])
+
+
+def type_in(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Standard input is a pipe with this text."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+def users(config: Path) -> Users:
+    return Users.load(config.parent / "users.toml")
+
+
+def test_a_password_from_standard_input_is_one_line(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    type_in(monkeypatch, "correct horse\r\nsecond line\n")
+    assert run(config, "add", "ann@example.org", "--password-stdin") == Exit.OK
+    assert users(config).verify("ann@example.org", "correct horse")
+    assert users(config).may_send_as("ann@example.org", "ann@example.org")
+
+
+def test_a_generated_password_is_printed_and_good(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(config, "add", "ann", "--generate", "--address", "ann@example.org", "--address", "*@lists.example.org") == Exit.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert users(config).verify("ann", lines[0].removeprefix("password: "))
+    assert lines[1] == "ann may log in and send as ann@example.org, *@lists.example.org"
+
+
+def test_a_changed_password_replaces_the_old_one(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    type_in(monkeypatch, "old\n")
+    run(config, "add", "ann@example.org", "--password-stdin")
+    type_in(monkeypatch, "new\n")
+    assert run(config, "passwd", "ann@example.org", "--password-stdin") == Exit.OK
+    assert users(config).verify("ann@example.org", "old") is None
+    assert users(config).verify("ann@example.org", "new")
+
+
+def test_users_are_listed_and_removed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(config, "list") == Exit.OK
+    assert run(config, "list", "--json") == Exit.OK
+    assert capsys.readouterr().out == "There are no users.\n[]\n"
+    run(config, "add", "bob@example.org", "--generate")
+    capsys.readouterr()
+    run(config, "list", "--json")
+    assert json.loads(capsys.readouterr().out) == [{"name": "bob@example.org", "addresses": ["bob@example.org"]}]
+    run(config, "list")
+    assert capsys.readouterr().out.splitlines()[1].split() == ["bob@example.org", "bob@example.org"]
+    assert run(config, "remove", "bob@example.org") == Exit.OK
+    capsys.readouterr()
+    run(config, "list", "--json")
+    assert capsys.readouterr().out == "[]\n"
+
+
+def test_what_cannot_be_done_has_its_own_exit_code(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(config, "remove", "nobody") == Exit.NO_USER
+    assert run(config, "passwd", "nobody", "--generate") == Exit.NO_USER
+    run(config, "add", "ann@example.org", "--generate")
+    assert run(config, "add", "ann@example.org", "--generate") == Exit.DATA
+    assert run(config, "add", "eve", "--generate", "--password-stdin") == Exit.USAGE
+    type_in(monkeypatch, "")
+    assert run(config, "add", "eve", "--password-stdin") == Exit.DATA
+    assert run(config, "add", "eve") == Exit.USAGE, "a pipe cannot be asked"
+    assert all(line.startswith("waymail: ") for line in capsys.readouterr().err.splitlines())
+
+
+def test_a_broken_users_file_is_78(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (config.parent / "users.toml").write_text("[")
+    assert run(config, "list") == Exit.CONFIG
+    assert "users.toml" in capsys.readouterr().err
