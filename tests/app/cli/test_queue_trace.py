@@ -10,7 +10,7 @@ import pytest
 
 from waymail.app.cli import main
 from waymail.app.cli.output import Exit
-from waymail.app.cli.story import told
+from waymail.app.cli.story import accepted_text, told
 from waymail.mail.envelope import Body, Envelope, Origin, QueueIds, Recipient
 from waymail.store.contract import Change, Event, NewMessage, RecipientState, Settlement, State, Story
 from waymail.store.sqlite import SqliteStore
@@ -22,7 +22,7 @@ CONTENT = b"Subject: x\r\n\r\n" + b"x" * 4226
 
 
 def message(id: str, to: str, **more: Any) -> NewMessage:
-    origin = Origin("ESMTPSA", "laptop", "192.0.2.1", "TLSv1.3 AES", "ann")
+    origin = Origin("ESMTPSA", "laptop", "192.0.2.1", "TLSv1.3 AES unverified", "ann")
     envelope = Envelope(id, "ann@example.org", (Recipient(to),), START, message_id=f"<{to}>", origin=origin)
     return NewMessage(envelope, Body(CONTENT, len(CONTENT)), **more)
 
@@ -151,6 +151,11 @@ def test_an_empty_queue_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run(config, "queue", "list") == Exit.OK
     assert run(config, "queue", "list", "--json") == Exit.OK
     assert capsys.readouterr().out == "The queue is empty.\n[]\n"
+
+
+def test_a_client_that_names_itself_by_its_address_is_named_once() -> None:
+    envelope = Envelope("id", "", (), 0.0, origin=Origin("ESMTP", "[192.0.2.1]", "192.0.2.1"))
+    assert accepted_text(envelope, 10) == "from [192.0.2.1], by ESMTP, no TLS, 10 B"
 
 
 def test_each_kind_of_event_has_a_line() -> None:

@@ -180,7 +180,7 @@ async def _send(
     except UrlError as error:
         raise CommandFailed(Exit.USAGE, f"--url: {error}") from None
     except ValueError as error:
-        raise CommandFailed(Exit.DATA, str(error)) from None
+        raise CommandFailed(Exit.DATA, f"cannot be sent: {error}") from None
     code = Exit.OK
     if result.refused:
         code = Exit.UNAVAILABLE if any(reply.is_permanent for reply in result.refused.values()) else Exit.TEMPORARY

@@ -88,7 +88,7 @@ def how_to_connect(config: Config, password: str | None) -> str:
     ]
     swaks = (
         f"swaks --server {starttls} --tls --auth PLAIN --auth-user {DEVELOPMENT_USER} --auth-password "
-        f"'{password or 'PASSWORD'}' --from dev@example.com --to ann@example.org"
+        f"{password or 'PASSWORD'} --from dev@example.com --to ann@example.org"
     )
     lines = [
         "",

@@ -55,11 +55,14 @@ def sender(envelope: Envelope) -> str:
 def accepted_text(envelope: Envelope, size: int) -> str:
     """How the message came in."""
     origin = envelope.origin
-    client = " ".join(part for part in (origin.helo, f"[{origin.address}]" if origin.address else "") if part)
+    literal = f"[{origin.address}]" if origin.address else ""
+    client = f"{origin.helo} {literal}" if origin.helo and origin.helo != literal else literal
     words = [f"from {client}" if client else "made here"]
     if origin.user:
         words.append(f"user {origin.user}")
-    return ", ".join([*words, f"by {origin.protocol}", origin.tls or "no TLS", size_text(size)])
+    # Whether a client showed a certificate says nothing here: it is never asked for one.
+    tls = origin.tls.removesuffix(" unverified") or "no TLS"
+    return ", ".join([*words, f"by {origin.protocol}", tls, size_text(size)])
 
 
 def standing(recipient: RecipientState, now: float) -> str:
