@@ -15,7 +15,7 @@ from waymail.store.rows import Row, event_row
 
 log = logging.getLogger("waymail.store")
 
-_CLAIMED = (
+CLAIMED = (
     "SELECT recipient.message, number, address FROM body CROSS JOIN recipient ON recipient.message = body.message"
     " WHERE state = 1 ORDER BY recipient.message, number"
 )
@@ -37,7 +37,7 @@ def recover(connection: sqlite3.Connection, files: BodyFiles, numbers: Iterator[
 
 def _requeue(connection: sqlite3.Connection, numbers: Iterator[int], now: float) -> None:
     """States 4, 5 and 6: what was claimed may have been attempted, and is tried again."""
-    claimed = connection.execute(_CLAIMED).fetchall()
+    claimed = connection.execute(CLAIMED).fetchall()
     if not claimed:
         return
     statements.write(connection, statements.MOVE, [row[:2] for row in claimed], before=(int(State.QUEUED), now))
