@@ -52,22 +52,18 @@ MAIN = {
 
 
 class PrivatePostfix:
-    """`settings` are main.cf parameters beyond the defaults above. Needs root, as Postfix does."""
+    """`settings` are main.cf parameters beyond the defaults above. Needs root, as Postfix does.
+
+    `directory` must be one that other users can reach: Postfix's processes do not run as root.
+    """
 
     def __init__(self, directory: Path, listen: str, settings: dict[str, str]) -> None:
         self.config = directory / "config"
-        self.log = directory / "postfix.log"
+        self.log = directory / "log" / "postfix.log"
         self._queue, data = directory / "queue", directory / "data"
-        for folder in (self.config, self._queue, data):
+        for folder in (self.config, self._queue, data, self.log.parent):
             folder.mkdir(parents=True)
-        # Postfix's processes run as another user and must reach the folder.
-        for parent in (directory, *directory.parents):
-            if parent != Path("/") and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
         shutil.chown(data, pwd.getpwnam("postfix").pw_uid)
-        log_folder = directory / "log"
-        log_folder.mkdir()
-        self.log = log_folder / "postfix.log"
         values = MAIN | {
             "queue_directory": str(self._queue),
             "data_directory": str(data),
@@ -97,4 +93,4 @@ class PrivatePostfix:
     def _run(self, *command: str, check: bool = True) -> None:
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
         if check and done.returncode:
-            raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout}")
+            raise RuntimeError(f"{' '.join(command)}: {done.stderr or done.stdout or self.log.read_text()}")

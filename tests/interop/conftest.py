@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,13 +86,17 @@ def start_mail(tmp_path: Path) -> Iterator[Callable[..., Mail]]:
 
 
 @pytest.fixture
-def start_postfix(tmp_path: Path) -> Iterator[Callable[..., tuple[PrivatePostfix, int]]]:
+def start_postfix() -> Iterator[Callable[..., tuple[PrivatePostfix, int]]]:
     """Starts private Postfixes; ends them after the test."""
     running: list[PrivatePostfix] = []
+    folders: list[Path] = []
 
     def start(**settings: str) -> tuple[PrivatePostfix, int]:
         port = free_port()
-        server = PrivatePostfix(tmp_path / f"postfix{len(running)}", f"127.0.0.1:{port}", settings)
+        folder = Path(tempfile.mkdtemp(prefix="postfix-"))  # other users may not look into pytest's own folders
+        folder.chmod(0o755)
+        folders.append(folder)
+        server = PrivatePostfix(folder / "postfix", f"127.0.0.1:{port}", settings)
         server.start()
         running.append(server)
         wait_for_port(port)
@@ -100,6 +105,8 @@ def start_postfix(tmp_path: Path) -> Iterator[Callable[..., tuple[PrivatePostfix
     yield start
     for server in running:
         server.stop()
+    for folder in folders:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session", autouse=True)
