@@ -13,8 +13,6 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
-from waymail.wire.server import ServerConnection
-
 from waymail.mail import headers
 from waymail.mail.envelope import Envelope, Origin
 from waymail.mail.received import protocol, received_field
@@ -28,6 +26,8 @@ from waymail.wire.errors import ProtocolError
 from waymail.wire.events import DataChunk, EndOfData, Event, Refused
 from waymail.wire.replies import Reply
 from waymail.wire.sasl import Challenge, Failure, Success
+from waymail.wire.server import ServerConnection
+from waymail.wire.state import State
 
 if TYPE_CHECKING:
     from waymail.server.listener import Listener
@@ -155,6 +155,8 @@ class Session(asyncio.Protocol):
                 reply = self._handle(event)
                 if reply is not None:
                     out.append(wire.send(reply))
+        # The wire core closes by itself after a message of which it is disputed where it ends.
+        self._closing = self._closing or wire.state is State.CLOSED
         if data and not self._closing:
             wire.receive(data)  # only buffers: a reply is being worked out
         transport = self._transport

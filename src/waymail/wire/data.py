@@ -36,16 +36,21 @@ class DataDecoder:
     `size` counts the content so far, in octets, stuffing removed (RFC 1870 §5). `problem` is "bare" where a bare CR or LF was
     seen, else "size" where there is more than `limit` octets, else None. After a problem no content is given out, but the end
     is still looked for: the client must not have its message taken for commands.
+
+    `is_end_disputed`: a bare CR stands right before the end. CR CRLF "." CRLF is an end to us, but the program that passed it on
+    to us may have seen none in it; then what follows is no command but the rest of what somebody made it carry.
     """
 
-    __slots__ = ("_at_start", "_held", "limit", "problem", "size")
+    __slots__ = ("_after_cr", "_at_start", "_held", "is_end_disputed", "limit", "problem", "size")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.size = 0
         self.problem: Problem | None = None
+        self.is_end_disputed = False
         self._at_start = True
         self._held = b""
+        self._after_cr = False  # what stands before the held octets ends in a bare CR
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """The content in `data`; and what stands behind the end, or None where the end is not in it yet."""
@@ -73,7 +78,9 @@ class DataDecoder:
             self._at_start = start >= len(data)
         found = data.find(END, start)
         if found >= 0:
-            return self._content(data[start : found + 2]), found + len(END) - moved
+            block = data[start : found + 2]
+            self.is_end_disputed = block.endswith(b"\r\r\n") or (self._after_cr and block == b"\r\n")
+            return self._content(block), found + len(END) - moved
         for beginning in _BEGINNINGS_OF_END:
             if data.endswith(beginning, start):
                 self._held = beginning
@@ -83,6 +90,9 @@ class DataDecoder:
     def _content(self, block: bytes) -> bytes:
         if has_bare_line_end(block):
             self.problem = "bare"
+            self._after_cr = block.endswith(b"\r")
+        elif block:
+            self._after_cr = False
         content = block.replace(b"\r\n.", b"\r\n")
         self.size += len(content)
         if self.size > self.limit and self.problem is None:

@@ -2,7 +2,8 @@
 
 Octets go in, events come out; replies go in, octets come out. Promises: every event but `DataChunk` is answered by exactly one
 `send`, in order, and until then nothing further is reported; the state moves only by replies, along `state.TABLE`; however
-the octets are cut, the events are the same (but for where the chunks of a message are cut). What the client does wrong
+the octets are cut, the events are the same (but for where the chunks of a message are cut). In state CLOSED nothing is
+reported any more: close the connection. What the client does wrong
 comes as a `Refused` event with the reply that is due. `ProtocolError` means that the client sent more ahead of the
 replies than the bound allows: the connection is to be closed.
 """
@@ -21,7 +22,7 @@ from waymail.wire.events import DataChunk, EndOfData, Event, Refused
 from waymail.wire.limits import DEFAULT, WireLimits
 from waymail.wire.lines import Input, TooLong
 from waymail.wire.replies import Reply
-from waymail.wire.state import EXCHANGE_OVER, STAY, TABLE, Moves, State, out_of_sequence
+from waymail.wire.state import EXCHANGE_OVER, MESSAGE_DISPUTED, STAY, TABLE, Moves, State, out_of_sequence
 
 LINE_TOO_LONG = Reply(500, "line too long", "5.5.2")
 RESPONSE_TOO_LONG = Reply(500, "the response is too long", "5.5.6")  # RFC 4954 §4
@@ -181,6 +182,8 @@ class ServerConnection:
         self._check_bound()
         self._decoder = None
         self._await(EndOfData)
+        if decoder.is_end_disputed:
+            self._moves = MESSAGE_DISPUTED
         events.append(EndOfData(decoder.size, REFUSALS[decoder.problem] if decoder.problem else None))
         return events
 

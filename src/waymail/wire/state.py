@@ -4,7 +4,8 @@ A session walks through few states. It begins in START, where nobody has said he
 transaction (MAIL), the first accepted RCPT makes it one that can be sent (RCPT), and DATA answered by 354 hands the line over
 to the message (DATA), whose end leads back to READY. Two exchanges borrow the line: AUTH, in which the client's lines are
 answers to challenges (RFC 4954 §4), and TLS, from the 220 to STARTTLS until the handshake is over, in which nothing
-that comes in is SMTP (RFC 3207 §4). CLOSED is where 221 and 421 lead.
+that comes in is SMTP (RFC 3207 §4). CLOSED is where 221 and 421 lead, and
+the end of a message of which it is disputed where it ended (`MESSAGE_DISPUTED`): what follows may be no commands at all.
 
 A command does nothing by itself: **the reply moves the session**. Each row of `TABLE` is a state; it names the commands that
 may stand in it, and for each of them the first digit of the reply that moves the session, and where to. A reply with any
@@ -46,6 +47,7 @@ Moves = Mapping[int, State]
 STAY: Final[Moves] = {}
 EXCHANGE_OVER: Final[Moves] = {2: READY, 3: AUTH, 4: READY, 5: READY}
 MESSAGE_OVER: Final[Moves] = {2: READY, 4: READY, 5: READY}
+MESSAGE_DISPUTED: Final[Moves] = {2: CLOSED, 4: CLOSED, 5: CLOSED}
 
 # These may stand wherever commands are read at all (RFC 5321 §4.1.4).
 ANYWHERE: Final[Mapping[type, Moves]] = {Hello: {2: READY}, Noop: STAY, Help: STAY, Verify: STAY, Quit: {2: CLOSED}}
