@@ -15,7 +15,7 @@ class Limits:
     RFC 5321 §4.5.3.1 sets minima for sizes, §4.5.3.2.7 the five minutes that a server waits for a command.
     """
 
-    message_size: int = 52_428_800  # 552 5.3.4 at MAIL or after the final dot
+    message_size: int = 50_000_000  # 552 5.3.4 at MAIL or after the final dot
     recipients: int = 1_000  # 452 4.5.3 for each further RCPT; those accepted stand
     sessions: int = 20_000  # 421 4.3.2 instead of the greeting
     sessions_per_client: int = 1_000  # by IP address; 421 4.7.0 instead of the greeting

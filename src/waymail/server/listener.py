@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from waymail.wire.server import Offer
-
 from waymail.net import streams
 from waymail.server.authentication import Authenticator
 from waymail.server.intake import Intake
@@ -23,6 +21,7 @@ from waymail.server.reception import Reception
 from waymail.server.session import SHUTTING_DOWN, TIMED_OUT, Session
 from waymail.wire.limits import WireLimits
 from waymail.wire.replies import Reply
+from waymail.wire.server import Offer
 
 log = logging.getLogger("waymail.server")
 

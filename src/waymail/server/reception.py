@@ -34,7 +34,7 @@ class Transaction:
 
     sender: str
     body: str = "7BIT"
-    recipients: list[Recipient] = field(default_factory=list)
+    recipients: dict[str, Recipient] = field(default_factory=dict)  # by normalised address: each gets one copy
     named: int = 0  # RCPT commands accepted: an alias adds several recipients, a repetition none
 
 

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
 from waymail.mail import headers
+from waymail.mail.address import normalise
 from waymail.mail.envelope import Envelope, Origin
 from waymail.mail.received import protocol, received_field
 from waymail.net import streams, tls
@@ -164,6 +165,8 @@ class Session(asyncio.Protocol):
             return
         if out:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if wire.state is State.CLOSED:
+            self._closing = True
         if self._upgrading:
             self._upgrading = False
             transport.pause_reading()  # nothing more is read in clear (RFC 3207 §4.2)
@@ -196,8 +199,6 @@ class Session(asyncio.Protocol):
             return
         self.deadline = self._listener.time() + self._listener.limits.command_timeout
         self._transport.write(self._wire.send(reply))
-        if reply.code == 421:
-            self._closing = True
         self._read_on_or_wait()
         try:
             self._advance(b"")
@@ -259,7 +260,8 @@ class Session(asyncio.Protocol):
         found = self._listener.reception.rcpt(self.client, rcpt.recipient)
         if isinstance(found, Reply):
             return self._count_error(found)
-        transaction.recipients.extend(one for one in found if one not in transaction.recipients)
+        for one in found:
+            transaction.recipients.setdefault(normalise(one.address), one)
         transaction.named += 1
         return RECIPIENT_OK
 
@@ -300,14 +302,15 @@ class Session(asyncio.Protocol):
             return self._count_error(fields)
         origin = self._origin()
         # RFC 5321 §7.6: the for clause names the recipient only where there is no other to keep it from.
-        single = transaction.recipients[0] if transaction.named == 1 and len(transaction.recipients) == 1 else None
+        recipients = tuple(transaction.recipients.values())
+        single = recipients[0] if transaction.named == 1 and len(recipients) == 1 else None
         shown = (single.original or single.address) if single else None
         received = received_field(origin, by=self._listener.offer.hostname, id=id, now=now, recipient=shown)
         message_id = headers.first(headers.header_section(fields + head), b"message-id") or b""
         envelope = Envelope(
             id=id,
             sender=transaction.sender,
-            recipients=tuple(transaction.recipients),
+            recipients=recipients,
             accepted_at=now,
             body=transaction.body,
             message_id=message_id.strip().decode("ascii", "replace")[:998],
