@@ -104,7 +104,7 @@ def judge(transaction: Transaction) -> tuple[dict[str, Result], list[str]]:
 def is_too_many(reply: Reply) -> bool:
     """Whether a reply to RCPT says that the server takes no more recipients in this transaction: try again, at once or later.
 
-    RFC 5321 §4.5.3.1.10: 452; 552 from servers that follow RFC 821. A full mailbox (x.2.2) or disk (x.3.1) has its own code.
+    RFC 5321 §4.5.3.1.10: 452; 552 from older servers. A full mailbox (x.2.2) or disk (x.3.1) has its own code.
     """
     return reply.code in (452, 552) and (reply.enhanced is None or reply.enhanced[1:] == ".5.3")
 

@@ -100,8 +100,7 @@ class Connection(asyncio.Protocol):
         for an argument that cannot be sent, before anything is.
         """
         octets = self.core.send(*commands)
-        if self.trouble is None:
-            self._transport.write(octets)
+        self._put(octets)
         return await self.replies(seconds)
 
     async def replies(self, seconds: float) -> list[Response]:
@@ -167,7 +166,7 @@ class Connection(asyncio.Protocol):
             await self._send_content(result, pieces, deadline)
         else:
             # RFC 2920 §3.1: the server wants content although no recipient stands. A lone dot; it must send that nowhere.
-            self._transport.write(b".\r\n")
+            self._put(b".\r\n")
             self.core.content_sent()
             await self.replies(self.timeouts.final)
 
@@ -199,7 +198,7 @@ class Connection(asyncio.Protocol):
         last = await self._write_all_but_last(pieces)
         if self.trouble is not None:
             return
-        self._transport.write(last)
+        self._put(last)
         self.core.content_sent()
         self._limit = deadline
         responses = await self.replies(self.timeouts.final)
@@ -233,7 +232,7 @@ class Connection(asyncio.Protocol):
 
     async def _write(self, octets: bytes) -> bool:
         """Write, and wait while the transport is full. False where the connection is gone."""
-        self._transport.write(octets)
+        self._put(octets)
         if self._is_full and self.trouble is None:
             self._room = self._loop.create_future()
             self._expect_within(self.timeouts.block)
@@ -242,6 +241,11 @@ class Connection(asyncio.Protocol):
             finally:
                 self._room = None
         return self.trouble is None
+
+    def _put(self, octets: bytes) -> None:
+        # A transport that is closed already, of which we shall hear in a moment, may raise (uvloop's does).
+        if self.trouble is None and not self._transport.is_closing():
+            self._transport.write(octets)
 
     # --- what the message needs of the server
 
@@ -285,9 +289,9 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self._is_leaving = True
+        self._put(octets)
         self.trouble = Disconnected("we said QUIT", peer=self.peer)
         self._limit = inf
-        self._transport.write(octets)
         self._expect_within(self.timeouts.quit)
 
     async def quit(self) -> None:
@@ -338,11 +342,10 @@ class Connection(asyncio.Protocol):
             self._responses.append(response)
         if self.core.pending:
             self._deadline = min(self._loop.time() + self._step, self._limit)
-        elif self._waiter is not None:
-            if not self._waiter.done():
-                self._waiter.set_result(None)
-        elif not responses:
-            self._end("spoke unasked")
+        elif not responses or not data.endswith(b"\n"):
+            self._end("spoke unasked")  # more, or the beginning of more, than was awaited
+        elif self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def pause_writing(self) -> None:
         self._is_full = True

@@ -75,7 +75,7 @@ async def open_session(
             await _authenticate(connection, credentials)
     except (ConnectionFailed, TlsError, AuthenticationFailed) as error:
         error.peer = connection.peer
-        connection.leave()
+        await connection.quit()  # RFC 5321 §4.1.1.10: also after a refusal
         raise
     except BaseException:
         connection.abort()
@@ -156,6 +156,7 @@ async def _start_tls(connection: Connection, host: Host, demand: Tls, contexts: 
             timeout=_remaining(connection.timeouts.tls, deadline),
         )
     except streams.TlsFailed as error:
+        connection.abort(error.text)
         raise TlsError(f"{host.name}: {error.text}") from error
     _secured(connection, transport, context, demand)
     return True

@@ -145,8 +145,28 @@ class Session(asyncio.Protocol):
     # --- the loop: events in, replies out ---
 
     def _advance(self, data: bytes) -> None:
-        out: list[bytes] = []
+        """Handle what has come, write what it is answered in one write, and see what follows from it."""
+        out = self._replies(data)
+        transport = self._transport
+        if transport is None:
+            return
+        if out:
+            transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._upgrading:
+            self._upgrading = False
+            transport.pause_reading()  # nothing more is read in clear (RFC 3207 §4.2)
+            self._listener.spawn(self._shake_hands(transport))
+        elif self._busy:
+            self._read_on_or_wait()
+        elif self._closing or self._wire.state is State.CLOSED:
+            self._closing = True
+            if self._last_words is not None:
+                transport.write(replies.encode(self._last_words))
+            transport.close()
+
+    def _replies(self, data: bytes) -> list[bytes]:
         wire = self._wire
+        out: list[bytes] = []
         while not self._busy and not self._closing:
             events = wire.receive(data)
             data = b""
@@ -156,27 +176,9 @@ class Session(asyncio.Protocol):
                 reply = self._handle(event)
                 if reply is not None:
                     out.append(wire.send(reply))
-        # The wire core closes by itself after a message of which it is disputed where it ends.
-        self._closing = self._closing or wire.state is State.CLOSED
         if data and not self._closing:
             wire.receive(data)  # only buffers: a reply is being worked out
-        transport = self._transport
-        if transport is None:
-            return
-        if out:
-            transport.write(out[0] if len(out) == 1 else b"".join(out))
-        if wire.state is State.CLOSED:
-            self._closing = True
-        if self._upgrading:
-            self._upgrading = False
-            transport.pause_reading()  # nothing more is read in clear (RFC 3207 §4.2)
-            self._listener.spawn(self._shake_hands(transport))
-        elif self._busy:
-            self._read_on_or_wait()
-        elif self._closing:
-            if self._last_words is not None:
-                transport.write(replies.encode(self._last_words))
-            transport.close()
+        return out
 
     def _handle(self, event: Event) -> Reply | None:
         """The reply to an event; None for a part of a message, and where the reply comes later."""

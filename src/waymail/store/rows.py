@@ -15,7 +15,6 @@ from zlib import crc32
 
 from waymail.mail.envelope import Body, Envelope, Origin, Recipient, decode_id, encode_id
 from waymail.store.contract import Event, NewMessage, RecipientState, Settlement, State, Story
-from waymail.store.schema import WORD_SLICE
 
 # ASCII: a text with a lone surrogate (an octet that was no UTF-8) is escaped and survives.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -65,14 +64,14 @@ def plain(text: str) -> str:
     return text.strip().removeprefix("<").removesuffix(">").lower()
 
 
-def accepting(new: NewMessage, token: int, lease_until: float) -> Accepting:
-    """The rows of a new message. Raises ValueError where the id is none, or nobody is to have it."""
+def accepting(new: NewMessage, token: int, lease_until: float, slice: int) -> Accepting:
+    """The rows of a new message, its words in `slice`. Raises ValueError where the id is none, or nobody is to have it."""
     envelope, body = new.envelope, new.body
     id = number_of(envelope.id)
     if not envelope.recipients:
         raise ValueError(f"{envelope.id} has no recipients")
     state, token = (State.ACTIVE, token) if new.claim else (State.QUEUED, 0)
-    at, slice = envelope.accepted_at, id >> WORD_SLICE
+    at = envelope.accepted_at
     texts = {envelope.message_id, envelope.sender}
     recipients = []
     for number, one in enumerate(envelope.recipients):

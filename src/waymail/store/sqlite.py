@@ -67,6 +67,7 @@ class SqliteStore:
         self._connection, reading, copying = connections
         opening = self._connection.execute("UPDATE opening SET number = number + 1 RETURNING number").fetchone()[0]
         self._numbers = count(opening << 40)  # of tokens and of events
+        self._arrivals = count((opening << 24) * schema.WORD_SLICE)  # of messages: gives the slice for their words
         self._kept = recover.recover(self._connection, self._files, self._numbers, now())
         self._ended: list[int] = []  # body files that the transaction under way makes superfluous
         self._lapse_at = now() + lease  # no lease can be over before that
@@ -128,7 +129,7 @@ class SqliteStore:
     async def accept(self, message: NewMessage) -> Delivery:
         """As `Store.accept`."""
         token = next(self._numbers)
-        row = accepting(message, token, self._now() + self._lease)
+        row = accepting(message, token, self._now() + self._lease, self._slice())
         if row.in_file:
             await self._keep_file(row.id, message.body)
         try:
@@ -169,7 +170,7 @@ class SqliteStore:
     async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
         """As `Store.settle`."""
         lease_until = self._now() + self._lease if settlement.notices else 0.0
-        notices = [accepting(notice, next(self._numbers), lease_until) for notice in settlement.notices]
+        notices = [accepting(notice, next(self._numbers), lease_until, self._slice()) for notice in settlement.notices]
         for row in notices:
             if row.in_file:
                 raise ValueError("a notice's body must be in memory")
@@ -220,9 +221,9 @@ class SqliteStore:
             batch = partial(statements.forget, before=before, after_id=after, limit=FORGET_BATCH)
             deleted, after = await self._submit(batch)
             forgotten += deleted
-        drop_words = partial(statements.forget_words, bits=schema.WORD_SLICE, limit=4 * FORGET_BATCH)
-        while await self._submit(drop_words):
-            pass
+        slice: int | None = -1
+        while slice is not None:
+            slice = await self._submit(partial(statements.forget_words, before=before, after_slice=slice))
         return forgotten
 
     async def close(self) -> None:
@@ -256,6 +257,9 @@ class SqliteStore:
         if self._closed:
             raise StoreError(f"the store in {self._directory} is closed")
         return self._writer.submit(item)
+
+    def _slice(self) -> int:
+        return next(self._arrivals) // schema.WORD_SLICE
 
     async def _move(
         self, ids: Sequence[str], states: Sequence[State], to: State, now: float, kind: str, *, later: bool = False

@@ -168,13 +168,20 @@ def forget(connection: sqlite3.Connection, before: float, after_id: int, limit: 
     return len(done), None if is_over else found[-1][0]
 
 
-def forget_words(connection: sqlite3.Connection, bits: int, limit: int) -> int:
-    """Delete up to `limit` words of time slices that have no message any more. Returns how many were deleted."""
-    return connection.execute(
-        "DELETE FROM word WHERE (slice, word, message) IN (SELECT slice, word, message FROM word"
-        " WHERE slice < coalesce((SELECT min(id) >> ? FROM message), 1 << 62) ORDER BY slice LIMIT ?)",
-        (bits, limit),
+def forget_words(connection: sqlite3.Connection, before: float, after_slice: int) -> int | None:
+    """Delete, in the slice that follows `after_slice`, the words of messages that are gone. Returns that slice, or None where
+    there is none or it has only messages that are newer than `before`: then nothing older follows."""
+    (slice,) = connection.execute("SELECT min(slice) FROM word WHERE slice > ?", (after_slice,)).fetchone()
+    if slice is None:
+        return None
+    deleted = connection.execute(
+        "DELETE FROM word WHERE slice = ? AND NOT EXISTS (SELECT 1 FROM message WHERE id = word.message)", (slice,)
     ).rowcount
+    (has_old,) = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM word JOIN message ON id = word.message WHERE slice = ? AND accepted_at < ?)",
+        (slice, before),
+    ).fetchone()
+    return slice if deleted or has_old else None
 
 
 def _flat(tables: Iterable[Sequence[Row]]) -> list[Row]:

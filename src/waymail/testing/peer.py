@@ -16,7 +16,7 @@ for other moments: `GREETING` before anything was said, `END` when the content h
     a sequence  of these, one after the other: [b"354 go on\\r\\n", DROP]
 
 After an answer to STARTTLS that begins with 220 comes the handshake, after 354 content is read, after 221 or 421 the
-connection is closed. `transcript` has what each side said, for all connections, in order; `messages` what was accepted.
+connection is closed. A peer that hangs does not read, either. `transcript` has what each side said, for all connections, in order; `messages` what was accepted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from typing import Self
 GREETING = b"<greeting>"
 END = b"<end of content>"
 STOP_SECONDS = 5.0
-_LIMIT = 64 * 1024 * 1024
+_LONGEST_LINE = 1024 * 1024
+_GO_ON = re.compile(rb"^354", re.MULTILINE)  # replies to earlier commands may have been held back until then
 
 
 class Fault(Enum):
@@ -84,7 +85,7 @@ class Peer:
         self,
         rules: Sequence[Rule] = (),
         *,
-        extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "SIZE 10000000"),
+        extensions: Sequence[str] = ("PIPELINING", "8BITMIME", "SIZE 50000000"),
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         host: str = "127.0.0.1",
@@ -113,7 +114,7 @@ class Peer:
 
     async def __aenter__(self) -> Self:
         context = self._tls if self._implicit_tls else None
-        self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=context, limit=_LIMIT)
+        self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=context, limit=_LONGEST_LINE)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -158,7 +159,7 @@ class Peer:
                 client.rcpt.append(line)
             elif verb in (b"RSET", b"EHLO", b"HELO"):
                 client.mail, client.rcpt = b"", []
-            elif verb == b"DATA" and said.startswith(b"354"):
+            elif verb == b"DATA" and _GO_ON.search(said):
                 said = await self._take_content(client)
         await asyncio.wait_for(client.reader.read(), STOP_SECONDS)  # the client closes first, or is slow to
 
