@@ -65,7 +65,7 @@ class SqliteStore:
         self._now = now
         self._files = BodyFiles(directory)
         self._connection, reading, copying = connections
-        opening = self._connection.execute("UPDATE opening SET number = number + 1 RETURNING number").fetchone()[0]
+        opening: int = self._connection.execute("UPDATE opening SET number = number + 1 RETURNING number").fetchone()[0]
         self._numbers = count(opening << 40)  # of tokens and of events
         self._arrivals = count((opening << 24) * schema.WORD_SLICE)  # of messages: gives the slice for their words
         self._kept = recover.recover(self._connection, self._files, self._numbers, now())
