@@ -70,14 +70,18 @@ class Input:
             if self._too_long is None and end + 2 - start <= limit:
                 return self.octets[start:end]
             kept, self._too_long = self._too_long, None
-            raise TooLong(self.octets[start:end][: self.KEPT_OF_TOO_LONG] if kept is None else kept)
+            raise TooLong(self.octets[start:end][: self._kept(limit)] if kept is None else kept)
         if self._too_long is not None or len(self.octets) - start >= limit:
-            self._discard(start)
+            self._discard(limit)
         return None
 
-    def _discard(self, start: int) -> None:
+    def _discard(self, limit: int) -> None:
         if self._too_long is None:
-            self._too_long = self.octets[start : start + self.KEPT_OF_TOO_LONG]
+            self._too_long = self.octets[self.offset : self.offset + self._kept(limit)]
         # A CR at the very end may be half of the CRLF that ends the line.
         self.octets = b"\r" if self.octets.endswith(b"\r") else b""
         self.offset = 0
+
+    def _kept(self, limit: int) -> int:
+        # Never so much that it would depend on where the line was cut, or take in half of its CRLF.
+        return min(self.KEPT_OF_TOO_LONG, limit - 1)
