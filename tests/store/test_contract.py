@@ -9,7 +9,8 @@ import pytest
 from waymail.store.contract import Store
 from waymail.store.memory import MemoryStore, Tables
 from waymail.store.sqlite import SqliteStore
-from waymail.testing.store_contract import LEASE, START, Place, StoreContract
+from waymail.testing.store_cases import LEASE, START, Place
+from waymail.testing.store_contract import StoreContract
 
 
 class SqlitePlace:

@@ -13,7 +13,7 @@ import pytest
 from waymail.mail.envelope import decode_id
 from waymail.store.contract import State
 from waymail.store.sqlite import SqliteStore
-from waymail.testing.store_contract import octets
+from waymail.testing.store_cases import octets
 
 # Ten callers; each says on standard output, in one write, what has just been made durable.
 CHILD = """

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from waymail.store.contract import Change, Delivery, NewMessage, Settlement, StaleToken, State, Story
 from waymail.store.memory import MemoryStore, Tables
 from waymail.store.sqlite import SqliteStore
-from waymail.testing.store_contract import LEASE, START, Messages, octets
+from waymail.testing.store_cases import LEASE, START, Messages, octets
 
 T = TypeVar("T")
 Pair = tuple[Delivery, Delivery]

@@ -14,7 +14,7 @@ from waymail.store import read, recover, schema
 from waymail.store.contract import Change, Delivery, NewMessage, State, StoreError
 from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
-from waymail.testing.store_contract import START, Messages, delivered, kinds, octets, outcome, states
+from waymail.testing.store_cases import START, Messages, delivered, kinds, octets, outcome, states
 
 BIG = b"0123456789abcdef" * 8192
 

@@ -13,102 +13,30 @@ Run them against a store of your own (pytest-asyncio in auto mode):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
 
 import pytest
 
-from waymail.mail.envelope import Body, Envelope, Origin, QueueIds, Recipient
-from waymail.store.contract import Change, Delivery, Event, NewMessage, Settlement, StaleToken, State, Store, StoreError, Story
-
-LEASE = 600.0  # seconds: open your store with this
-START = 1_800_000_000.0
-ORIGIN = Origin("ESMTPSA", "laptop.example.org", "192.0.2.7", "TLSv1.3 TLS_AES_256_GCM_SHA384 unverified", "ann")
-CONTENT = b"Subject: hello\r\n\r\nHow are you?\r\n"
-
-
-class Place(Protocol):
-    """Where a store is, so that it can be opened again. `time` is what its clock says; the suite sets it."""
-
-    time: float
-
-    async def open(self) -> Store: ...
-
-    async def crash(self, store: Store) -> None:
-        """End the store as the death of its process would."""
-
-
-class Messages:
-    """Makes what the tests put in."""
-
-    def __init__(self) -> None:
-        self._ids = QueueIds(7)
-
-    def new(
-        self,
-        *recipients: str | Recipient,
-        at: float = START,
-        sender: str = "ann@example.org",
-        message_id: str = "",
-        content: bytes = CONTENT,
-        claim: bool = True,
-    ) -> NewMessage:
-        everybody = tuple(Recipient(one) if isinstance(one, str) else one for one in recipients or ("bob@example.net",))
-        id = self._ids.next(at)
-        envelope = Envelope(id, sender, everybody, at, "8BITMIME", message_id, ORIGIN)
-        return NewMessage(envelope, Body(content, len(content)), claim)
+from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.store.contract import Change, Delivery, NewMessage, Settlement, StaleToken, State, Store, StoreError
+from waymail.testing.store_cases import (
+    CONTENT,
+    LEASE,
+    START,
+    Messages,
+    Place,
+    deferred,
+    delivered,
+    kinds,
+    octets,
+    outcome,
+    states,
+    story_of,
+)
+from waymail.testing.store_operators import OperatorContract
 
 
-def outcome(delivery: Delivery, *changes: Change, events: Sequence[Event] = (), notices: Sequence[NewMessage] = ()) -> Settlement:
-    return Settlement(delivery.envelope.id, delivery.token, changes, tuple(events), tuple(notices))
-
-
-def delivered(delivery: Delivery, *, at: float = START, notices: Sequence[NewMessage] = ()) -> Settlement:
-    """All of a delivery was delivered."""
-    changes = [Change(one.number, State.DELIVERED, one.attempts + 1, "250 2.0.0 taken") for one in delivery.pending]
-    to = [one.recipient.address for one in delivery.pending]
-    event = Event(at, "attempt", {"destination": "example.net", "results": [{"to": to, "outcome": "delivered"}]})
-    return outcome(delivery, *changes, events=[event], notices=notices)
-
-
-def deferred(delivery: Delivery, until: float, *, warned: bool = False) -> Settlement:
-    """All of a delivery was deferred."""
-    changes = [Change(one.number, State.QUEUED, one.attempts + 1, "451 4.2.0 busy", until, warned) for one in delivery.pending]
-    return outcome(delivery, *changes)
-
-
-async def states(store: Store, id: str) -> list[State]:
-    story = await store.get(id)
-    assert story is not None
-    return [one.state for one in story.recipients]
-
-
-async def kinds(store: Store, id: str) -> list[str]:
-    story = await store.get(id)
-    assert story is not None
-    return [event.kind for event in story.events]
-
-
-def octets(body: Body) -> bytes:
-    return b"".join(body.chunks())
-
-
-class StoreContract:
+class StoreContract(OperatorContract):
     """Subclass it and give it a `place`."""
-
-    @pytest.fixture
-    def place(self) -> Place:
-        raise NotImplementedError
-
-    @pytest.fixture
-    async def store(self, place: Place) -> AsyncIterator[Store]:
-        store = await place.open()
-        yield store
-        await store.close()
-
-    @pytest.fixture
-    def messages(self) -> Messages:
-        return Messages()
 
     # --- accepting ---
 
@@ -340,7 +268,7 @@ class StoreContract:
         await place.crash(store)
         place.time = START + 100
         store = await place.open()
-        (event,) = (await self._story(store, first)).events
+        (event,) = (await story_of(store, first)).events
         assert (event.at, event.kind, event.detail) == (START + 100, "recovered", {"to": ["b@example.net"], "uncertain": True})
         (second,) = await store.claim(START + 100, 10)
         assert [one.number for one in second.pending] == [1]
@@ -442,126 +370,6 @@ class StoreContract:
         finished.discard()
         finished.discard()
         assert await store.list() == []
-
-    # --- operators ---
-
-    async def test_held_recipients_wait_until_they_are_released(self, place: Place, messages: Messages) -> None:
-        store = await place.open()
-        new = messages.new("a@example.net", "b@example.net", claim=False)
-        await store.accept(new)
-        active = await store.accept(messages.new())
-        ids = [new.envelope.id, active.envelope.id, "nonsense", messages.new().envelope.id]
-        assert await store.hold(ids, START + 1) == 2
-        assert await store.hold(ids, START + 1) == 0
-        assert not await store.claim(START + 2, 10)
-        assert await store.next_due() is None
-        await place.crash(store)
-        store = await place.open()
-        assert await states(store, new.envelope.id) == [State.HELD, State.HELD]
-        assert await store.release([new.envelope.id], START + 50) == 2
-        assert await store.release([new.envelope.id], START + 50) == 0
-        events = (await self._story(store, new)).events
-        assert [(event.at, event.kind, event.detail) for event in events] == [
-            (START + 1, "held", {"to": ["a@example.net", "b@example.net"]}),
-            (START + 50, "released", {"to": ["a@example.net", "b@example.net"]}),
-        ]
-        assert [one.envelope for one in await store.claim(START + 49, 10)] == [active.envelope]
-        assert [one.envelope for one in await store.claim(START + 50, 10)] == [new.envelope]
-        await store.close()
-
-    async def test_flushed_recipients_are_due_now(self, store: Store, messages: Messages) -> None:
-        delivery = await store.accept(messages.new("a@example.net", "b@example.net"))
-        await store.settle(deferred(delivery, START + 3600))
-        assert await store.flush([delivery.envelope.id], START + 10) == 2
-        assert await store.flush([delivery.envelope.id], START + 10) == 0
-        assert await store.next_due() == START + 10
-        assert await kinds(store, delivery.envelope.id) == ["flushed"]
-
-    async def test_removed_recipients_are_nobodys(self, store: Store, messages: Messages) -> None:
-        active = await store.accept(messages.new("a@example.net", "b@example.net"))
-        await store.settle(outcome(active, Change(0, State.DELIVERED, 1, "250 ok")))
-        queued = messages.new(claim=False)
-        await store.accept(queued)
-        assert await store.remove([active.envelope.id, queued.envelope.id, "nonsense"], START) == 2
-        assert await store.remove([active.envelope.id], START) == 0
-        assert await states(store, active.envelope.id) == [State.DELIVERED, State.REMOVED]
-        with pytest.raises(StaleToken):
-            await store.settle(outcome(active, Change(1, State.DELIVERED, 1, "250")))
-        assert not await store.claim(START + 1, 10)
-        assert await store.body(active.envelope.id) is None
-        assert await store.list() == []
-        assert (await self._story(store, active)).events[-1].detail == {"to": ["b@example.net"]}
-
-    async def test_history_is_forgotten_and_live_messages_are_not(self, store: Store, messages: Messages) -> None:
-        old = await store.accept(messages.new(message_id="<old@example.org>"))
-        live = await store.accept(messages.new())
-        new = await store.accept(messages.new(at=START + 100, message_id="<new@example.org>"))
-        for one in (old, new):
-            await store.settle(delivered(one))
-        assert await store.forget(START + 50) == 1
-        assert await store.get(old.envelope.id) is None
-        assert await store.find("<old@example.org>") == []
-        assert await states(store, live.envelope.id) == [State.ACTIVE]
-        assert len(await store.find("<new@example.org>")) == 1
-        assert await store.forget(START + 500) == 1
-        assert await store.find("<new@example.org>") == []
-        assert [one.envelope.id for one in await store.find("ann@example.org")] == [live.envelope.id]
-
-    # --- looking ---
-
-    async def test_the_list_has_live_messages_oldest_first_without_events(self, store: Store, messages: Messages) -> None:
-        first, second, third = [await store.accept(messages.new(at=START + number)) for number in range(3)]
-        await store.settle(delivered(second))
-        await store.settle(deferred(first, START + 100))
-        await store.hold([first.envelope.id], START)
-        listed = await store.list()
-        assert [one.envelope for one in listed] == [first.envelope, third.envelope]
-        assert [one.events for one in listed] == [(), ()]
-        assert [one.envelope for one in await store.list(1)] == [first.envelope]
-
-    async def test_events_are_told_in_the_order_of_time(self, store: Store, messages: Messages) -> None:
-        delivery = await store.accept(messages.new())
-        events = [Event(START + at, kind, {"text": "ä\udce4"}) for at, kind in ((5, "b"), (1, "a"), (5, "c"))]
-        await store.settle(outcome(delivery, Change(0, State.QUEUED, 1, "451"), events=events))
-        story = await self._story(store, delivery)
-        assert story.events == (events[1], events[0], events[2])
-
-    async def test_what_is_not_there_is_none(self, store: Store, messages: Messages) -> None:
-        for id in ("nonsense", "", messages.new().envelope.id):
-            assert await store.get(id) is None
-            assert await store.body(id) is None
-            assert await store.find(id) == []
-
-    async def test_a_message_is_found_by_all_that_names_it(self, store: Store, messages: Messages) -> None:
-        bob = Recipient("bob@example.net", "Sales@example.org")
-        done = await store.accept(messages.new(bob, "eve@Example.com", message_id="<A.b@example.org>"))
-        await store.settle(delivered(done))
-        await store.accept(messages.new("other@example.net", sender="someone@example.org", message_id="<c@example.org>"))
-        for text in (
-            done.envelope.id,
-            done.envelope.id.upper(),
-            "<A.b@example.org>",
-            "a.b@EXAMPLE.ORG",
-            " ann@example.org ",
-            "<ann@example.org>",
-            "bob@example.net",
-            "eve@example.com",
-            "sales@example.org",
-        ):
-            assert [one.envelope for one in await store.find(text)] == [done.envelope], text
-        assert await store.find("b@example.org") == []
-        assert await store.find("example.org") == []
-
-    async def test_the_newest_is_found_first_and_the_limit_holds(self, store: Store, messages: Messages) -> None:
-        ids = [(await store.accept(messages.new(at=START + 5000 * number))).envelope.id for number in range(10)]
-        assert [one.envelope.id for one in await store.find("bob@example.net")] == ids[::-1]
-        assert [one.envelope.id for one in await store.find("bob@example.net", 3)] == ids[:-4:-1]
-
-    @staticmethod
-    async def _story(store: Store, message: Delivery | NewMessage) -> Story:
-        story = await store.get(message.envelope.id)
-        assert story is not None
-        return story
 
 
 async def _accepts(store: Store, message: NewMessage) -> Delivery | StoreError:
