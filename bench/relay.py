@@ -33,8 +33,6 @@ tls = "off"
 allow = ["127.0.0.0/8"]
 [routes]
 "*" = "smtp://127.0.0.1:{sink}"
-[log]
-level = "warning"
 """
 
 POSTFIX = {

@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Literal, TextIO
 
 HIDDEN = "***"
@@ -23,6 +24,8 @@ _SECRET_NAME = re.compile(r"password|passwd|secret|token|credential|authorizatio
 _URL_PASSWORD = re.compile(r"(\w://[^\s/@:]*):[^\s/@]*@")
 _AUTH_COMMAND = re.compile(r"\b(AUTH\s+(?:PLAIN|LOGIN|EXTERNAL|X?OAUTH\w+|(?:SCRAM|CRAM)-[\w-]+))\s+\S+", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# What most values look like: no space, no control character, no slash, so that neither a URL nor a command can hide in it.
+_HARMLESS = re.compile(r"[A-Za-z0-9@._:+<>\[\]-]+")
 _PLAIN_VALUE = re.compile(r'[^\s"=]+')
 
 LEVEL_WIDTH = 7  # "warning"
@@ -38,6 +41,9 @@ def configure(format: Literal["human", "json"] = "human", level: str = "info", s
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
+    # What no line shows need not be found out for each (the logging HOWTO's "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
+    logging._srcfile = None  # type: ignore[attr-defined]
     # asyncio tells at debug level which selector it uses, and nothing else that an operator needs.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
 
@@ -47,8 +53,8 @@ class HumanFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message = _escape(_hide(record.getMessage()))
-        fields = " ".join(f"{name}={_human(value)}" for name, value in _fields(record))
-        head = f"{_time(record)} {record.levelname.lower():<{LEVEL_WIDTH}} {record.name}: "
+        fields = " ".join([f"{name}={_human(value)}" for name, value in _fields(record)])
+        head = f"{_time(record)} {_head(record.levelname, record.name)}"
         line = head + (f"{message:<{MESSAGE_WIDTH}} {fields}" if fields else message)
         trace = _traceback(self, record)
         return line + "".join(f"\n    {_escape(row)}" for row in trace.splitlines())
@@ -75,22 +81,22 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
     fields = getattr(record, "fields", None)
     if isinstance(fields, Mapping):
         for name, value in fields.items():
-            yield str(name), HIDDEN if _SECRET_NAME.search(str(name)) else _without_secrets(value)
+            yield str(name), HIDDEN if _is_secret(str(name)) else _without_secrets(value)
 
 
 def _without_secrets(value: Any) -> Any:
     """The same value as plain JSON data, with secrets hidden wherever they are in it."""
+    if isinstance(value, int | float | None) or (isinstance(value, str) and _HARMLESS.fullmatch(value)):
+        return value
     match value:
         case str():
             return _hide(value)
         case bytes():
             return _hide(value.decode("utf-8", "backslashreplace"))
         case Mapping():
-            return {str(key): HIDDEN if _SECRET_NAME.search(str(key)) else _without_secrets(item) for key, item in value.items()}
+            return {str(key): HIDDEN if _is_secret(str(key)) else _without_secrets(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
             return [_without_secrets(item) for item in value]
-        case None | bool() | int() | float():
-            return value
         case _:
             return _hide(str(value))
 
@@ -98,12 +104,28 @@ def _without_secrets(value: Any) -> Any:
 def _human(value: Any) -> str:
     """A value without spaces as it is, any other in quotes."""
     if isinstance(value, str):
+        if _HARMLESS.fullmatch(value):
+            return value
         escaped = _escape(value)
         return escaped if _PLAIN_VALUE.fullmatch(escaped) else '"' + escaped.replace('"', '\\"') + '"'
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) and _HARMLESS.fullmatch(value[0]):
+        return f'["{value[0]}"]'
     return _escape(json.dumps(value, ensure_ascii=False))
 
 
+@lru_cache(maxsize=256)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
+
+
+@lru_cache(maxsize=256)
+def _head(level: str, logger: str) -> str:
+    return f"{level.lower():<{LEVEL_WIDTH}} {logger}: "
+
+
 def _hide(text: str) -> str:
+    if _HARMLESS.fullmatch(text):
+        return text
     return _AUTH_COMMAND.sub(rf"\1 {HIDDEN}", _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text))
 
 
@@ -112,7 +134,12 @@ def _escape(text: str) -> str:
 
 
 def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return f"{_second(int(record.created))}.{int(record.msecs):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).isoformat().removesuffix("+00:00")
 
 
 def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:

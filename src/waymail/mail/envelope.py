@@ -111,17 +111,20 @@ class QueueIds:
 
 def encode_id(number: int) -> str:
     """The queue id as people see it."""
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(60, -1, -5))
+    return _ALPHABET[number >> 60] + "".join([_PAIRS[number >> shift & 1023] for shift in (50, 40, 30, 20, 10, 0)])
 
 
 def decode_id(text: str) -> int | None:
     """The number of a queue id, or None where `text` is none."""
-    if len(text) != 13:
+    if len(text) != 13 or not text.isalnum():
         return None
-    number = 0
-    for character in text.lower():
-        digit = _ALPHABET.find(character)
-        if digit < 0:
-            return None
-        number = number << 5 | digit
+    try:
+        number = int(text.lower().translate(_TO_PYTHON), 32)
+    except ValueError:
+        return None
     return number if number < 1 << 63 else None
+
+
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+# Python's own digits of base 32 are 0-9 and a-v; the letters that are no digits here become ones that are none there.
+_TO_PYTHON = str.maketrans(_ALPHABET + "ilou", "0123456789abcdefghijklmnopqrstuv" + "wxyz")

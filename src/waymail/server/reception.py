@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from waymail.mail.envelope import Recipient
@@ -59,9 +60,12 @@ class Networks:
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = tuple(networks)
 
+        self._look_up = lru_cache(maxsize=10_000)(self._search)  # the same clients come again and again
+
     def __contains__(self, address: str) -> bool:
-        if not self._networks:
-            return False
+        return bool(self._networks) and self._look_up(address)
+
+    def _search(self, address: str) -> bool:
         try:
             ip = ipaddress.ip_address(address)
         except ValueError:
