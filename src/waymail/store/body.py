@@ -21,6 +21,15 @@ from waymail.store.contract import StoreError
 IN_MEMORY = 65536  # octets
 
 
+def sync(path: Path) -> None:
+    """Bring a file's octets, or a directory's names, to the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class BodyFiles:
     """The body files of a store in `directory`."""
 
@@ -35,11 +44,7 @@ class BodyFiles:
         """Bring a file and its name to the disk. Blocks; raises StoreError."""
         try:
             for path in (self.path(id), self.folder):
-                descriptor = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+                sync(path)
         except OSError as error:
             raise StoreError(f"{self.path(id)} could not be written: {error.strerror}") from error
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from waymail.mail.envelope import Body, decode_id
 from waymail.store import read, recover, schema, statements
-from waymail.store.body import BodyFiles, FileSpool
+from waymail.store.body import BodyFiles, FileSpool, sync
 from waymail.store.checkpoint import Checkpointer
 from waymail.store.contract import Delivery, NewMessage, Pending, Settlement, State, StoreError, Story
 from waymail.store.group import GroupCommit
@@ -100,6 +100,9 @@ class SqliteStore:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             BodyFiles(directory).folder.mkdir(mode=0o700, exist_ok=True)
+            # The names of the directories outlive a loss of power as what will be in them does.
+            sync(directory)
+            sync(directory.parent)
         except OSError as error:
             raise StoreError(f"{error.filename} cannot be made: {error.strerror}") from error
         lock = ProcessLock(directory)
