@@ -127,6 +127,12 @@ def test_a_path_of_256_octets_is_accepted_and_one_of_257_is_refused() -> None:
         grammar.parse_path(f"<{local}@{domain}.c>".encode())
 
 
+def test_a_source_route_counts_towards_the_length_of_a_path() -> None:
+    route = f"@{'.'.join(['c' * 60] * 4)}:"
+    with pytest.raises(SyntaxProblem, match="too long"):
+        grammar.parse_path(f"<{route}ann@example.org>".encode())
+
+
 def test_a_domain_of_255_octets_is_accepted_and_one_of_256_is_not() -> None:
     domain = ".".join(["a" * 63] * 4)
     assert len(domain) == 255

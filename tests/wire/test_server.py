@@ -102,6 +102,13 @@ def test_a_failing_ehlo_leaves_the_state_unchanged() -> None:
     assert session.say(b"DATA\r\n") == ["354"]
 
 
+def test_a_refused_ehlo_is_no_hello() -> None:
+    core = ServerConnection(FULL)
+    core.receive(EHLO)
+    core.send(NO)
+    assert (core.hello, core.state) == (None, State.START)
+
+
 def test_after_rset_before_ehlo_mail_still_needs_ehlo() -> None:
     assert Session().say(b"RSET\r\n", MAIL) == ["250 2.0.0", "503 5.5.1"]
 
@@ -202,7 +209,9 @@ def test_parameters_need_ehlo() -> None:
 
 
 def test_the_auth_parameter_is_read_where_auth_is_offered() -> None:
-    assert Session(secure=True).say(EHLO, b"MAIL FROM:<a@b> AUTH=e+3Dmc2@example.com\r\n")[-1] == "250 2.0.0"
+    said = (EHLO, b"MAIL FROM:<a@b> AUTH=e+3Dmc2@example.com\r\n")
+    assert Session(secure=True).say(*said)[-1] == "250 2.0.0"
+    assert Session().say(*said)[-1] == "555 5.5.4"
 
 
 def test_recipients_over_the_limit_get_452_and_the_accepted_ones_stand() -> None:

@@ -122,7 +122,7 @@ class ClientConnection:
         Raises ProtocolError where the server, or somebody in between, sent octets behind its 220: they came in clear and
         would be taken for replies from inside TLS. Raises CommandOrder where a reply is awaited.
         """
-        if self._buffer or self._lines:
+        if self._buffer:
             raise self._break("octets came in clear behind the reply to STARTTLS")
         if self.pending:
             raise CommandOrder("TLS starts while replies are awaited")
