@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 NO_PARAMETERS: Mapping[str, str | None] = MappingProxyType({})
-from waymail.values import value
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Hello:
     """EHLO, or HELO where `extended` is false (§4.1.1.1). `name` is a domain or an address literal, as it was sent."""
 
@@ -18,12 +17,12 @@ class Hello:
     extended: bool = True
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class StartTls:
     """STARTTLS (RFC 3207)."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Auth:
     """AUTH (RFC 4954). `initial` is the decoded initial response: None where there was none, b"" where it was "="."""
 
@@ -31,14 +30,14 @@ class Auth:
     initial: bytes | None = None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class AuthResponse:
     """One decoded line of an authentication exchange; None is the client's "*", which cancels it (RFC 4954 §4)."""
 
     response: bytes | None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Mail:
     """MAIL FROM (§4.1.1.2). `sender` is the reverse-path without its angle brackets: "" is the null path.
 
@@ -49,7 +48,7 @@ class Mail:
     parameters: Mapping[str, str | None] = field(default_factory=lambda: NO_PARAMETERS)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Rcpt:
     """RCPT TO (§4.1.1.3). `recipient` is the forward-path, its source route dropped; "postmaster" may lack a domain."""
 
@@ -57,36 +56,36 @@ class Rcpt:
     parameters: Mapping[str, str | None] = field(default_factory=lambda: NO_PARAMETERS)
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Data:
     """DATA (§4.1.1.4)."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Reset:
     """RSET (§4.1.1.5)."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Verify:
     """VRFY (§4.1.1.6)."""
 
     argument: str
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Help:
     """HELP (§4.1.1.8)."""
 
     argument: str = ""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Noop:
     """NOOP (§4.1.1.9)."""
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Quit:
     """QUIT (§4.1.1.10)."""
 

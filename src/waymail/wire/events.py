@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from waymail.values import value
+from dataclasses import dataclass
+
 from waymail.wire.commands import Command
 from waymail.wire.replies import Reply
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class DataChunk:
     """Some octets of the message, dot-stuffing removed. The only event that takes no reply."""
 
     content: bytes
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class EndOfData:
     """The message is complete, or was refused while it came in.
 
@@ -26,7 +27,7 @@ class EndOfData:
     refusal: Reply | None = None
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A line that the protocol refuses by itself: unknown, malformed, or out of sequence. Send `reply`; count it."""
 

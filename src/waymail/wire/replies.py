@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 # RFC 5321 §4.5.3.1.5: a reply line has at most 512 octets, code and CRLF included.
 MAX_REPLY_LINE = 512
-from waymail.values import value
 
 
-@value
+@dataclass(frozen=True, slots=True)
 class Reply:
     """One reply.
 
