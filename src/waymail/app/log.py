@@ -42,8 +42,8 @@ def configure(format: Literal["human", "json"] = "human", level: str = "info", s
     root.addHandler(handler)
     root.setLevel(level.upper())
     # What no line shows need not be found out for each (the logging HOWTO's "Optimization").
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     # asyncio tells at debug level which selector it uses, and nothing else that an operator needs.
     logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
 

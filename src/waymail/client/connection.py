@@ -295,10 +295,10 @@ class Connection(asyncio.Protocol):
         self._expect_within(self.timeouts.quit)
 
     async def quit(self) -> None:
-        """`leave`, and wait until the connection is closed: within a few seconds."""
+        """`leave`, and wait until the connection is closed: `timeouts.quit` at most, and not at all where QUIT cannot be said."""
         self.leave()
-        if not self._is_lost:
-            self._closed = self._loop.create_future()
+        if self._is_leaving and not self._is_lost:
+            self._closed = self._closed or self._loop.create_future()
             await self._closed
 
     def abort(self, why: str = "given up") -> None:
@@ -308,6 +308,8 @@ class Connection(asyncio.Protocol):
     def _end(self, why: str, reply: Reply | None = None) -> None:
         if self.trouble is None:
             self.trouble = Disconnected(f"{self.peer.host}: {why}", reply, self.peer)
+        if self._timer is not None:
+            self._timer.cancel()  # where a TLS handshake failed, nobody calls connection_lost
         self._transport.abort()
         self._wake()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
+
+from waymail.values import value
 
 CHUNK = 65536
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recipient:
     """One forward-path. `original` is the address the sender gave, where an alias led elsewhere."""
 
@@ -22,7 +24,7 @@ class Recipient:
         return self.address.rpartition("@")[2].lower()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Origin:
     """Where a message came from: for the Received field and the trace.
 
@@ -37,7 +39,7 @@ class Origin:
     user: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Envelope:
     """Everything about a message that is not its content.
 
@@ -54,7 +56,7 @@ class Envelope:
     origin: Origin = field(default=Origin())
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Body:
     """The message's octets, CRLF line ends, no dot-stuffing: `prefix` (the trace fields we prepended) and then `content`,
     in memory or in a file. A body is never changed and never re-serialised: what was accepted is what is sent on.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from waymail.values import value
 from waymail.wire.replies import Reply
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Peer:
     """Who gave the reply: for the trace. `tls` is "TLSv1.3 TLS_AES_256_GCM_SHA384 unverified", or "" for cleartext."""
 
@@ -16,7 +15,7 @@ class Peer:
     tls: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivered:
     """The next hop, or the mailbox, took responsibility for the message."""
 
@@ -24,7 +23,7 @@ class Delivered:
     peer: Peer | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deferred:
     """Try again later.
 
@@ -40,7 +39,7 @@ class Deferred:
     cause: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     """Never, in this form: the sender is told."""
 

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from waymail.mail.envelope import Body, Envelope, Recipient
@@ -23,6 +22,7 @@ from waymail.queue.plan import DestinationState, RunnerLimits, plan
 from waymail.queue.retry import Rng, Schedule
 from waymail.queue.settle import Decision, Report, attempt_event, decide
 from waymail.store.contract import Delivery, Event, NewMessage, Pending, Settlement, StaleToken, Store, StoreError
+from waymail.values import value
 from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail.queue")
@@ -60,7 +60,7 @@ class Carrier(Protocol[D]):
         """One attempt. Returns an outcome for every recipient, by address; raises nothing but CancelledError."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Share(Generic[D]):
     """The recipients of a claimed delivery that have one destination."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
 from waymail.queue.retry import Rng, Schedule, is_expired, next_attempt, wants_warning
 from waymail.store.contract import Change, Event, Pending, State
+from waymail.values import value
 from waymail.wire.replies import Reply
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Report:
     """A recipient of whom the sender is to be told, with what was said of it."""
 
@@ -21,7 +21,7 @@ class Report:
     peer: Peer | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What to write down. `failed` and `delayed` name the recipients for a failure DSN and a delay warning."""
 

@@ -278,21 +278,26 @@ class Session(asyncio.Protocol):
             try:
                 self._spool.write(chunk.content)
             except StoreError as error:
-                log.error("a message could not be spooled", extra={"fields": {"id": self._id, "error": str(error)}})
-                self._spool.discard()
-                self._spool = None
+                self._not_stored(error)
         return None
+
+    def _not_stored(self, error: StoreError) -> Reply:
+        log.error("a message could not be spooled", extra={"fields": {"id": self._id, "error": str(error)}})
+        self._drop_transaction()
+        return NOT_STORED
 
     def _end_of_data(self, end: EndOfData) -> Reply | None:
         transaction, spool, id = self._transaction, self._spool, self._id
         if end.refusal is not None:
             self._drop_transaction()
             return self._count_error(end.refusal)
-        if transaction is None or spool is None:
-            self._drop_transaction()
+        if transaction is None or spool is None:  # an earlier chunk could not be stored
             return NOT_STORED
         now = self._listener.intake.now()
-        body = spool.finish()
+        try:
+            body = spool.finish()
+        except StoreError as error:
+            return self._not_stored(error)
         head = body.head(self._listener.limits.head)
         fields: bytes | Reply
         if headers.count(headers.header_section(head), b"received") > self._listener.limits.received_hops:

@@ -41,11 +41,12 @@ Damage from outside, a live message whose body file is gone, is not lost silentl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import IntEnum
 from typing import Any, Protocol
 
 from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.values import value
 
 
 class StoreError(Exception):
@@ -71,7 +72,7 @@ class State(IntEnum):
         return self <= State.HELD
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Event:
     """One thing that happened to a message. `at` is seconds since the epoch; `detail` is plain JSON data.
 
@@ -92,7 +93,7 @@ class Event:
     detail: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class NewMessage:
     """A message to accept. With `claim` the recipients come back ACTIVE, claimed by the caller, for a first attempt at once;
     without it they are QUEUED and due now."""
@@ -102,7 +103,7 @@ class NewMessage:
     claim: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pending:
     """One recipient that was claimed. `number` is its index in `envelope.recipients`; `attempts` those made so far."""
 
@@ -112,7 +113,7 @@ class Pending:
     warned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivery:
     """A message with the recipients of it that one claim gave. `token` goes back with the settlement."""
 
@@ -122,7 +123,7 @@ class Delivery:
     token: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     """One recipient's new state. `next_at` is when it is due again, where it is QUEUED; `reply` what was last said of it."""
 
@@ -134,7 +135,7 @@ class Change:
     warned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settlement:
     """What became of some recipients of a claimed delivery, the events that tell it, and the notices (DSNs) that it causes:
     one transaction. Recipients of the claim that are not named stay claimed."""
@@ -146,7 +147,7 @@ class Settlement:
     notices: tuple[NewMessage, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RecipientState:
     """A recipient as the store has it, for lists and traces."""
 
@@ -159,7 +160,7 @@ class RecipientState:
     reply: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Story:
     """A message as the store has it. `events` is in the order of time, and empty in lists."""
 

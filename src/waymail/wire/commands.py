@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
+
+from waymail.values import value
 
 NO_PARAMETERS: Mapping[str, str | None] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hello:
     """EHLO, or HELO where `extended` is false (§4.1.1.1). `name` is a domain or an address literal, as it was sent."""
 
@@ -17,12 +19,12 @@ class Hello:
     extended: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class StartTls:
     """STARTTLS (RFC 3207)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Auth:
     """AUTH (RFC 4954). `initial` is the decoded initial response: None where there was none, b"" where it was "="."""
 
@@ -30,14 +32,14 @@ class Auth:
     initial: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AuthResponse:
     """One decoded line of an authentication exchange; None is the client's "*", which cancels it (RFC 4954 §4)."""
 
     response: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mail:
     """MAIL FROM (§4.1.1.2). `sender` is the reverse-path without its angle brackets: "" is the null path.
 
@@ -48,7 +50,7 @@ class Mail:
     parameters: Mapping[str, str | None] = field(default_factory=lambda: NO_PARAMETERS)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rcpt:
     """RCPT TO (§4.1.1.3). `recipient` is the forward-path, its source route dropped; "postmaster" may lack a domain."""
 
@@ -56,36 +58,36 @@ class Rcpt:
     parameters: Mapping[str, str | None] = field(default_factory=lambda: NO_PARAMETERS)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Data:
     """DATA (§4.1.1.4)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reset:
     """RSET (§4.1.1.5)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Verify:
     """VRFY (§4.1.1.6)."""
 
     argument: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Help:
     """HELP (§4.1.1.8)."""
 
     argument: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Noop:
     """NOOP (§4.1.1.9)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Quit:
     """QUIT (§4.1.1.10)."""
 

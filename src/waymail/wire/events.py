@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from waymail.values import value
 from waymail.wire.commands import Command
 from waymail.wire.replies import Reply
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DataChunk:
     """Some octets of the message, dot-stuffing removed. The only event that takes no reply."""
 
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class EndOfData:
     """The message is complete, or was refused while it came in.
 
@@ -27,7 +26,7 @@ class EndOfData:
     refusal: Reply | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refused:
     """A line that the protocol refuses by itself: unknown, malformed, or out of sequence. Send `reply`; count it."""
 

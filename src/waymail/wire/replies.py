@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
+
+from waymail.values import value
 
 # RFC 5321 §4.5.3.1.5: a reply line has at most 512 octets, code and CRLF included.
 MAX_REPLY_LINE = 512
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Reply:
     """One reply.
 
