@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from waymail.app import log as logs
 
@@ -95,3 +97,39 @@ def test_only_what_is_of_the_level_or_above_is_told_and_by_one_handler() -> None
     assert first.getvalue() == ""
     assert "yes" in second.getvalue()
     assert "no\n" not in second.getvalue()
+
+
+VALUES = st.one_of(
+    st.text(max_size=30),
+    st.sampled_from(["250 2.0.0 Ok", "smtp://u:secret@h:25", "AUTH PLAIN abc", 'say "hi"', "a=b", "", "smtp://h:25", "\u2028"]),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.none(),
+    st.booleans(),
+    st.lists(st.text(max_size=10), max_size=2),
+)
+
+
+@given(
+    fields=st.dictionaries(st.sampled_from(["id", "to", "reply", "password", "peer"]), VALUES, max_size=4),
+    message=st.text(max_size=30),
+)
+def test_the_short_way_to_a_line_gives_what_the_long_one_gives(fields: dict[str, object], message: str) -> None:
+    record = logging.LogRecord("waymail.x", logging.INFO, "", 0, message, None, None)
+    record.fields = fields
+    short = logs._plain_line(record)
+    if short is not None:
+        record.msg, record.args = "%s", (message,)  # which the short way leaves to the long one
+        assert short == logs.HumanFormatter().format(record)
+
+
+def test_an_ordinary_line_takes_the_short_way() -> None:
+    record = logging.LogRecord("waymail.queue", logging.INFO, "", 0, "delivered", None, None)
+    record.fields = {
+        "id": "35qzpt5p0j005",
+        "destination": "smtp://h:25",
+        "to": ["b@example.org"],
+        "reply": "250 2.0.0 Ok",
+        "ms": 1.5,
+    }
+    assert logs._plain_line(record) is not None

@@ -9,11 +9,14 @@ that is named like a secret is left out, and so are credentials inside URLs and 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal, TextIO
@@ -29,12 +32,13 @@ _HARMLESS = re.compile(r"[A-Za-z0-9@._:+<>\[\]-]+")
 _PLAIN_VALUE = re.compile(r'[^\s"=]+')
 
 LEVEL_WIDTH = 7  # "warning"
+BATCH = 0.1  # seconds for which lines are gathered
 MESSAGE_WIDTH = 24  # so that the fields of short messages stand below each other
 
 
 def configure(format: Literal["human", "json"] = "human", level: str = "info", stream: TextIO | None = None) -> None:
     """Send what all loggers say, from `level` on, to `stream` (standard error), in place of what was set up before."""
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = LineHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else HumanFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -48,16 +52,90 @@ def configure(format: Literal["human", "json"] = "human", level: str = "info", s
     logging.getLogger("asyncio").setLevel(max(logging.INFO, root.level))
 
 
+def batch(loop: asyncio.AbstractEventLoop) -> None:
+    """While `loop` runs, write what it logs below warnings a few times a second instead of line by line.
+
+    Each write gives up the interpreter's lock, which the store's writer thread then takes: line by line, logging costs more
+    than all else that is done for a message. To be called on the loop's thread; what is left is written at exit.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, LineHandler):
+            handler.batch(loop)
+
+
+class LineHandler(logging.Handler):
+    """Writes lines to `stream`, each at once or, after `batch`, together."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._lines: list[str] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = 0
+        self._is_scheduled = False
+
+    def batch(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop, self._thread = loop, threading.get_ident()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(self.format(record))
+            loop = self._loop
+            if loop is None or record.levelno >= logging.WARNING or threading.get_ident() != self._thread or loop.is_closed():
+                self.flush()
+            elif not self._is_scheduled:
+                self._is_scheduled = True
+                loop.call_later(BATCH, self.flush)
+        except Exception:  # noqa: BLE001 - as every handler of the standard library does
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """Write what was not yet written. Safe to call from any thread."""
+        with self.lock or nullcontext():
+            self._is_scheduled = False
+            lines, self._lines = self._lines, []
+            if lines:
+                lines.append("")
+                self._stream.write("\n".join(lines))
+            self._stream.flush()
+
+
 class HumanFormatter(logging.Formatter):
     """TIME LEVEL LOGGER: MESSAGE key=value ...; a traceback follows on lines of its own, set in."""
 
     def format(self, record: logging.LogRecord) -> str:
+        line = _plain_line(record)
+        if line is not None:
+            return line
         message = _escape(_hide(record.getMessage()))
         fields = " ".join([f"{name}={_human(value)}" for name, value in _fields(record)])
         head = f"{_time(record)} {_head(record.levelname, record.name)}"
         line = head + (f"{message:<{MESSAGE_WIDTH}} {fields}" if fields else message)
         trace = _traceback(self, record)
         return line + "".join(f"\n    {_escape(row)}" for row in trace.splitlines())
+
+
+def _plain_line(record: logging.LogRecord) -> str | None:
+    """The line, where nothing in it needs care, as in nearly all of them: what `HumanFormatter` would make, at a fifth of the
+    cost. None where anything might be a secret, a control character, or a value that is more than a text or a number."""
+    parts: list[str] = []
+    for name, value in getattr(record, "fields", {}).items():
+        if type(value) is list and len(value) == 1 and type(value[0]) is str and value[0].isascii() and "\\" not in value[0]:
+            shown, quote = f'["{value[0]}"]', value[0].count('"')
+        else:
+            shown, quote = (value, value.count('"')) if type(value) is str else (str(value), 0)
+            if type(value) not in (str, int, float):
+                return None
+            if not shown or " " in shown or "=" in shown:
+                shown = f'"{shown}"'
+        if quote or _is_secret(name):
+            return None
+        parts.append(f"{name}={shown}")
+    head = f"{_time(record)} {_head(record.levelname, record.name)}"
+    line = f"{head}{record.msg:<{MESSAGE_WIDTH}} {' '.join(parts)}" if parts else head + str(record.msg)
+    if record.args or record.exc_info or not line.isprintable() or "AUTH" in line.upper():
+        return None
+    return None if "://" in line and _URL_PASSWORD.search(line) else line
 
 
 class JsonFormatter(logging.Formatter):

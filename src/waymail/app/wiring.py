@@ -24,6 +24,7 @@ import uvloop
 
 from waymail.app.config.schema import Config
 from waymail.app.config.schema import Listener as ListenerConfig
+from waymail.app.log import batch as batch_log
 from waymail.client.target import NextHop
 from waymail.delivery.dispatch import Dispatch
 from waymail.delivery.maildir import MaildirTransport
@@ -203,6 +204,7 @@ async def run_until_signalled(config: Config, ready: Callable[[], None]) -> None
     gc.set_threshold(GC_THRESHOLD)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    batch_log(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
