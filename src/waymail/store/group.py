@@ -1,11 +1,17 @@
-"""Group commit: one thread owns the connection, and all who wait while a transaction runs share the next one.
+"""Group commit: all who wait while a transaction is being written share the next one.
 
 Promises: when `submit`'s future has its result, the transaction that holds it is on disk. There is no artificial delay: a
 batch is what was waiting when the previous one was done. A batch costs few statements, one fsync and one wake-up of the
 loop, however many share it.
 
-Fails: when a batch fails, all of it is rolled back and its items are tried one at a time, so that the one that is to blame
-fails alone. The thread goes on whatever happens.
+Who does what: statements only change pages in memory and take microseconds, the COMMIT writes them and waits for the disk.
+So a batch of small items is executed on the loop and committed in the writer's thread; a batch with a large item goes to
+the thread as a whole. Executed in the thread, each statement of a batch would have to win the interpreter's lock back from
+the busy loop: measured, that cost more than the disk (docs/decisions/0001). Loop and thread never use the connection at
+the same time: the one hands the batch to the other and waits.
+
+Fails: when a batch fails, all of it is rolled back and its items are tried one at a time, in the thread, so that the one
+that is to blame fails alone. The thread goes on whatever happens.
 
 A caller that was cancelled while it waited: if its item was not begun, nothing happens; if it was, it may be committed.
 `abandoned` is told either way.
@@ -16,24 +22,33 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 
-MAX_BATCH = 256  # items of one transaction: bounds how long the last of them waits, and how large the log grows
+MAX_BATCH = 64  # items of one transaction: bounds how long the loop is busy with it, and how long the last item waits
+LOCKED = 5.0  # seconds for which another process may keep the database locked
+LOCKED_PAUSE = 0.01
+
+Work = tuple[Item, asyncio.Future[Any]]
 
 
 class GroupCommit(Generic[Item]):
-    """`apply` writes a batch inside a transaction and returns a result for each item; `committed` runs, in the writer's
-    thread, after each transaction, and raises nothing; `failure` turns an exception into the one that the caller gets."""
+    """`apply` executes a batch inside a transaction and returns a result for each item; `is_small` says which items take
+    microseconds; `committed` runs, in the writer's thread, after each transaction, and raises nothing; `failure` turns an
+    exception into the one that the caller gets."""
 
     def __init__(
         self,
         connection: sqlite3.Connection,
         *,
         apply: Callable[[Sequence[Item]], Sequence[Any]],
+        is_small: Callable[[Item], bool],
         committed: Callable[[], None],
         abandoned: Callable[[Item, bool, Any], None],
         failure: Callable[[Exception], Exception],
@@ -41,40 +56,104 @@ class GroupCommit(Generic[Item]):
         self.commits = 0
         self._connection = connection
         self._apply = apply
+        self._is_small = is_small
         self._committed = committed
         self._abandoned = abandoned
         self._failure = failure
         self._loop = asyncio.get_running_loop()
-        self._waiting: SimpleQueue[tuple[Item, asyncio.Future[Any]] | None] = SimpleQueue()
+        self._waiting: deque[Work[Item]] = deque()
+        self._is_writing = False  # from the moment a batch is due until nothing waits any more
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="waymail-store-writer", daemon=True)
         self._thread.start()
 
+    # --- on the loop ---
+
     def submit(self, item: Item) -> asyncio.Future[Any]:
-        """Put an item into the next transaction. Call it on the loop only."""
+        """Put an item into the next transaction."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        self._waiting.put((item, future))
+        self._waiting.append((item, future))
+        if not self._is_writing:
+            self._is_writing = True
+            self._idle.clear()
+            self._loop.call_soon(self._begin)  # whoever submits in the same turn of the loop shares it
         return future
 
     async def stop(self) -> None:
         """Write what waits, and end. Nothing may be submitted any more."""
-        self._waiting.put(None)
+        await self._idle.wait()
+        self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
+    def _begin(self) -> None:
+        """Take what waits, execute it where it is small, and leave the rest to the thread."""
+        works = self._next_batch()
+        if not works:
+            self._is_writing = False
+            self._idle.set()
+            return
+        items = [item for item, _ in works]
+        if not all(map(self._is_small, items)):
+            self._jobs.put(partial(self._write_in_thread, works))
+            return
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            results = self._apply(items)
+        except Exception:  # noqa: BLE001 - the thread finds out whose fault it is
+            self._roll_back()
+            self._jobs.put(partial(self._write_in_thread, works))
+        else:
+            self._jobs.put(partial(self._commit_in_thread, works, results))
+
+    def _next_batch(self) -> list[Work[Item]]:
+        works: list[Work[Item]] = []
+        while self._waiting and len(works) < MAX_BATCH:
+            item, future = self._waiting.popleft()
+            if future.cancelled():
+                self._abandoned(item, False, None)
+            else:
+                works.append((item, future))
+        return works
+
+    def _report(self, works: Sequence[Work[Item]], results: Sequence[Any]) -> None:
+        """Everybody gets what became of his item; the next batch begins."""
+        for (item, future), result in zip(works, results, strict=True):
+            if future.cancelled():
+                self._abandoned(item, not isinstance(result, Exception), result)
+            elif isinstance(result, Exception):
+                future.set_exception(result)
+            else:
+                future.set_result(result)
+        self._begin()
+
+    # --- in the writer's thread ---
+
     def _run(self) -> None:
-        while True:
-            batch = [self._waiting.get()]
-            batch += [self._waiting.get() for _ in range(min(self._waiting.qsize(), MAX_BATCH - 1))]
-            works = [work for work in batch if work is not None]
-            wanted = [work for work in works if not work[1].cancelled()]
-            results = self._write([item for item, _ in wanted]) if wanted else []
-            try:
-                self._loop.call_soon_threadsafe(self._report, works, wanted, results)
-            except RuntimeError:  # the loop was closed: nobody is left who waits
-                return
-            if len(works) < len(batch):
-                return
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def _commit_in_thread(self, works: Sequence[Work[Item]], results: Sequence[Any]) -> None:
+        try:
+            self._connection.execute("COMMIT")
+            self._count()
+        except Exception:  # noqa: BLE001 - as in _begin
+            self._roll_back()
+            results = self._write([item for item, _ in works])
+        self._hand_back(works, results)
+
+    def _write_in_thread(self, works: Sequence[Work[Item]]) -> None:
+        self._hand_back(works, self._write([item for item, _ in works]))
+
+    def _hand_back(self, works: Sequence[Work[Item]], results: Sequence[Any]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._report, works, results)
+        except RuntimeError:  # the loop was closed: nobody is left who waits
+            return
 
     def _write(self, items: Sequence[Item]) -> Sequence[Any]:
+        """Results, or exceptions in their place."""
         try:
             return self._transact(items)
         except Exception as error:  # noqa: BLE001 - whatever it was, the callers are told and the thread goes on
@@ -83,35 +162,32 @@ class GroupCommit(Generic[Item]):
         return [result for item in items for result in self._write([item])]
 
     def _transact(self, items: Sequence[Item]) -> Sequence[Any]:
-        execute = self._connection.execute
         try:
-            execute("BEGIN IMMEDIATE")
+            self._begin_patiently()
             results = self._apply(items)
-            execute("COMMIT")
+            self._connection.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
-                execute("ROLLBACK")
+            self._roll_back()
             raise
-        self.commits += 1
-        self._committed()
+        self._count()
         return results
 
-    def _report(
-        self,
-        works: Sequence[tuple[Item, asyncio.Future[Any]]],
-        wanted: Sequence[tuple[Item, asyncio.Future[Any]]],
-        results: Sequence[Any],
-    ) -> None:
-        """On the loop: everybody gets what became of his item."""
-        for (item, future), result in zip(wanted, results, strict=True):
-            if future.cancelled():
-                self._abandoned(item, not isinstance(result, Exception), result)
-            elif isinstance(result, Exception):
-                future.set_exception(result)
-            else:
-                future.set_result(result)
-        if len(wanted) < len(works):
-            begun = {id(future) for _, future in wanted}
-            for item, future in works:
-                if id(future) not in begun:
-                    self._abandoned(item, False, None)
+    def _begin_patiently(self) -> None:
+        """Another process may be writing. The connection itself does not wait, for the loop uses it, too."""
+        until = time.monotonic() + LOCKED
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(LOCKED_PAUSE)
+
+    def _count(self) -> None:
+        self.commits += 1
+        self._committed()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")

@@ -29,6 +29,7 @@ from waymail.store.lock import ProcessLock
 from waymail.store.read import SqliteReader
 from waymail.store.rows import Accepting, Row, Settling, accepting, number_of, settling
 
+FEW = 20  # recipients of an item that is small enough for the loop
 FORGET_BATCH = 500  # messages deleted by one transaction, so that no accept waits long behind it
 
 
@@ -84,9 +85,11 @@ class SqliteStore:
         Raises StoreError where another process has it open, the database is damaged or too new, or the disk refuses.
         """
         store = await asyncio.to_thread(cls._open, directory, lease, now)
+        store._connection.execute("PRAGMA busy_timeout = 0")  # the loop must not wait for a lock; the writer's thread does
         store._writer = GroupCommit(
             store._connection,
             apply=store._apply,
+            is_small=_is_small,
             committed=store._committed,
             abandoned=store._abandoned,
             failure=store._failure,
@@ -298,7 +301,7 @@ class SqliteStore:
         elif isinstance(item, Claiming) and is_committed:
             self._hand_back([id for id, _ in result], item.token)
 
-    # --- in the writer's thread ---
+    # --- in a transaction: on the loop or in the writer's thread, see `group` ---
 
     def _apply(self, items: Sequence[Item]) -> Sequence[Any]:
         connection = self._connection
@@ -339,6 +342,13 @@ class SqliteStore:
         failure = schema.unreadable(error, self._directory)
         failure.__cause__ = error
         return failure
+
+
+def _is_small(item: Item) -> bool:
+    """Whether it may be executed on the loop: a message or settlement with few recipients, and nothing that searches."""
+    if isinstance(item, Accepting):
+        return len(item.recipients) <= FEW
+    return isinstance(item, Settling) and len(item.changes) <= FEW and not item.notices
 
 
 def _delivery(message: NewMessage, token: int) -> Delivery:
