@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import trustme
@@ -16,6 +16,7 @@ from waymail.mail.envelope import Body
 from waymail.testing.peer import Peer
 
 QUICK = Timeouts(connect=5, tls=5, greeting=5, command=5, data=5, block=5, final=5, quit=1)
+
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Everything here runs on both loops: they differ in how they report trouble."""
@@ -74,6 +75,18 @@ async def connect(trusting: ssl.SSLContext) -> AsyncIterator[Callable[..., objec
     yield open_
     for connection in opened:
         connection.abort()
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for what the loop is about to notice. Fails after 5 seconds."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - there is no event to wait for: nothing tells that a connection became unusable
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture(name="eventually")
+def give_eventually() -> Callable[[Callable[[], bool]], Awaitable[None]]:
+    return eventually
 
 
 @pytest.fixture

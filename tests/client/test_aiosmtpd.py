@@ -33,7 +33,7 @@ class Box:
 
 
 def authenticate(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> Any:
-    return AuthResult(success=(data.login, data.password) == (b"ann", b"secret"))
+    return AuthResult(success=(data.login, data.password) == (b"ann", b"secret"), handled=False)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 import waymail
 from waymail.client.api import result_of
 from waymail.client.attempt import Result, Stage
-from waymail.testing.peer import DROP, END, GREETING, HANG, Peer
+from waymail.testing.peer import DROP, END, GREETING, HANG, Peer, Rule
 
 
 @pytest.fixture
@@ -89,9 +89,9 @@ async def test_all_recipients_refused_is_an_error_with_each_reply(message: Email
     ids=["greeting", "MAIL", "DATA", "content", "421 to content", "421", "lost", "lost after dot", "no greeting"],
 )
 async def test_each_failure_is_its_own_error_with_the_reply(
-    message: EmailMessage, rule: tuple[str, object], error: type[waymail.SMTPError], code: int | None
+    message: EmailMessage, rule: Rule, error: type[waymail.SMTPError], code: int | None
 ) -> None:
-    async with Peer([rule]) as peer:  # type: ignore[list-item]
+    async with Peer([rule]) as peer:
         with pytest.raises(waymail.SMTPError) as caught:
             await waymail.send(message, url(peer))
         assert type(caught.value) is error
@@ -155,21 +155,36 @@ async def test_a_client_uses_its_connections_again_and_no_more_than_it_may(messa
 
 
 async def test_the_timeout_is_for_the_whole_of_a_send(message: EmailMessage) -> None:
-    for moment, error in (("EHLO", waymail.ConnectionFailed), ("RCPT", waymail.Disconnected), (END.decode(), waymail.UncertainDelivery)):
+    for moment, error in (
+        ("EHLO", waymail.ConnectionFailed),
+        ("RCPT", waymail.Disconnected),
+        (END.decode(), waymail.UncertainDelivery),
+    ):
         async with Peer([(moment, HANG)]) as peer, asyncio.timeout(5):
             with pytest.raises(error):
                 await waymail.send(message, url(peer), timeout=0.1)
 
 
 async def test_waiting_for_a_free_connection_counts_as_well(message: EmailMessage) -> None:
-    async with Peer([("MAIL", HANG)]) as peer, waymail.Client(url(peer), pool=waymail.PoolLimits(connections=1), timeout=0.1) as client:
+    async with (
+        Peer([("MAIL", HANG)]) as peer,
+        waymail.Client(url(peer), pool=waymail.PoolLimits(connections=1), timeout=0.1) as client,
+    ):
         results = await asyncio.gather(client.send(message), client.send(message), return_exceptions=True)
         assert {type(result) for result in results} == {waymail.Disconnected, waymail.ConnectionFailed}
 
 
 @pytest.mark.parametrize(
     "address",
-    ["", "bob", "bob@example.org\r\nRCPT TO:<eve@example.net>", "bob@example.org> SIZE=1", "<bob@example.org>", "bo b@example.org", "jü\nrgen@x.org"],
+    [
+        "",
+        "bob",
+        "bob@example.org\r\nRCPT TO:<eve@example.net>",
+        "bob@example.org> SIZE=1",
+        "<bob@example.org>",
+        "bo b@example.org",
+        "jü\nrgen@x.org",
+    ],
 )
 async def test_an_address_that_is_none_is_a_value_error_before_anything_is_sent(message: EmailMessage, address: str) -> None:
     async with Peer() as peer:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -14,12 +15,20 @@ from waymail.client.target import Credentials, Host, NextHop, Tls
 from waymail.client.transaction import Timeouts, Transaction
 from waymail.mail.envelope import Body
 from waymail.mail.outcome import Peer as Who
-from waymail.testing.peer import DROP, END, GREETING, HANG, Peer
+from waymail.testing.peer import DROP, END, GREETING, HANG, Answer, Peer, Rule
 from waymail.wire.replies import Reply
 
 SENDER, BOB, CARL = "ann@example.com", "bob@example.org", "carl@example.org"
 OK, NO, TOO_MANY = Reply(250, "ok"), Reply(550, "no", "5.1.1"), Reply(452, "too many", "4.5.3")
 WHO = Who("mx.example")
+
+
+T = TypeVar("T")
+
+
+def known(value: T | None) -> T:
+    assert value is not None
+    return value
 
 
 def hop(*peers: Peer, tls: Tls = Tls.OFF, credentials: Credentials | None = None) -> NextHop:
@@ -119,9 +128,9 @@ async def test_connections_are_not_shared_between_users_or_demands_of_tls(
 
 
 @pytest.mark.parametrize("trouble", [DROP, b"421 4.4.2 idle for too long\r\n"], ids=["drop", "421"])
-async def test_an_idle_connection_that_turns_out_dead_is_replaced_once(attempts: Attempts, body: Body, trouble: object) -> None:
-    answers = iter([None, trouble, None])
-    async with Peer([("MAIL", lambda _: next(answers))]) as peer:  # type: ignore[arg-type, return-value]
+async def test_an_idle_connection_that_turns_out_dead_is_replaced_once(attempts: Attempts, body: Body, trouble: Answer) -> None:
+    answers: Iterator[Answer | None] = iter([None, trouble, None])
+    async with Peer([("MAIL", lambda _: next(answers))]) as peer:
         for _ in range(2):
             results = await attempts.make(hop(peer), SENDER, [BOB], body)
             assert results[BOB].is_accepted
@@ -148,25 +157,23 @@ async def test_a_fresh_connection_that_dies_is_not_replaced(attempts: Attempts, 
     ],
     ids=["421 greeting", "554 greeting", "drop", "451 to EHLO", "421 to MAIL", "421 to RCPT", "drop at DATA"],
 )
-async def test_a_host_that_has_no_session_for_us_is_followed_by_the_next(
-    attempts: Attempts, body: Body, rule: tuple[str, object]
-) -> None:
-    async with Peer([rule]) as first, Peer() as second:  # type: ignore[list-item]
+async def test_a_host_that_has_no_session_for_us_is_followed_by_the_next(attempts: Attempts, body: Body, rule: Rule) -> None:
+    async with Peer([rule]) as first, Peer() as second:
         results = await attempts.make(hop(first, second), SENDER, [BOB], body)
         assert results[BOB].is_accepted
-        assert results[BOB].peer is not None
-        assert results[BOB].peer.host == "mx1.example"
+        assert known(results[BOB].peer).host == "mx1.example"
         assert len(second.messages) == 1
 
 
-@pytest.mark.parametrize("rule", [("MAIL", b"450 later\r\n"), ("MAIL", b"550 no\r\n"), ("RCPT", b"450 later\r\n"), ("DATA", b"554 no\r\n")])
+@pytest.mark.parametrize(
+    "rule", [("MAIL", b"450 later\r\n"), ("MAIL", b"550 no\r\n"), ("RCPT", b"450 later\r\n"), ("DATA", b"554 no\r\n")]
+)
 async def test_what_a_host_says_in_a_session_is_not_asked_of_the_next(
     attempts: Attempts, body: Body, rule: tuple[str, bytes]
 ) -> None:
     async with Peer([rule]) as first, Peer() as second:
         results = await attempts.make(hop(first, second), SENDER, [BOB], body)
-        assert results[BOB].reply is not None
-        assert results[BOB].reply.code == int(rule[1][:3])
+        assert known(results[BOB].reply).code == int(rule[1][:3])
         assert second.connections == 0
 
 
@@ -177,11 +184,12 @@ async def test_after_the_final_dot_no_other_host_gets_the_message(attempts: Atte
         assert second.connections == 0
 
 
-async def test_a_recipient_refused_before_the_connection_was_lost_is_not_asked_for_elsewhere(attempts: Attempts, body: Body) -> None:
+async def test_a_recipient_refused_before_the_connection_was_lost_is_not_asked_for_elsewhere(
+    attempts: Attempts, body: Body
+) -> None:
     async with Peer([("RCPT TO:<bob", b"550 5.1.1 no\r\n"), ("DATA", DROP)]) as first, Peer() as second:
         results = await attempts.make(hop(first, second), SENDER, [BOB, CARL], body)
-        assert results[BOB].reply is not None
-        assert results[BOB].reply.code == 550
+        assert known(results[BOB].reply).code == 550
         assert results[CARL].is_accepted
         assert second.messages[0].rcpt == [b"RCPT TO:<carl@example.org>"]
 
@@ -190,13 +198,11 @@ async def test_all_hosts_refusing_for_good_is_permanent_and_one_that_may_come_ba
     never = [(GREETING.decode(), b"521 never\r\n")]
     async with Peer(never) as first, Peer(never) as second:
         results = await attempts.make(hop(first, second), SENDER, [BOB], body)
-        assert results[BOB].trouble is not None
-        assert not results[BOB].trouble.is_temporary
+        assert not known(results[BOB].trouble).is_temporary
         assert first.connections == second.connections == 1
         await second.stop()
         results = await attempts.make(hop(first, second), SENDER, [BOB], body)
-        assert results[BOB].trouble is not None
-        assert results[BOB].trouble.is_temporary
+        assert known(results[BOB].trouble).is_temporary
 
 
 async def test_no_host_at_all_is_a_connection_that_failed(attempts: Attempts, body: Body) -> None:
@@ -260,8 +266,7 @@ async def test_each_recipient_is_asked_for_once(attempts: Attempts, body: Body) 
 async def test_non_ascii_addresses_are_refused_here_and_the_others_get_the_message(attempts: Attempts, body: Body) -> None:
     async with Peer() as peer:
         results = await attempts.make(hop(peer), SENDER, ["jürgen@example.org", BOB], body)
-        assert results["jürgen@example.org"].reply is not None
-        assert results["jürgen@example.org"].reply.enhanced == "5.6.7"
+        assert known(results["jürgen@example.org"].reply).enhanced == "5.6.7"
         assert results[BOB].is_accepted
         results = await attempts.make(hop(peer), "jürgen@example.com", [BOB], body)
         assert results[BOB].stage is Stage.MAIL
@@ -274,8 +279,7 @@ async def test_opportunistic_tls_that_fails_is_followed_by_cleartext_once_and_re
         for _ in range(2):
             results = await attempts.make(hop(peer, tls=Tls.OPPORTUNISTIC), SENDER, [BOB], body)
             assert results[BOB].is_accepted
-            assert results[BOB].peer is not None
-            assert results[BOB].peer.tls == ""
+            assert known(results[BOB].peer).tls == ""
             await attempts.close()  # the second attempt needs a connection of its own
         assert peer.connections == 3
         assert peer.commands.count(b"STARTTLS") == 1

@@ -11,9 +11,10 @@ import pytest
 from waymail.client.connection import BLOCK, Connection
 from waymail.client.transaction import Timeouts
 from waymail.mail.envelope import Body
-from waymail.testing.peer import DROP, END, GREETING, HANG, Peer
+from waymail.testing.peer import DROP, END, GREETING, HANG, Answer, Peer
 
 Connect = Callable[..., Awaitable[Connection]]
+Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 
 SENDER = "ann@example.com"
 BOB, CARL, DORA = "bob@example.org", "carl@example.org", "dora@example.org"
@@ -194,8 +195,8 @@ async def test_a_connection_lost_before_the_final_dot_is_certain(connect: Connec
 
 
 @pytest.mark.parametrize("answer", [DROP, b"garbage\r\n", b"354 again\r\n"], ids=["drop", "garbage", "354"])
-async def test_no_proper_answer_to_the_content_is_uncertain(connect: Connect, body: Body, answer: object) -> None:
-    async with Peer([(END.decode(), answer)]) as peer:  # type: ignore[list-item]
+async def test_no_proper_answer_to_the_content_is_uncertain(connect: Connect, body: Body, answer: Answer) -> None:
+    async with Peer([(END.decode(), answer)]) as peer:
         connection = await connect(peer)
         result = await connection.transaction(SENDER, [BOB], body)
         assert result.uncertain
@@ -215,7 +216,14 @@ async def test_an_answer_to_the_content_stands_whatever_comes_behind_it(connect:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"250-one\r\n550 two\r\n", b"hello\r\n", b"25 \r\n", b"250 ok\r\n250 and one more\r\n" * 3, b"250 " + b"x" * 20_000, b"\0" * 99 + b"\r\n"],
+    [
+        b"250-one\r\n550 two\r\n",
+        b"hello\r\n",
+        b"25 \r\n",
+        b"250 ok\r\n250 and one more\r\n" * 3,
+        b"250 " + b"x" * 20_000,
+        b"\0" * 99 + b"\r\n",
+    ],
     ids=["two codes", "no code", "short code", "too many", "too long", "zeros"],
 )
 async def test_replies_that_make_no_sense_end_the_connection_and_never_hang(connect: Connect, body: Body, answer: bytes) -> None:
@@ -338,13 +346,12 @@ async def test_a_bare_line_end_never_reaches_the_wire(connect: Connect, tmp_path
 
 
 @pytest.mark.parametrize("address", ["bob@example.org>\r\nRCPT TO:<eve@example.net", "bob\n@example.org", "bob\0@example.org"])
-async def test_an_address_with_a_line_break_is_refused_before_anything_is_sent(connect: Connect, body: Body, address: str) -> None:
+async def test_an_address_with_a_line_break_never_reaches_the_wire(connect: Connect, body: Body, address: str) -> None:
     async with Peer() as peer:
         for sender, recipient in ((SENDER, address), (address, BOB)):
             connection = await connect(peer)
-            with pytest.raises(ValueError, match=r".") as caught:
+            with pytest.raises(ValueError, match=r"."):
                 await connection.transaction(sender, [recipient], body)
-            assert "eve" not in str(caught.value) or caught.value
         assert set(peer.commands) == {b"EHLO client.example"}
 
 
@@ -384,13 +391,14 @@ async def test_a_server_that_refuses_in_the_middle_of_the_content_has_not_taken_
         assert not peer.messages
 
 
-async def test_what_an_idle_peer_says_unasked_makes_the_connection_unusable(connect: Connect, body: Body) -> None:
+async def test_what_an_idle_peer_says_unasked_makes_the_connection_unusable(
+    connect: Connect, body: Body, eventually: Eventually
+) -> None:
     async with Peer([(END.decode(), b"250 taken\r\n250 x")]) as peer:
         connection = await connect(peer)
         result = await connection.transaction(SENDER, [BOB], body)
-        while connection.is_usable:  # the rest may come in a segment of its own
-            await asyncio.sleep(0)
         assert result.final is not None
+        await eventually(lambda: not connection.is_usable)  # the rest may come in a segment of its own
 
 
 async def test_quit_waits_for_the_answer_and_closes(connect: Connect) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from waymail.mail.envelope import Body
 from waymail.testing.peer import Peer
 
 Connect = Callable[..., Awaitable[Connection]]
+Eventually = Callable[[Callable[[], bool]], Awaitable[None]]
 LIMITS = PoolLimits(idle_seconds=10, age_seconds=100, messages=5)
 NOW = 1000.0
 
@@ -84,26 +84,23 @@ async def test_no_more_are_kept_than_the_limits_allow(connect: Connect) -> None:
         await pool.close()
 
 
-async def test_a_connection_that_died_while_idle_is_not_given_out(connect: Connect) -> None:
+async def test_a_connection_that_died_while_idle_is_not_given_out(connect: Connect, eventually: Eventually) -> None:
     async with Peer() as peer:
         pool = Pool()
         connection = await connect(peer)
         pool.put("a", connection)
         await peer.stop()
-        while connection.is_usable:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: not connection.is_usable)
         assert pool.take("a") is None
         assert len(pool) == 0
 
 
-async def test_idle_connections_are_closed_by_one_timer_that_then_ends(connect: Connect) -> None:
+async def test_idle_connections_are_closed_by_one_timer_that_then_ends(connect: Connect, eventually: Eventually) -> None:
     async with Peer() as peer:
         pool = Pool(PoolLimits(idle_seconds=0.05))
         connection = await connect(peer)
         pool.put("a", connection)
-        async with asyncio.timeout(5):
-            while len(pool):
-                await asyncio.sleep(0.01)
+        await eventually(lambda: len(pool) == 0)
         await connection.quit()
         assert peer.commands[-1] == b"QUIT"
         assert pool._sweeper is None

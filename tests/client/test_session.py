@@ -14,7 +14,7 @@ from waymail.client.errors import AuthenticationFailed, ConnectionFailed, SMTPEr
 from waymail.client.session import Contexts, open_session
 from waymail.client.target import Credentials, Host, Tls
 from waymail.client.transaction import Timeouts
-from waymail.testing.peer import DROP, GREETING, HANG, Peer
+from waymail.testing.peer import DROP, GREETING, HANG, Answer, Peer, Rule
 from waymail.wire.sasl import Challenge, ScramKeys, Success, server_exchange
 
 Connect = Callable[..., Awaitable[Connection]]
@@ -69,8 +69,8 @@ async def test_a_greeting_that_refuses_is_the_error_s_reply(connect: Connect, gr
 
 
 @pytest.mark.parametrize("greeting", [b"HTTP/1.1 400 Bad Request\r\n", b"* OK IMAP4 ready\r\n", DROP, HANG])
-async def test_a_server_of_another_kind_is_a_connection_that_failed(connect: Connect, greeting: object) -> None:
-    async with Peer([(GREETING.decode(), greeting)]) as peer:  # type: ignore[list-item]
+async def test_a_server_of_another_kind_is_a_connection_that_failed(connect: Connect, greeting: Answer) -> None:
+    async with Peer([(GREETING.decode(), greeting)]) as peer:
         with pytest.raises(ConnectionFailed):
             await connect(peer, timeouts=Timeouts(greeting=0.2))
 
@@ -119,8 +119,8 @@ async def test_implicit_tls_speaks_tls_from_the_first_octet(connect: Connect, se
     ],
     ids=["absent", "helo", "250 greeting", "454", "554", "250", "421", "drop", "drop after 220", "pipelined 454"],
 )
-async def test_tls_that_is_demanded_is_never_done_without(connect: Connect, rules: list[object]) -> None:
-    async with Peer(rules, extensions=("AUTH PLAIN",)) as peer:  # type: ignore[arg-type]
+async def test_tls_that_is_demanded_is_never_done_without(connect: Connect, rules: list[Rule]) -> None:
+    async with Peer(rules, extensions=("AUTH PLAIN",)) as peer:
         with pytest.raises(TlsError) as caught:
             await connect(peer, tls=Tls.REQUIRED, credentials=ANN)
         assert caught.value.is_temporary
@@ -132,7 +132,7 @@ async def test_tls_that_is_demanded_is_never_done_without(connect: Connect, rule
 async def test_replies_injected_behind_the_answer_to_starttls_are_never_read(
     connect: Connect, server_tls: ssl.SSLContext, behind: bytes, in_one_segment: bool
 ) -> None:
-    answer = b"220 go on\r\n" + behind if in_one_segment else [b"220 go on\r\n", behind]
+    answer: Answer = b"220 go on\r\n" + behind if in_one_segment else [b"220 go on\r\n", behind]
     async with Peer([("STARTTLS", answer)], tls=server_tls) as peer:
         with pytest.raises(TlsError):
             await connect(peer, tls=Tls.REQUIRED)
@@ -196,7 +196,7 @@ async def test_tls_off_is_cleartext_even_where_starttls_is_offered(connect: Conn
 
 
 async def test_a_handshake_that_does_not_end_is_given_up(connect: Connect) -> None:
-    rules = [("EHLO", b"250-peer.example\r\n250 STARTTLS\r\n"), ("STARTTLS", [b"220 go on\r\n", HANG])]
+    rules: list[Rule] = [("EHLO", b"250-peer.example\r\n250 STARTTLS\r\n"), ("STARTTLS", [b"220 go on\r\n", HANG])]
     async with Peer(rules) as peer:
         with pytest.raises(TlsError):
             await connect(peer, tls=Tls.REQUIRED, timeouts=Timeouts(tls=0.2))
@@ -231,7 +231,7 @@ class Authority:
         return b"535 5.7.8 no\r\n"
 
     @property
-    def rules(self) -> list[tuple[str, Callable[[bytes], bytes]]]:
+    def rules(self) -> list[Rule]:
         return [("AUTH SCRAM", self.begin), ("[A-Za-z0-9+/]{20,}=*$|$", self.go_on)]
 
 
@@ -258,7 +258,7 @@ async def test_a_server_that_says_235_without_proving_that_it_knows_the_password
 
 async def test_a_server_with_a_wrong_signature_is_not_believed(connect: Connect) -> None:
     authority = Authority()
-    rules = [
+    rules: list[Rule] = [
         ("AUTH SCRAM", authority.begin),
         ("[A-Za-z0-9+/]{20,}=*$", b"334 " + base64.b64encode(b"v=" + base64.b64encode(b"x" * 32)) + b"\r\n"),
     ]
@@ -296,9 +296,7 @@ async def test_a_refused_password_is_not_tried_with_the_next_mechanism(connect: 
 
 
 @pytest.mark.parametrize("refusal", [b"504 5.5.4 no such mechanism\r\n", b"534 5.7.9 too weak\r\n"])
-async def test_a_refused_mechanism_is_followed_by_the_next(
-    connect: Connect, server_tls: ssl.SSLContext, refusal: bytes
-) -> None:
+async def test_a_refused_mechanism_is_followed_by_the_next(connect: Connect, server_tls: ssl.SSLContext, refusal: bytes) -> None:
     rules = [("AUTH SCRAM", refusal), ("AUTH PLAIN", b"235 2.7.0 welcome\r\n")]
     async with Peer(rules, extensions=("AUTH SCRAM-SHA-256 PLAIN",), tls=server_tls) as peer:
         await connect(peer, tls=Tls.REQUIRED, credentials=ANN)

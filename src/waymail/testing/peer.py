@@ -16,7 +16,8 @@ for other moments: `GREETING` before anything was said, `END` when the content h
     a sequence  of these, one after the other: [b"354 go on\\r\\n", DROP]
 
 After an answer to STARTTLS that begins with 220 comes the handshake, after 354 content is read, after 221 or 421 the
-connection is closed. A peer that hangs does not read, either. `transcript` has what each side said, for all connections, in order; `messages` what was accepted.
+connection is closed. A peer that hangs does not read, either. `transcript` has what each side said, for all connections, in
+order; `messages` what was accepted.
 """
 
 from __future__ import annotations
