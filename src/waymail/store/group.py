@@ -1,8 +1,11 @@
 """Group commit: all who wait while a transaction is being written share the next one.
 
-Promises: when `submit`'s future has its result, the transaction that holds it is on disk. There is no artificial delay: a
-batch is what was waiting when the previous one was done. A batch costs few statements, one fsync and one wake-up of the
-loop, however many share it.
+Promises: when `submit`'s future has its result, the transaction that holds it is on disk. A batch is what was waiting when
+the previous one was done; it costs few statements, one fsync and a change of threads, however many share it.
+
+When a batch begins: at once for a lone urgent item; `GATHER` later where the last batch held several urgent ones, for then
+others are on their way, and the disk and the threads are paid for fewer times (PostgreSQL's commit_delay with
+commit_siblings); and for patient items, on whose result nobody outside waits, with the next urgent one, or `PATIENCE` later.
 
 Who does what: statements only change pages in memory and take microseconds, the COMMIT writes them and waits for the disk.
 So a batch of small items is executed on the loop and committed in the writer's thread; a batch with a large item goes to
@@ -32,6 +35,8 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 
 MAX_BATCH = 64  # items of one transaction: bounds how long the loop is busy with it, and how long the last item waits
+GATHER = 0.0015  # seconds
+PATIENCE = 0.015
 LOCKED = 5.0  # seconds for which another process may keep the database locked
 LOCKED_PAUSE = 0.01
 
@@ -62,7 +67,11 @@ class GroupCommit(Generic[Item]):
         self._failure = failure
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Work[Item]] = deque()
-        self._is_writing = False  # from the moment a batch is due until nothing waits any more
+        self._urgent = 0  # how many of those that wait
+        self._is_crowded = False  # whether the last batch held several urgent items
+        self._is_writing = False  # whether the thread has a batch
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -71,29 +80,44 @@ class GroupCommit(Generic[Item]):
 
     # --- on the loop ---
 
-    def submit(self, item: Item) -> asyncio.Future[Any]:
+    def submit(self, item: Item, *, urgent: bool = True) -> asyncio.Future[Any]:
         """Put an item into the next transaction."""
         future: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append((item, future))
+        self._urgent += urgent
+        self._idle.clear()
         if not self._is_writing:
-            self._is_writing = True
-            self._idle.clear()
-            self._loop.call_soon(self._begin)  # whoever submits in the same turn of the loop shares it
+            self._schedule()
         return future
+
+    def _schedule(self) -> None:
+        """See to it that a batch begins in time for those that wait."""
+        wait = PATIENCE if not self._urgent else GATHER if self._is_crowded and len(self._waiting) < MAX_BATCH else 0.0
+        due = self._loop.time() + wait
+        if self._timer is not None:
+            if self._due <= due:
+                return
+            self._timer.cancel()
+        self._due = due
+        self._timer = self._loop.call_later(wait, self._begin)
 
     async def stop(self) -> None:
         """Write what waits, and end. Nothing may be submitted any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._begin()
         await self._idle.wait()
         self._jobs.put(None)
         await asyncio.to_thread(self._thread.join)
 
     def _begin(self) -> None:
         """Take what waits, execute it where it is small, and leave the rest to the thread."""
+        self._timer = None
         works = self._next_batch()
         if not works:
-            self._is_writing = False
             self._idle.set()
             return
+        self._is_writing = True
         items = [item for item, _ in works]
         if not all(map(self._is_small, items)):
             self._jobs.put(partial(self._write_in_thread, works))
@@ -109,16 +133,20 @@ class GroupCommit(Generic[Item]):
 
     def _next_batch(self) -> list[Work[Item]]:
         works: list[Work[Item]] = []
+        # Who is urgent is not kept for each: past MAX_BATCH all that is left counts as urgent.
+        self._is_crowded = self._urgent > 1
         while self._waiting and len(works) < MAX_BATCH:
             item, future = self._waiting.popleft()
             if future.cancelled():
                 self._abandoned(item, False, None)
             else:
                 works.append((item, future))
+        self._urgent = len(self._waiting)
         return works
 
     def _report(self, works: Sequence[Work[Item]], results: Sequence[Any]) -> None:
-        """Everybody gets what became of his item; the next batch begins."""
+        """Everybody gets what became of his item; the next batch is due."""
+        self._is_writing = False
         for (item, future), result in zip(works, results, strict=True):
             if future.cancelled():
                 self._abandoned(item, not isinstance(result, Exception), result)
@@ -126,7 +154,10 @@ class GroupCommit(Generic[Item]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        self._begin()
+        if self._waiting:
+            self._schedule()
+        else:
+            self._idle.set()
 
     # --- in the writer's thread ---
 

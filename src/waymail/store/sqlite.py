@@ -180,7 +180,7 @@ class SqliteStore:
         for row in notices:
             if row.in_file:
                 raise ValueError("a notice's body must be in memory")
-        await self._submit(settling(settlement, self._numbers, notices))
+        await self._submit(settling(settlement, self._numbers, notices), urgent=bool(notices))
         return [_delivery(notice, row.token) for notice, row in zip(settlement.notices, notices, strict=True) if notice.claim]
 
     async def next_due(self) -> float | None:
@@ -259,10 +259,10 @@ class SqliteStore:
 
     # --- on the loop ---
 
-    def _submit(self, item: Item) -> asyncio.Future[Any]:
+    def _submit(self, item: Item, *, urgent: bool = True) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreError(f"the store in {self._directory} is closed")
-        return self._writer.submit(item)
+        return self._writer.submit(item, urgent=urgent)
 
     def _slice(self) -> int:
         return next(self._arrivals) // schema.WORD_SLICE
