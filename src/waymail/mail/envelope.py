@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import field, replace
+from dataclasses import field
 from pathlib import Path
 
 from waymail.values import value
@@ -70,7 +70,7 @@ class Body:
 
     def with_prefix(self, fields: bytes) -> Body:
         """The same body with complete header fields, CRLF-ended, in front of all others."""
-        return replace(self, prefix=fields + self.prefix, size=self.size + len(fields))
+        return Body(self.content, self.size + len(fields), fields + self.prefix)
 
     def chunks(self, size: int = CHUNK) -> Iterator[bytes]:
         """The octets in order. Raises OSError where the file cannot be read."""

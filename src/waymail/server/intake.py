@@ -52,8 +52,8 @@ class Intake:
             log.error("a message was not stored", extra={"fields": {"id": envelope.id, "error": str(error)}})
             spool.discard()
             return NOT_STORED
-        if log.isEnabledFor(logging.INFO):
-            log.info("accepted", extra={"fields": _summary(envelope, body)})
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("accepted", extra={"fields": _summary(envelope, body)})
         self._queue.offer(delivery)
         return Reply(250, f"queued as {envelope.id}", "2.0.0")
 

@@ -299,8 +299,9 @@ class Session(asyncio.Protocol):
         except StoreError as error:
             return self._not_stored(error)
         head = body.head(self._listener.limits.head)
+        section = headers.header_section(head)
         fields: bytes | Reply
-        if headers.count(headers.header_section(head), b"received") > self._listener.limits.received_hops:
+        if headers.count(section, b"received") > self._listener.limits.received_hops:
             fields = LOOP
         else:
             fields = self._listener.reception.message(self.client, head, id=id, now=now)
@@ -313,7 +314,7 @@ class Session(asyncio.Protocol):
         single = recipients[0] if transaction.named == 1 and len(recipients) == 1 else None
         shown = (single.original or single.address) if single else None
         received = received_field(origin, by=self._listener.offer.hostname, id=id, now=now, recipient=shown)
-        message_id = headers.first(headers.header_section(fields + head), b"message-id") or b""
+        message_id = headers.first(fields, b"message-id") or headers.first(section, b"message-id") or b""
         envelope = Envelope(
             id=id,
             sender=transaction.sender,

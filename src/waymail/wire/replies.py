@@ -64,6 +64,8 @@ def encode(reply: Reply) -> bytes:
     room = MAX_REPLY_LINE - len("250-") - len(lead) - len("\r\n")
     if reply.code == 334:
         room = len(reply.text) + 1  # RFC 4954 §4: a challenge is one line, however long
+    if reply.text.isprintable() and len(octets := reply.text.encode("utf-8", "replace")) <= room:
+        return b"%d %s%s\r\n" % (reply.code, lead.encode(), octets)  # one line, as nearly all are
     lines: list[bytes] = []
     for line in reply.text.split("\n"):
         octets = "".join(c if c.isprintable() else "?" for c in line).encode("utf-8", "replace")
