@@ -16,7 +16,6 @@ import random
 import secrets
 import signal
 import ssl
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
@@ -56,7 +55,6 @@ log = logging.getLogger("waymail")
 SESSIONS_GRACE = 10.0  # seconds that sessions get to finish their message when the server stops
 ATTEMPTS_GRACE = 30.0  # seconds that deliveries under way get
 HISTORY = 30 * DAY  # how long the trace of a finished message is kept
-SWITCH_INTERVAL = 0.0005  # seconds; see `run_until_signalled`
 # Objects made before the collector looks for circles: a message makes some two hundred that end by themselves, and with ten
 # thousand sessions open each look is long. The default of 700 costs some five per cent of the throughput.
 GC_THRESHOLD = 20_000
@@ -198,9 +196,6 @@ async def forget_history(store: Store) -> None:
 
 async def run_until_signalled(config: Config, ready: Callable[[], None]) -> None:
     """Build and operate, until SIGTERM or SIGINT."""
-    # The store's writer thread takes the interpreter's lock for a moment at a time; at the default interval of 5 ms it would wait
-    # longer for the lock than for the disk.
-    sys.setswitchinterval(SWITCH_INTERVAL)
     gc.set_threshold(GC_THRESHOLD)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -94,6 +94,7 @@ class Runner(Generic[D]):
         self._queues: dict[str, deque[Share[D]]] = {}
         self._held = 0  # recipients in memory, waiting or being attempted
         self._active = 0  # attempts under way
+        self._queued = 0  # shares that wait for their destination
         self._attempts: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._wake = asyncio.Event()
@@ -218,6 +219,7 @@ class Runner(Generic[D]):
         else:
             self._queues[state.key].append(share)
             state.waiting += 1
+            self._queued += 1
 
     async def _put_off(self, share: Share[D], state: DestinationState) -> None:
         """The destination is down: the message waits in the store, not in memory, and its own attempts are not counted."""
@@ -241,12 +243,13 @@ class Runner(Generic[D]):
     # --- attempting ---
 
     def _start_attempts(self) -> None:
-        if self._stopping:
+        if self._stopping or not self._queued:
             return
         waiting = [self._states[key] for key, queue in self._queues.items() if queue]
         for state in plan(self._clock.now(), waiting, self._limits, self._active):
             share = self._queues[state.key].popleft()
             state.waiting -= 1
+            self._queued -= 1
             state.active += 1
             self._active += 1
             task = self._spawn(self._attempt(share, state))
@@ -280,6 +283,7 @@ class Runner(Generic[D]):
             queue = self._queues[state.key]
             while queue:
                 state.waiting -= 1
+                self._queued -= 1
                 self._spawn(self._put_off(queue.popleft(), state))
         else:
             state.came_up()

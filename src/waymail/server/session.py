@@ -176,6 +176,8 @@ class Session(asyncio.Protocol):
                 reply = self._handle(event)
                 if reply is not None:
                     out.append(wire.send(reply))
+            if not wire.buffered:
+                break
         if data and not self._closing:
             wire.receive(data)  # only buffers: a reply is being worked out
         return out
