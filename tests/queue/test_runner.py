@@ -100,9 +100,7 @@ class Bench:
         now = self.clock.now()
         envelope = Envelope(self.ids.next(now), sender, tuple(map(Recipient, recipients)), now)
         content = b"Subject: hello\r\n\r\nhello\r\n"
-        self.runner.offer(
-            await self.store.accept(NewMessage(envelope, Body(content, len(content)), claim=self.runner.has_room))
-        )
+        self.runner.offer(await self.store.accept(NewMessage(envelope, Body(content, len(content)), claim=self.runner.has_room)))
         await asyncio.sleep(0)
         return envelope.id
 
