@@ -41,14 +41,14 @@ def test_destinations_take_turns() -> None:
 
 def test_nothing_goes_to_a_destination_that_is_down() -> None:
     state = DestinationState("a", waiting=10)
-    state.took_down(REFUSED, now=1000, rng=RNG, schedule=SCHEDULE)
+    state.took_down(REFUSED, started=990, now=1000, rng=RNG, schedule=SCHEDULE)
     assert state.down_until == 1060
     assert plan(1059, [state], RunnerLimits(), active=0) == []
 
 
 def test_exactly_one_attempt_probes_when_the_back_off_is_over() -> None:
     state = DestinationState("a", waiting=10)
-    state.took_down(REFUSED, now=1000, rng=RNG, schedule=SCHEDULE)
+    state.took_down(REFUSED, started=990, now=1000, rng=RNG, schedule=SCHEDULE)
     assert plan(1060, [state], RunnerLimits(), active=0) == [state]
     state.active = 1
     assert plan(1060, [state], RunnerLimits(), active=1) == []
@@ -57,22 +57,15 @@ def test_exactly_one_attempt_probes_when_the_back_off_is_over() -> None:
 def test_a_failed_probe_lengthens_the_back_off_and_a_successful_one_ends_it() -> None:
     state = DestinationState("a", waiting=10)
     for now, until in ((1000, 1060), (1060, 1360), (1360, 2260), (2260, 3160)):
-        state.took_down(REFUSED, now=now, rng=RNG, schedule=SCHEDULE)
+        state.took_down(REFUSED, started=now, now=now, rng=RNG, schedule=SCHEDULE)
         assert state.down_until == until
     state.came_up()
     assert slots(state, 3000, RunnerLimits(per_destination=20)) == 10
     assert state.last_reply is None
 
 
-def test_failures_of_attempts_side_by_side_count_once() -> None:
+def test_failures_of_attempts_side_by_side_count_once_however_late_they_come() -> None:
     state = DestinationState("a", waiting=10, active=20)
-    for _ in range(20):
-        state.took_down(REFUSED, now=1000, rng=RNG, schedule=SCHEDULE)
+    for now in (1000, 1000, 1030, 1100, 2000):
+        state.took_down(REFUSED, started=995, now=now, rng=RNG, schedule=SCHEDULE)
     assert (state.failures, state.down_until) == (1, 1060)
-
-
-def test_a_destination_that_is_down_is_not_forgotten() -> None:
-    state = DestinationState("a")
-    assert state.is_idle
-    state.took_down(REFUSED, now=1000, rng=RNG, schedule=SCHEDULE)
-    assert not state.is_idle

@@ -313,3 +313,31 @@ async def test_an_outcome_is_settled_again_until_the_store_takes_it() -> None:
         await bench.pass_time(10, step=1)
         assert await bench.state(id) == [State.DELIVERED]
     assert len(carrier.attempts) == 1
+
+
+async def test_a_slow_destination_does_not_take_the_memory_of_the_others() -> None:
+    carrier = ScriptedCarrier(hold=asyncio.Event())
+    bench = Bench(carrier, ready=20, waiting=5, per_destination=1)
+    async with bench.running():
+        for number in range(40):
+            await bench.accept(f"x{number}@slow.example")
+        await bench.settled()
+        await bench.accept("x@quick.example")
+        await bench.settled()
+        assert [address for _, address in carrier.attempts] == ["x0@slow.example", "x@quick.example"]
+        assert carrier.hold is not None
+        carrier.hold.set()
+        await bench.pass_time(300, step=10)
+        assert len(carrier.attempts) == 41, "each once"
+
+
+async def test_waiting_for_a_destination_that_is_down_is_told_once_and_is_no_attempt() -> None:
+    bench = Bench(ScriptedCarrier(answer=lambda _: REFUSED), per_destination=1)
+    async with bench.running():
+        await bench.accept("probe@down.example")
+        await bench.settled()
+        id = await bench.accept("x@down.example")
+        await bench.pass_time(2000)
+        kinds = await bench.kinds(id)
+        assert kinds[0] == "waiting"
+        assert kinds.count("waiting") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from waymail.mail import dsn
@@ -35,17 +36,21 @@ class NoticeWriter:
         if not envelope.sender or not reports:
             return None
         id = self._new_id(now)
-        content = dsn.build(
+        build = partial(
+            dsn.build,
             action=action,
             hostname=self._hostname,
             envelope=envelope,
-            body=body,
             recipients=[dsn.ReportedRecipient(r.pending.recipient, r.reply, r.peer, now) for r in reports],
             now=now,
             message_id=f"<{id}@{self._hostname}>",
             boundary=f"=_{id}",
             retry_until=retry_until,
         )
+        try:
+            content = build(body=body)
+        except OSError:  # its file is gone or cannot be read: the sender is told all the same
+            content = build(body=Body(b"", 0))
         notice = Envelope(
             id=id,
             sender="",

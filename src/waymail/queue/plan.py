@@ -24,39 +24,42 @@ from waymail.wire.replies import Reply
 class RunnerLimits:
     """Bounds of the queue runner.
 
-    `per_destination` and `total` count attempts under way; `ready` counts the recipients held in memory, waiting or being
-    attempted: past it, what is accepted stays in the store and is claimed later.
+    `per_destination` and `total` count attempts under way. The others bound what is held in memory, waiting or being
+    attempted: `ready` recipients and `ready_octets` of bodies in all, and `waiting` recipients for one destination, so that a
+    slow one does not take the room of all. Past them messages wait in the store.
     """
 
     per_destination: int = 20
     total: int = 500
     ready: int = 10_000
+    ready_octets: int = 134_217_728
+    waiting: int = 1_000
 
 
 @dataclass(slots=True)
 class DestinationState:
-    """What the queue knows of a destination at this moment. `last_reply` is what took it down."""
+    """What the queue knows of a destination at this moment. `last_reply` is what took it down, at `down_since`."""
 
     key: str
     waiting: int = 0
     active: int = 0
     failures: int = 0
+    down_since: float = 0.0
     down_until: float = 0.0
     last_reply: Reply | None = None
-
-    @property
-    def is_idle(self) -> bool:
-        """Whether nothing would be lost by forgetting it."""
-        return not (self.waiting or self.active or self.failures)
 
     def is_down(self, now: float) -> bool:
         return self.failures > 0 and now < self.down_until
 
-    def took_down(self, reply: Reply, now: float, rng: Rng, schedule: Schedule) -> None:
-        """An attempt failed because of the destination. Failures of attempts that ran side by side count once."""
+    def is_probing(self, now: float) -> bool:
+        return self.failures > 0 and now >= self.down_until
+
+    def took_down(self, reply: Reply, started: float, now: float, rng: Rng, schedule: Schedule) -> None:
+        """An attempt that began at `started` failed because of the destination. Attempts that ran side by side count once."""
         self.last_reply = reply
-        if not self.is_down(now):
+        if not self.failures or started > self.down_since:
             self.failures += 1
+            self.down_since = now
             self.down_until = next_attempt(self.failures, now, rng, schedule)
 
     def came_up(self) -> None:

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol
 
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Failed, Outcome
 from waymail.net.clock import Clock
 from waymail.queue.bounce import NoticeWriter
-from waymail.queue.plan import DestinationState, RunnerLimits, plan
+from waymail.queue.lanes import D, Lanes, PutOff, Share
+from waymail.queue.plan import DestinationState, RunnerLimits
 from waymail.queue.retry import Rng, Schedule
 from waymail.queue.settle import Decision, Report, attempt_event, decide
 from waymail.store.contract import Delivery, Event, NewMessage, Pending, Settlement, StaleToken, Store, StoreError
-from waymail.values import value
 from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail.queue")
@@ -33,16 +32,6 @@ CLAIM = 500  # recipients claimed at a time
 
 SHUT_DOWN = Reply(451, "the server was stopped during the attempt", "4.3.2")
 LOST_WAY = Reply(451, "internal error while finding the way", "4.3.0")
-
-
-class Destination(Protocol):
-    """Where a message goes next. The queue knows it by its key alone."""
-
-    @property
-    def key(self) -> str: ...
-
-
-D = TypeVar("D", bound=Destination)
 
 
 class Carrier(Protocol[D]):
@@ -58,15 +47,6 @@ class Carrier(Protocol[D]):
         self, destination: D, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
     ) -> Mapping[str, Outcome]:
         """One attempt. Returns an outcome for every recipient, by address; raises nothing but CancelledError."""
-
-
-@value
-class Share(Generic[D]):
-    """The recipients of a claimed delivery that have one destination."""
-
-    delivery: Delivery
-    pending: tuple[Pending, ...]
-    destination: D
 
 
 class Runner(Generic[D]):
@@ -89,12 +69,7 @@ class Runner(Generic[D]):
         self._clock = clock
         self._rng = rng
         self._schedule = schedule or Schedule()
-        self._limits = limits or RunnerLimits()
-        self._states: dict[str, DestinationState] = {}
-        self._queues: dict[str, deque[Share[D]]] = {}
-        self._held = 0  # recipients in memory, waiting or being attempted
-        self._active = 0  # attempts under way
-        self._queued = 0  # shares that wait for their destination
+        self._lanes: Lanes[D] = Lanes(limits or RunnerLimits(), self._schedule, rng)
         self._attempts: set[asyncio.Task[None]] = set()
         self._group: asyncio.TaskGroup | None = None
         self._wake = asyncio.Event()
@@ -107,26 +82,14 @@ class Runner(Generic[D]):
     @property
     def has_room(self) -> bool:
         """Whether a message that is accepted now may be handed over in memory (`NewMessage.claim`)."""
-        return self._held < self._limits.ready and not self._stopping
+        return self._lanes.room > 0 and not self._stopping
 
     def offer(self, delivery: Delivery) -> None:
         """Take a claimed delivery: its first attempt starts at once where its destination takes it."""
         if not delivery.pending:  # it was accepted without a claim: there was no room
             self._overflowed = True
             return
-        self._held += len(delivery.pending)
-        known: dict[str, tuple[D, list[Pending]]] = {}
-        unknown: list[Pending] = []
-        for one in delivery.pending:
-            destination = self._carrier.known(one.recipient)
-            if destination is None:
-                unknown.append(one)
-            else:
-                known.setdefault(destination.key, (destination, []))[1].append(one)
-        for destination, pending in known.values():
-            self._enqueue(Share(delivery, tuple(pending), destination))
-        if unknown:
-            self._spawn(self._locate(delivery, unknown))
+        self._take(delivery, is_new=True)
         self._start_attempts()
 
     async def run(self) -> None:
@@ -153,20 +116,22 @@ class Runner(Generic[D]):
 
     def states(self) -> Sequence[DestinationState]:
         """The destinations that are busy, waited for, or down."""
-        return list(self._states.values())
+        return self._lanes.states()
 
     # --- claiming ---
 
     async def _claim_due(self) -> None:
+        self._lanes.forget(self._clock.now())
         while self.has_room:
-            limit = min(CLAIM, self._limits.ready - self._held)
+            limit = min(CLAIM, self._lanes.room)
             try:
                 deliveries = await self._store.claim(self._clock.now(), limit)
             except StoreError as error:
                 log.error("the queue cannot be read", extra={"fields": {"error": str(error)}})
                 return
             for delivery in deliveries:
-                self.offer(delivery)
+                self._take(delivery, is_new=False)
+            self._start_attempts()
             if sum(len(delivery.pending) for delivery in deliveries) < limit:
                 self._overflowed = False
                 return
@@ -191,106 +156,90 @@ class Runner(Generic[D]):
 
     # --- finding the way ---
 
-    async def _locate(self, delivery: Delivery, pending: Sequence[Pending]) -> None:
-        """Ask where each recipient's mail goes; who has no way is settled at once."""
+    def _take(self, delivery: Delivery, *, is_new: bool) -> None:
+        """Put the recipients of a delivery into the lanes of their destinations."""
         known: dict[str, tuple[D, list[Pending]]] = {}
-        for one in pending:
-            try:
-                found = await self._carrier.locate(one.recipient)
-            except Exception:
-                log.exception("finding a destination failed", extra={"fields": {"id": delivery.envelope.id}})
-                found = Deferred(LOST_WAY)
-            if isinstance(found, Deferred | Failed):
-                self._held -= 1
-                await self._record(delivery, [one], {one.recipient.address: found}, one.recipient.domain, 0.0)
+        unknown: dict[str, list[Pending]] = {}
+        for one in delivery.pending:
+            destination = self._carrier.known(one.recipient)
+            if destination is None:
+                unknown.setdefault(one.recipient.domain, []).append(one)
             else:
-                known.setdefault(found.key, (found, []))[1].append(one)
-        for destination, members in known.values():
-            self._enqueue(Share(delivery, tuple(members), destination))
-        self._start_attempts()
+                known.setdefault(destination.key, (destination, []))[1].append(one)
+        for destination, pending in known.values():
+            self._add(delivery, pending, destination, is_new=is_new)
+        for pending in unknown.values():
+            self._spawn(self._locate(delivery, pending, is_new=is_new))
 
-    def _enqueue(self, share: Share[D]) -> None:
-        state = self._states.get(share.destination.key)
-        if state is None:
-            state = self._states[share.destination.key] = DestinationState(share.destination.key)
-            self._queues[state.key] = deque()
-        if state.is_down(self._clock.now()):
-            self._spawn(self._put_off(share, state))
+    async def _locate(self, delivery: Delivery, pending: Sequence[Pending], *, is_new: bool) -> None:
+        """Ask where the mail of one domain goes; where it has no way, that is settled at once."""
+        try:
+            found = await self._carrier.locate(pending[0].recipient)
+        except Exception:
+            log.exception("finding a destination failed", extra={"fields": {"id": delivery.envelope.id}})
+            found = Deferred(LOST_WAY)
+        if isinstance(found, Deferred | Failed):
+            outcomes: dict[str, Outcome] = {one.recipient.address: found for one in pending}
+            await self._record(delivery, pending, outcomes, pending[0].recipient.domain, 0.0)
         else:
-            self._queues[state.key].append(share)
-            state.waiting += 1
-            self._queued += 1
+            self._add(delivery, pending, found, is_new=is_new)
+            self._start_attempts()
 
-    async def _put_off(self, share: Share[D], state: DestinationState) -> None:
-        """The destination is down: the message waits in the store, not in memory, and its own attempts are not counted."""
-        self._held -= len(share.pending)
-        reply = state.last_reply or LOST_WAY
-        outcomes: dict[str, Outcome] = {one.recipient.address: Deferred(reply) for one in share.pending}
+    def _add(self, delivery: Delivery, pending: Sequence[Pending], destination: D, *, is_new: bool) -> None:
+        share = Share(delivery, tuple(pending), destination, self._clock.now(), is_new)
+        if (put_off := self._lanes.add(share, share.since)) is not None:
+            self._spawn(self._put_off(put_off))
+
+    async def _put_off(self, put_off: PutOff[D]) -> None:
+        """Back to the store. It is no attempt, and told only once: when the message has just come."""
+        share = put_off.share
+        outcomes: dict[str, Outcome] = {one.recipient.address: Deferred(put_off.reply) for one in share.pending}
+        now = self._clock.now()
         decision = decide(
             share.pending,
             outcomes,
             accepted_at=share.delivery.envelope.accepted_at,
-            now=self._clock.now(),
+            now=now,
             schedule=self._schedule,
             rng=self._rng,
             attempted=False,
-            # A little apart, so that the one that probes is one, and the others find out what it met.
-            not_before=state.down_until + 1 + 4 * self._rng.random(),
+            not_before=put_off.until,
         )
-        event = Event(self._clock.now(), "attempt", {"destination": state.key, "ms": 0, "results": list(decision.results)})
-        await self._settle(share.delivery, decision, event)
+        addresses = [one.recipient.address for one in share.pending]
+        detail = {"destination": share.destination.key, "to": addresses, "next": put_off.until, "why": put_off.why}
+        event = Event(now, "waiting", detail | {"reply": str(put_off.reply)})
+        await self._settle(share.delivery, decision, (event,) if share.is_new or decision.failed else ())
 
     # --- attempting ---
 
     def _start_attempts(self) -> None:
-        if self._stopping or not self._queued:
+        if self._stopping:
             return
-        waiting = [self._states[key] for key, queue in self._queues.items() if queue]
-        for state in plan(self._clock.now(), waiting, self._limits, self._active):
-            share = self._queues[state.key].popleft()
-            state.waiting -= 1
-            self._queued -= 1
-            state.active += 1
-            self._active += 1
-            task = self._spawn(self._attempt(share, state))
-            self._attempts.add(task)
-            task.add_done_callback(self._attempts.discard)
+        for one in self._lanes.start(self._clock.now()):
+            if isinstance(one, PutOff):
+                self._spawn(self._put_off(one))
+            else:
+                task = self._spawn(self._attempt(one))
+                self._attempts.add(task)
+                task.add_done_callback(self._attempts.discard)
 
-    async def _attempt(self, share: Share[D], state: DestinationState) -> None:
-        envelope = share.delivery.envelope
+    async def _attempt(self, share: Share[D]) -> None:
         recipients = [one.recipient for one in share.pending]
-        started = self._clock.monotonic()
+        began, started = self._clock.now(), self._clock.monotonic()
         try:
-            outcomes = await self._carrier.deliver(share.destination, envelope, share.delivery.body, recipients)
+            outcomes = await self._carrier.deliver(share.destination, share.delivery.envelope, share.delivery.body, recipients)
         except asyncio.CancelledError:
             # It may have got as far as the final dot: say so, and let the next start try again.
             outcomes = {recipient.address: Deferred(SHUT_DOWN, uncertain=True) for recipient in recipients}
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
-        seconds = self._clock.monotonic() - started
-        state.active -= 1
-        self._active -= 1
-        self._held -= len(share.pending)
-        self._judge(state, outcomes)
+        seconds, key = self._clock.monotonic() - started, share.destination.key
+        for put_off in self._lanes.finish(share, outcomes, began, self._clock.now()):
+            self._spawn(self._put_off(put_off))
         self._start_attempts()
-        await self._record(share.delivery, share.pending, outcomes, state.key, seconds, state.down_until)
-
-    def _judge(self, state: DestinationState, outcomes: Mapping[str, Outcome]) -> None:
-        """What the attempt says of the destination; when it is down, those who wait for it go back to the store."""
-        troubles = [one for one in outcomes.values() if isinstance(one, Deferred) and one.destination_down]
-        if troubles:
-            state.took_down(troubles[0].reply, self._clock.now(), self._rng, self._schedule)
-            queue = self._queues[state.key]
-            while queue:
-                state.waiting -= 1
-                self._queued -= 1
-                self._spawn(self._put_off(queue.popleft(), state))
-        else:
-            state.came_up()
-            if state.is_idle:
-                del self._states[state.key], self._queues[state.key]
-        if self._overflowed and self._held <= self._limits.ready // 2:
+        if self._overflowed and self._lanes.is_relieved:
             self._wake.set()
+        await self._record(share.delivery, share.pending, outcomes, key, seconds, self._lanes.back_off(key))
 
     # --- settling ---
 
@@ -322,10 +271,11 @@ class Runner(Generic[D]):
         if log.isEnabledFor(logging.INFO):
             for result in decision.results:
                 log.info(result["outcome"], extra={"fields": {"id": envelope.id, "destination": destination, **result}})
-        await self._settle(delivery, decision, event)
+        await self._settle(delivery, decision, (event,))
 
-    async def _settle(self, delivery: Delivery, decision: Decision, event: Event) -> None:
-        events, notices = self._tell(delivery, decision, event)
+    async def _settle(self, delivery: Delivery, decision: Decision, told: tuple[Event, ...]) -> None:
+        """Write a decision down, with the events that tell it and the notices that it causes."""
+        events, notices = self._tell(delivery, decision, told)
         settlement = Settlement(delivery.envelope.id, delivery.token, decision.changes, events, notices)
         for notice in await self._settle_for_sure(settlement):
             self.offer(notice)
@@ -348,18 +298,20 @@ class Runner(Generic[D]):
                 log.error("settling failed, trying again", extra={"fields": fields | {"error": str(error)}})
                 await self._clock.sleep(SETTLE_RETRY)
 
-    def _tell(self, delivery: Delivery, decision: Decision, event: Event) -> tuple[tuple[Event, ...], tuple[NewMessage, ...]]:
+    def _tell(
+        self, delivery: Delivery, decision: Decision, told: tuple[Event, ...]
+    ) -> tuple[tuple[Event, ...], tuple[NewMessage, ...]]:
         """The events and the notices that go with a decision."""
         if not (decision.failed or decision.delayed):
-            return (event,), ()
-        events, notices = [event], []
-        now, envelope = event.at, delivery.envelope
+            return told, ()
+        events, notices = list(told), []
+        now, envelope = self._clock.now(), delivery.envelope
         retry_until = envelope.accepted_at + self._schedule.expire
-        told: tuple[tuple[Literal["failed", "delayed"], str, Sequence[Report]], ...] = (
+        causes: tuple[tuple[Literal["failed", "delayed"], str, Sequence[Report]], ...] = (
             ("failed", "bounced", decision.failed),
             ("delayed", "delayed", decision.delayed),
         )
-        for action, kind, reports in told:
+        for action, kind, reports in causes:
             if not reports:
                 continue
             notice = self._notices.write(action, envelope, delivery.body, reports, now=now, retry_until=retry_until)

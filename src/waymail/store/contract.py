@@ -82,7 +82,7 @@ class Event:
                    "deferred" | "failed", reply: "250 2.0.0 ...", uncertain?: true, next?: seconds since the epoch, why?: text}]
         bounced    notice (queue id of the DSN), to: [address, ...], why
         delayed    notice, to
-        expired    to, why
+        waiting    to, destination, reply, next, why: nothing was attempted, the destination is down or busy
         recovered  to: [address, ...], uncertain: true; the process ended while these were being attempted
         held | released | removed | flushed    to
         damaged    to, why; the body is gone, the recipients are HELD until an operator decides

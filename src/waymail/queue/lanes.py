@@ -1,0 +1,180 @@
+"""The queue's memory: a lane for every destination, with what waits there. Decides what may wait, start, or must go back.
+
+A share of a message waits in its lane only where it is likely to start soon. Otherwise it is put off: it goes back to the
+store and is claimed again later. That is so
+
+    while the destination is down           until it is probed
+    while the destination is being probed   one message probes; the others wait for what it meets
+    where the lane is full                  a slow destination must not take the memory of the others
+    where it has waited long                so that no lease runs out on what is held here
+
+Every share that was added leaves in exactly one way: `add` puts it off, `start` hands it out or puts it off, `finish` puts it
+off, or takes it back when its attempt is over.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from waymail.mail.outcome import Deferred, Outcome
+from waymail.queue.plan import DestinationState, RunnerLimits, plan
+from waymail.queue.retry import HOUR, Rng, Schedule
+from waymail.store.contract import Delivery, Pending
+from waymail.values import value
+from waymail.wire.replies import Reply
+
+LONGEST_WAIT = 600.0  # seconds in a lane; with the longest attempt it stays below a claim's lease
+PROBE_WAIT = 10.0  # seconds until those who may not probe ask again
+BUSY_WAIT = 20.0  # seconds until those who found their lane full ask again
+FORGET = 6 * HOUR  # after its last back-off, a destination that nobody writes to any more is forgotten
+
+IS_BUSY = Reply(451, "many messages wait for this destination", "4.3.2")
+UNREACHED = Reply(451, "the destination could not be reached", "4.4.1")
+
+
+class Destination(Protocol):
+    """Where a message goes next. The queue knows it by its key alone."""
+
+    @property
+    def key(self) -> str: ...
+
+
+D = TypeVar("D", bound=Destination)
+
+
+@value
+class Share(Generic[D]):
+    """The recipients of a claimed delivery that have one destination. `since` is when it came into memory; `is_new` whether it
+    was accepted just now, and not claimed from the store."""
+
+    delivery: Delivery
+    pending: tuple[Pending, ...]
+    destination: D
+    since: float
+    is_new: bool
+
+    @property
+    def octets(self) -> int:
+        """What it weighs in memory: the body, where it is not in a file."""
+        body = self.delivery.body
+        return body.size if isinstance(body.content, bytes) else len(body.prefix)
+
+
+@value
+class PutOff(Generic[D]):
+    """A share that goes back to the store until `until`, since `why`; `reply` is what is known of the destination."""
+
+    share: Share[D]
+    until: float
+    reply: Reply
+    why: str
+
+
+class Lanes(Generic[D]):
+    """The lanes of all destinations. `now` is seconds since the epoch."""
+
+    def __init__(self, limits: RunnerLimits, schedule: Schedule, rng: Rng) -> None:
+        self._limits = limits
+        self._schedule = schedule
+        self._rng = rng
+        self._states: dict[str, DestinationState] = {}
+        self._waiting: dict[str, deque[Share[D]]] = {}  # the lanes in which somebody waits
+        self._active = 0  # attempts under way
+        self.recipients = 0  # held, waiting or being attempted
+        self.octets = 0
+
+    @property
+    def room(self) -> int:
+        """How many more recipients may be held."""
+        return self._limits.ready - self.recipients if self.octets < self._limits.ready_octets else 0
+
+    @property
+    def is_relieved(self) -> bool:
+        """Whether there is so much room again that claiming is worth the while."""
+        return self.recipients <= self._limits.ready // 2 and self.octets <= self._limits.ready_octets // 2
+
+    def states(self) -> Sequence[DestinationState]:
+        """The destinations that are busy, waited for, down, or were so lately."""
+        return list(self._states.values())
+
+    def add(self, share: Share[D], now: float) -> PutOff[D] | None:
+        """Let a share wait in its lane, or put it off."""
+        key = share.destination.key
+        state = self._states.get(key)
+        if state is None:
+            state = self._states[key] = DestinationState(key)
+        if state.is_down(now):
+            return self._behind_a_probe(share, state)
+        if state.is_probing(now) and state.waiting + state.active:
+            return PutOff(share, now + PROBE_WAIT * (1 + self._rng.random()), state.last_reply or UNREACHED, "one message probes")
+        if state.waiting >= self._limits.waiting:
+            return PutOff(share, now + BUSY_WAIT * (1 + self._rng.random()), IS_BUSY, "many messages wait for the destination")
+        self._waiting.setdefault(key, deque()).append(share)
+        state.waiting += 1
+        self.recipients += len(share.pending)
+        self.octets += share.octets
+        return None
+
+    def start(self, now: float) -> Iterator[Share[D] | PutOff[D]]:
+        """The shares whose attempts begin now; and those that have waited too long."""
+        if not self._waiting:
+            return
+        for state in plan(now, [self._states[key] for key in self._waiting], self._limits, self._active):
+            share = self._next(state)
+            if now - share.since > LONGEST_WAIT:
+                self._release(share)
+                yield PutOff(share, now, IS_BUSY, "it has waited long for its turn")
+                continue
+            state.active += 1
+            self._active += 1
+            yield share
+
+    def finish(self, share: Share[D], outcomes: Mapping[str, Outcome], started: float, now: float) -> Sequence[PutOff[D]]:
+        """An attempt that began at `started` is over. Where it shows that the destination is down, all who wait are put off."""
+        state = self._states[share.destination.key]
+        state.active -= 1
+        self._active -= 1
+        self._release(share)
+        troubles = [one for one in outcomes.values() if isinstance(one, Deferred) and one.destination_down]
+        if not troubles:
+            state.came_up()
+            if not (state.waiting or state.active):
+                del self._states[state.key]
+            return ()
+        state.took_down(troubles[0].reply, started, now, self._rng, self._schedule)
+        put_off = []
+        while state.waiting:
+            waiting = self._next(state)
+            self._release(waiting)
+            put_off.append(self._behind_a_probe(waiting, state))
+        return put_off
+
+    def back_off(self, key: str) -> float:
+        """Until when nothing goes to a destination; 0 where it is not down."""
+        state = self._states.get(key)
+        return state.down_until if state is not None and state.failures else 0.0
+
+    def forget(self, now: float) -> None:
+        """Drop what is known of destinations that nobody has written to for long."""
+        for state in self.states():
+            if not (state.waiting or state.active) and now > state.down_until + FORGET:
+                del self._states[state.key]
+
+    def _next(self, state: DestinationState) -> Share[D]:
+        lane = self._waiting[state.key]
+        share = lane.popleft()
+        state.waiting -= 1
+        if not lane:
+            del self._waiting[state.key]
+        return share
+
+    def _release(self, share: Share[D]) -> None:
+        self.recipients -= len(share.pending)
+        self.octets -= share.octets
+
+    def _behind_a_probe(self, share: Share[D], state: DestinationState) -> PutOff[D]:
+        # A little apart, so that one of them comes first and probes.
+        until = state.down_until + 1 + 4 * self._rng.random()
+        return PutOff(share, until, state.last_reply or UNREACHED, "the destination is down; one message will probe it")

@@ -1,0 +1,124 @@
+"""What waits in memory, what starts, and what goes back to the store."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.outcome import Deferred, Delivered
+from waymail.queue.lanes import FORGET, LONGEST_WAIT, Lanes, PutOff, Share
+from waymail.queue.plan import RunnerLimits
+from waymail.queue.retry import Schedule
+from waymail.store.contract import Delivery, Pending
+from waymail.wire.replies import Reply
+
+OK = Delivered(Reply(250, "taken", "2.0.0"))
+REFUSED = Deferred(Reply(451, "connection refused", "4.4.1"), destination_down=True)
+SCHEDULE = Schedule(intervals=(60, 300), jitter=0.0)
+
+
+@dataclass(frozen=True)
+class Place:
+    key: str
+
+
+def lanes(**limits: int) -> Lanes[Place]:
+    return Lanes(RunnerLimits(**limits), SCHEDULE, random.Random(1))
+
+
+def share(key: str, since: float = 0.0, octets: int = 10, recipients: int = 1) -> Share[Place]:
+    people = tuple(Recipient(f"x{number}@{key}") for number in range(recipients))
+    envelope = Envelope("0" * 13, "a@example.org", people, since)
+    pending = tuple(Pending(number, person) for number, person in enumerate(people))
+    return Share(Delivery(envelope, Body(b"x" * octets, octets), pending, 1), pending, Place(key), since, True)
+
+
+def started(made: Lanes[Place], now: float = 0.0) -> list[Share[Place]]:
+    return [one for one in made.start(now) if isinstance(one, Share)]
+
+
+def outcomes(one: Share[Place], outcome: Delivered | Deferred) -> dict[str, Delivered | Deferred]:
+    return {pending.recipient.address: outcome for pending in one.pending}
+
+
+def test_what_is_added_starts_once() -> None:
+    made = lanes()
+    one = share("a")
+    assert made.add(one, 0) is None
+    assert started(made) == [one]
+    assert started(made) == []
+
+
+def test_a_full_lane_puts_off_and_leaves_room_for_the_others() -> None:
+    made = lanes(waiting=3, per_destination=1)
+    taken = [made.add(share("slow"), 0) for _ in range(10)]
+    assert [one is None for one in taken] == [True] * 3 + [False] * 7
+    assert made.add(share("quick"), 0) is None
+    put_off = taken[-1]
+    assert put_off is not None
+    assert put_off.until > 0
+
+
+def test_one_probes_and_whoever_comes_meanwhile_is_put_off() -> None:
+    made = lanes()
+    first = share("a")
+    made.add(first, 0)
+    made.add(share("a"), 0)
+    started(made)
+    made.finish(first, outcomes(first, REFUSED), started=0, now=0)
+    probe = share("a", since=61)
+    assert made.add(probe, 61) is None
+    assert isinstance(made.add(share("a"), 61), PutOff)
+    assert started(made, 61) == [probe]
+
+
+def test_when_a_destination_goes_down_all_who_wait_go_back_until_it_is_probed() -> None:
+    made = lanes(per_destination=1)
+    shares = [share("a") for _ in range(5)]
+    for one in shares:
+        made.add(one, 0)
+    assert started(made) == [shares[0]]
+    put_off = made.finish(shares[0], outcomes(shares[0], REFUSED), started=0, now=0)
+    assert [one.share for one in put_off] == shares[1:]
+    assert all(60 < one.until < 66 for one in put_off)
+    assert made.recipients == 0
+    assert made.back_off("a") == 60
+
+
+def test_what_has_waited_long_goes_back_before_its_claim_can_lapse() -> None:
+    made = lanes()
+    made.add(share("a"), 0)
+    late = list(made.start(LONGEST_WAIT + 1))
+    assert [type(one) for one in late] == [PutOff]
+    assert made.recipients == 0
+
+
+def test_room_is_counted_in_recipients_and_in_octets() -> None:
+    made = lanes(ready=10, ready_octets=1000)
+    one = share("a", recipients=4)
+    made.add(one, 0)
+    assert made.room == 6
+    big = share("b", octets=1000)
+    made.add(big, 0)
+    assert made.room == 0
+    assert not made.is_relieved
+    for taken in started(made):
+        made.finish(taken, outcomes(taken, OK), started=0, now=0)
+    assert (made.room, made.recipients, made.octets) == (10, 0, 0)
+    assert made.is_relieved
+
+
+def test_a_destination_that_is_up_is_forgotten_at_once_and_a_dead_one_in_time() -> None:
+    made = lanes()
+    up, dead = share("up"), share("dead")
+    for one in (up, dead):
+        made.add(one, 0)
+    started(made)
+    made.finish(up, outcomes(up, OK), started=0, now=0)
+    made.finish(dead, outcomes(dead, REFUSED), started=0, now=0)
+    assert [state.key for state in made.states()] == ["dead"]
+    made.forget(FORGET)
+    assert [state.key for state in made.states()] == ["dead"]
+    made.forget(61 + FORGET)
+    assert made.states() == []
