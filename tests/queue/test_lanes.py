@@ -64,7 +64,6 @@ def test_one_probes_and_whoever_comes_meanwhile_is_put_off() -> None:
     made = lanes()
     first = share("a")
     made.add(first, 0)
-    made.add(share("a"), 0)
     started(made)
     made.finish(first, outcomes(first, REFUSED), started=0, now=0)
     probe = share("a", since=61)

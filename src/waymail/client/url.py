@@ -26,6 +26,7 @@ _URL = re.compile(
     r"(?::(?P<port>[0-9]*))?"
     r"/?(?:\?(?P<query>[^#]*))?"
 )
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _OPTIONS = ("tls", "hello")
 
 
@@ -71,8 +72,8 @@ def parse(url: str) -> Target:
         scheme,
         found["host"].strip("[]"),
         _port(found["port"]),
-        _decoded(found["user"]),
-        _decoded(found["password"]),
+        _decoded(found["user"], "user name"),
+        _decoded(found["password"], "password"),
         _tls(scheme, options.get("tls")),
         options,
     )
@@ -98,13 +99,17 @@ def _port(digits: str | None) -> int | None:
     return int(digits)
 
 
-def _decoded(text: str | None) -> str | None:
+def _decoded(text: str | None, what: str) -> str | None:
     if text is None:
         return None
     try:
-        return unquote(text, errors="strict")
+        decoded = unquote(text, errors="strict")
     except UnicodeDecodeError:
-        raise UrlError("user and password are percent-encoded UTF-8") from None
+        raise UrlError(f"the {what} is no UTF-8 once its %XX are decoded") from None
+    if _CONTROL.search(decoded):
+        # RFC 4013 §2.3 prohibits them, so no user or password of a server that prepares its own can hold one.
+        raise UrlError(f"the {what} holds a control character (%00 to %1F, or %7F to %9F): was a line end copied along?")
+    return decoded
 
 
 def _options(query: str) -> dict[str, str]:

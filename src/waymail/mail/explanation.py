@@ -38,6 +38,7 @@ _ADVICE = (
     (".2.1", "The mailbox is not in use, or closed for now. Reach the recipient in another way."),
     (".3.4", "The message is too big for the recipient's server. Send a smaller one, or a link to the large part."),
     (".2.3", "The message is too big for the mailbox. Send a smaller one, or a link to the large part."),
+    (".4.7", "The time for which this server tries is over. Send the message again later, or reach the recipient in another way."),
     (".4", "The recipient's server could not be reached, or broke off. That is seldom the fault of the address."),
     (".5.3", "The message had more recipients than the server takes at once. Send it to fewer at a time."),
     (".6", "The message has content that the recipient's server cannot take."),
@@ -84,14 +85,19 @@ def _news(action: Action, envelope: Envelope, recipients: Sequence[ReportedRecip
             f"Your message could not yet be delivered to {who} below. You need not send it again: delivery will be tried"
             f"{until}, and if it fails for good, you will be told."
         )
-    if all(reported.reply.is_transient for reported in recipients):
+    others = " This notice says nothing of the other recipients." if len(envelope.recipients) > len(recipients) else ""
+    if all(_is_expired(reported.reply) for reported in recipients):
         since = headers.date_time(envelope.accepted_at)
         return (
             f"Your message could not be delivered to {who} below. It was tried again and again since {since}, and will not "
-            "be tried any more."
+            f"be tried any more.{others}"
         )
-    others = " This notice says nothing of the other recipients." if len(envelope.recipients) > len(recipients) else ""
     return f"Your message could not be delivered to {who} below, and will not be tried again.{others}"
+
+
+def _is_expired(reply: Reply) -> bool:
+    """RFC 3463 §3.5: X.4.7, delivery time expired. It is what the queue says of a message that it gives up."""
+    return reply.status == "5.4.7"
 
 
 def _message(envelope: Envelope, section: bytes) -> Iterator[str]:
@@ -106,16 +112,16 @@ def _recipient(reported: ReportedRecipient, hostname: str) -> Iterator[str]:
     yield f"  {_printable(recipient.address)}"
     if recipient.original is not None and recipient.original != recipient.address:
         yield f"  (to which {_printable(recipient.original)} leads)"
-    if peer is not None and peer.host:
-        address = f" [{_printable(peer.address)}]" if peer.address else ""
-        yield f"    {_printable(peer.host)}{address} said:"
-    else:
-        yield f"    {hostname} (this server) says:"
+    host = f"{_printable(peer.host)}{f' [{_printable(peer.address)}]' if peer.address else ''}" if peer and peer.host else ""
+    is_expired = _is_expired(reply)
+    yield f"    {host} said:" if host and not is_expired else f"    {hostname} (this server) says:"
     code = f"{reply.code} {reply.enhanced}" if reply.enhanced else str(reply.code)
     said = [line for text in f"{code} {reply.text[:_QUOTED]}".split("\n") for line in _quoted(text)]
     yield from (f"        {line}" for line in said[:_QUOTED_LINES])
     if len(said) > _QUOTED_LINES:
         yield "        [...]"
+    if host and is_expired:
+        yield f"    The last attempt went to {host}."
     yield from (f"    {line}" for line in wrap(_advice(reply.status), _WIDTH - 4))
 
 

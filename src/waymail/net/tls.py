@@ -25,6 +25,7 @@ from waymail.net.clock import Clock, SystemClock
 CHECK_INTERVAL = 1.0  # seconds between two looks at the certificate's files
 SELF_SIGNED_DAYS = 365
 RENEW_BEFORE_DAYS = 30
+ORGANIZATION = "waymail self-signed, for development"  # by which a certificate of `self_signed` is known again
 
 
 class IdentityProblem(Exception):
@@ -70,10 +71,12 @@ def server(certificate: str | Path, key: str | Path) -> ssl.SSLContext:
     return _hardened(context)
 
 
-def describe(connection: ssl.SSLObject | ssl.SSLSocket, verified: bool) -> str:
-    """What a trace says of a connection's TLS: "TLSv1.3 TLS_AES_256_GCM_SHA384 verified"."""
+def describe(connection: ssl.SSLObject | ssl.SSLSocket, verified: bool | None) -> str:
+    """What a trace says of a connection's TLS: "TLSv1.3 TLS_AES_256_GCM_SHA384 verified". `verified` None, for a session that we
+    accepted, says nothing of the other side's certificate: it was not asked for one."""
     cipher = connection.cipher()
-    return f"{connection.version()} {cipher[0] if cipher else 'unknown'} {'verified' if verified else 'unverified'}"
+    said = "" if verified is None else " verified" if verified else " unverified"
+    return f"{connection.version()} {cipher[0] if cipher else 'unknown'}{said}"
 
 
 class ServerIdentity:
@@ -134,16 +137,24 @@ class ServerIdentity:
 
 def self_signed(directory: str | Path, hostname: str, *, now: datetime | None = None) -> tuple[Path, Path]:
     """A certificate that nobody else vouches for, and its key, for development: kept in `directory` and made anew when it is
-    for another host name or expires within 30 days. Raises OSError where the directory cannot be written."""
+    for another host name or expires within 30 days. Only what was made here is ever replaced: raises IdentityProblem where
+    another pair that does not fit stands in its place, and OSError where the directory cannot be written."""
     directory = Path(directory)
     certificate, key = directory / "cert.pem", directory / "key.pem"
     now = now or datetime.now(UTC)
     if not _is_good(certificate, key, hostname, now):
+        if not _may_replace(certificate, key):
+            raise IdentityProblem(
+                f"{certificate} and {key} are not for {hostname}, or expire soon, or are broken, and were not made by waymail: move "
+                "them away to have a self-signed certificate made, or name them as certificate and key instead of self_signed = true"
+            )
         directory.mkdir(parents=True, exist_ok=True)
         secret = ec.generate_private_key(ec.SECP256R1())
         encoding, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
-        _write(key, secret.private_bytes(encoding, serialization.PrivateFormat.PKCS8, no_password), 0o600)
+        # The certificate first: one of ours without a key may be replaced, a key by itself might be anybody's.
+        key.unlink(missing_ok=True)
         _write(certificate, _certificate(secret, hostname, now).public_bytes(encoding), 0o644)
+        _write(key, secret.private_bytes(encoding, serialization.PrivateFormat.PKCS8, no_password), 0o600)
     return certificate, key
 
 
@@ -174,7 +185,8 @@ def _names(hostname: str) -> list[x509.GeneralName]:
 
 def _certificate(secret: ec.EllipticCurvePrivateKey, hostname: str, now: datetime) -> x509.Certificate:
     # A common name has 64 characters at most (X.520); the host name itself stands in subjectAltName.
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
+    organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANIZATION)
+    name = x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, hostname[:64])])
     return (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -202,6 +214,23 @@ def _is_good(certificate: Path, key: Path, hostname: str, now: datetime) -> bool
         and hostname in names.get_values_for_type(x509.DNSName)
         and found.not_valid_after_utc - now > timedelta(days=RENEW_BEFORE_DAYS)
     )
+
+
+def _may_replace(certificate: Path, key: Path) -> bool:
+    """Whether nothing stands there but what `self_signed` made: nothing, its pair, or its certificate without the key."""
+    if not os.path.lexists(certificate):
+        return not os.path.lexists(key)
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+        organizations = [attribute.value for attribute in found.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+        if found.issuer != found.subject or organizations != [ORGANIZATION]:
+            return False
+        if not os.path.lexists(key):
+            return True
+        secret = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError):
+        return False
+    return found.public_key() == secret.public_key()
 
 
 def _write(path: Path, octets: bytes, mode: int) -> None:

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own without `arguments`) and return its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        code = app(given, exit_on_error=False, print_error=False, result_action="return_value")
+        code = app(_config_behind(given), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError as error:
         complain(f"waymail: {error}\nwaymail: see waymail --help")
@@ -60,6 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - what lower layers raise is translated; the rest is raised again
         return _translated(error)
     return code if isinstance(code, int) else Exit.OK
+
+
+def _config_behind(arguments: list[str]) -> list[str]:
+    """`waymail --config FILE queue list` means `waymail queue list --config FILE`: the option is the commands'."""
+    if not arguments or not arguments[0].startswith("--config"):
+        return arguments
+    match arguments:
+        case ["--config", file, *rest]:
+            option = ["--config", file]
+        case [first, *rest] if first.startswith("--config="):
+            option = [first]
+        case _:
+            option, rest = [], []
+    if not option or not rest:
+        raise CommandFailed(Exit.USAGE, "--config FILE belongs to a command, like: waymail queue list --config FILE")
+    end = rest.index("--") if "--" in rest else len(rest)  # behind "--" nothing is an option
+    return [*rest[:end], *option, *rest[end:]]
 
 
 def _translated(error: Exception) -> int:

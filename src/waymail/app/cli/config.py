@@ -16,7 +16,8 @@ app = App(name="config", help="Check a configuration, or show what it comes to."
 def check(file: Path | None = None, /, *, config: Path | None = None) -> int:
     """Check a configuration file and print all that is wrong with it as FILE:LINE: key: message.
 
-    Exits with 0 where the server can start with it, else with 78.
+    Exits with 0 where a server can start with it, else with 78. It also looks whether certificate, key and users file can be used:
+    run it as the server's user.
 
     Parameters
     ----------
@@ -31,7 +32,7 @@ def check(file: Path | None = None, /, *, config: Path | None = None) -> int:
     if found is None:
         complain("waymail: no configuration file found; say which: waymail config check FILE")
         return Exit.CONFIG
-    read(found)
+    read(found, to_serve=True)
     say(f"{found}: all right")
     return Exit.OK
 

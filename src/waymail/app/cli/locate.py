@@ -25,11 +25,11 @@ def find(given: Path | None) -> Path | None:
     return next((file for file in (LOCAL_CONFIG, SYSTEM_CONFIG) if file.is_file()), None)
 
 
-def read(file: Path) -> Config:
-    """The configuration in a file, its warnings told. Raises ConfigError."""
+def read(file: Path, *, to_serve: bool = False) -> Config:
+    """The configuration in a file, its warnings told; `to_serve` as for `config.load`. Raises ConfigError."""
     from waymail.app.config import load
 
-    config = load(file)
+    config = load(file, to_serve=to_serve)
     for warning in config.source.warnings:
         complain(warning_text(str(warning.path), warning.line, warning.key, warning.message))
     return config

@@ -32,7 +32,7 @@ def serve(*, config: Annotated[Path | None, Parameter(negative="")] = None) -> i
     found = find(config)
     if found is None:
         return _serve_development()
-    loaded = read(found)
+    loaded = read(found, to_serve=True)
     log.configure(loaded.log.format, loaded.log.level)
     from waymail.app.wiring import serve as run
 

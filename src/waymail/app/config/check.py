@@ -1,4 +1,4 @@
-"""What is wrong between keys: each check looks at values that are right by themselves.
+"""What is wrong between keys: each check looks at values that are right by themselves. (`files` looks at what they name.)
 
 A check names the sections that it looks at, and is left out where one of them could not be read, so that one mistake is
 reported once.
@@ -57,9 +57,6 @@ def _certificate(config: Config) -> Iterator[Finding]:
     elif bool(tls.certificate) != bool(tls.key):
         given, wanted = ("certificate", "key") if tls.certificate else ("key", "certificate")
         yield Finding(("tls", given), f'needs "{wanted}" beside it')
-    for name, file in (("certificate", tls.certificate), ("key", tls.key)):
-        if file and not file.is_file():
-            yield Finding(("tls", name), f"there is no file {file}", is_warning=True)
 
 
 def _certificate_for_listeners(config: Config) -> Iterator[Finding]:

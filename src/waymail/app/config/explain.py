@@ -55,7 +55,7 @@ def _not_one_of(path: KeyPath, value: object) -> str:
     allowed = [name for name in choices(path) if isinstance(name, str)]
     wanted = " or ".join(f'"{name}"' for name in allowed)
     close = get_close_matches(value, allowed, n=1) if isinstance(value, str) else []
-    return f"must be {wanted}, not {shown(value)}" + (f'; "{close[0]}"?' if close else "")
+    return f"must be {wanted}, not {shown(value)}" + (f'; did you mean "{close[0]}"?' if close else "")
 
 
 def unknown_key(path: KeyPath) -> str:

@@ -1,7 +1,8 @@
 """From a TOML file to a checked `Config`, or to all that is wrong with it at once.
 
 Three steps: tomllib reads the text (a slip in the syntax ends it there), pydantic reads each key, and `check` compares keys
-with each other, as far as those were readable. Each problem carries the line of the key that it is about.
+with each other, as far as those were readable; `check_files`, where a server is to be run, looks at the files that they name. Each
+problem carries the line of the key that it is about.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 
 from waymail.app.config.check import check
 from waymail.app.config.explain import explain
+from waymail.app.config.files import check_files
 from waymail.app.config.positions import KeyPath, positions
 from waymail.app.config.problems import ConfigError, Problem
 from waymail.app.config.schema import SECTIONS, Config, Source
@@ -23,8 +25,9 @@ from waymail.app.config.schema import SECTIONS, Config, Source
 _SYNTAX_AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
 
-def load(path: Path) -> Config:
-    """The configuration in the file at `path`. Raises ConfigError."""
+def load(path: Path, *, to_serve: bool = False) -> Config:
+    """The configuration in the file at `path`. `to_serve` demands that the files are there that a server needs to start, and
+    that this process may read them: whoever only looks into the queue does without them. Raises ConfigError."""
     path = path.expanduser().absolute()
     try:
         text = path.read_bytes().decode("utf-8")
@@ -33,11 +36,12 @@ def load(path: Path) -> Config:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem(path, line, "", "is not UTF-8, as TOML has to be")]) from None
-    return parse(text, path)
+    return parse(text, path, to_serve=to_serve)
 
 
-def parse(text: str, path: Path) -> Config:
-    """The configuration that `text` is; `path` is the file that it is, or would be, in. Raises ConfigError."""
+def parse(text: str, path: Path, *, to_serve: bool = False) -> Config:
+    """The configuration that `text` is; `path` is the file that it is, or would be, in. `to_serve` as for `load`. Raises
+    ConfigError."""
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -45,7 +49,7 @@ def parse(text: str, path: Path) -> Config:
     lines = Lines(path, positions(text))
     config, unreadable, problems = _read(data, path.parent, lines)
     problems += [lines.problem(key, message) for key, message in _said_twice(data)]
-    findings = list(check(config, unreadable))
+    findings = [*check(config, unreadable), *(check_files(config, unreadable) if to_serve else ())]
     problems += [lines.problem(finding.path, finding.message) for finding in findings if not finding.is_warning]
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: problem.line))
