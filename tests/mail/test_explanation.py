@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from waymail.mail.envelope import Envelope, Recipient
 from waymail.mail.explanation import Action, ReportedRecipient, explanation
-from waymail.mail.outcome import Peer
+from waymail.mail.outcome import Deferred, Peer
+from waymail.queue.retry import Schedule
+from waymail.queue.settle import decide
+from waymail.store.contract import Pending
 from waymail.wire.replies import Reply
 
 NOW = 1_800_000_000.0
@@ -31,6 +36,7 @@ def flat(words: str) -> str:
 
 REFUSED = Reply(550, "No such user here", "5.1.1")
 BUSY = Reply(451, "Busy", "4.3.2")
+EXPIRED = Reply(554, "not delivered within 5 days; the last reply was: 451 4.3.2 Busy", "5.4.7")
 
 
 def test_it_says_who_refused_whom_with_which_words() -> None:
@@ -71,8 +77,33 @@ def test_a_refusal_is_final() -> None:
     assert "and will not be tried again." in flat(text(reported(REFUSED)))
 
 
-def test_a_transient_failure_that_expired_is_told_as_such() -> None:
-    assert "tried again and again since Fri, 15 Jan 2027 08:00:00 +0000" in flat(text(reported(BUSY)))
+def test_a_message_that_was_given_up_was_tried_again_and_again() -> None:
+    words = flat(text(reported(EXPIRED), reported(EXPIRED, None), of=3))
+    assert "tried again and again since Fri, 15 Jan 2027 08:00:00 +0000, and will not be tried any more." in words
+    assert "says nothing of the other recipients" in words
+
+
+def test_a_refusal_beside_an_expiry_is_not_told_as_tried_again_and_again() -> None:
+    assert "again and again" not in flat(text(reported(EXPIRED), reported(REFUSED), of=2))
+
+
+def test_that_the_time_is_up_is_said_by_this_server_and_not_by_the_last_host() -> None:
+    words = text(reported(EXPIRED))
+    assert "    mail.example.org (this server) says:\n        554 5.4.7 not delivered within 5 days; " in words
+    assert "    The last attempt went to mx.example.net [192.0.2.1].\n    The time for which this server tries is over." in words
+    assert "said:" not in words
+    assert "last attempt went" not in text(reported(EXPIRED, None))
+
+
+def test_what_the_queue_says_of_an_expired_recipient_is_told_as_expired() -> None:
+    schedule = Schedule((60.0,), 86_400.0 * 5, None)
+    outcomes = {"ann@example.net": Deferred(BUSY, PEER)}
+    pending = [Pending(0, ANN, 9, False)]
+    decision = decide(pending, outcomes, accepted_at=NOW, now=NOW + schedule.expire, schedule=schedule, rng=random.Random(1))
+    [report] = decision.failed
+    words = flat(text(ReportedRecipient(report.pending.recipient, report.reply, report.peer, NOW)))
+    assert "tried again and again since" in words
+    assert "not delivered within 5 days; the last reply was: 451 4.3.2 Busy" in words
 
 
 def test_a_delay_asks_for_nothing() -> None:
@@ -100,6 +131,7 @@ def test_an_alias_is_named_beside_its_target() -> None:
         ("5.2.3", "too big"),
         ("5.3.4", "too big"),
         ("4.4.1", "could not be reached"),
+        ("5.4.7", "The time for which this server tries is over"),
         ("5.7.26", "by its rules"),
         ("5.0.0", "all that is known"),
     ],

@@ -77,6 +77,7 @@ def test_a_verified_connection_is_described_with_version_and_cipher(tmp_path: Pa
     connection = handshake(tls.server(*write_pair(tmp_path)), tls.verified(ca_file))
     assert tls.describe(connection, verified=True) == f"TLSv1.3 {connection.cipher()[0]} verified"  # type: ignore[index]
     assert tls.describe(connection, verified=False).endswith(" unverified")
+    assert tls.describe(connection, verified=None) == f"TLSv1.3 {connection.cipher()[0]}"  # type: ignore[index]
 
 
 def test_verification_refuses_another_name_and_an_unknown_authority(tmp_path: Path, ca_file: str) -> None:
@@ -182,12 +183,39 @@ def test_a_self_signed_certificate_is_kept_until_30_days_before_its_end(tmp_path
     assert made(days=336) == renewed
 
 
-def test_a_self_signed_certificate_is_made_anew_for_another_host_or_key(tmp_path: Path) -> None:
+def test_a_self_signed_certificate_is_made_anew_for_another_host_and_where_its_key_is_gone(tmp_path: Path) -> None:
     first = self_signed(tmp_path, "mail.example.org")[0].read_bytes()
     certificate, key = self_signed(tmp_path, "mx.example.org")
     assert certificate.read_bytes() != first
-    key.write_text("damaged")
+    key.unlink()
     tls.server(*self_signed(tmp_path, "mx.example.org"))
+
+
+@pytest.mark.parametrize("ours", ["none", "certificate", "key"])
+def test_a_pair_that_somebody_else_put_there_is_never_replaced(tmp_path: Path, ours: str) -> None:
+    if ours != "none":
+        self_signed(tmp_path, "mail.example.org")
+    certificate, key = write_pair(tmp_path, "other.example.org", certificate=ours != "certificate", key=ours != "key")
+    before = certificate.read_bytes(), key.read_bytes()
+    with pytest.raises(IdentityProblem, match=r"cert\.pem.*key\.pem.*move them away.*instead of self_signed = true"):
+        self_signed(tmp_path, "mx.example.org")
+    assert (certificate.read_bytes(), key.read_bytes()) == before
+
+
+def test_another_s_pair_that_fits_is_used(tmp_path: Path) -> None:
+    pair = trustme.CA().issue_cert("mail.example.org")
+    pair.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    pair.private_key_pem.write_to_path(tmp_path / "key.pem")
+    before = (tmp_path / "cert.pem").read_bytes()
+    assert self_signed(tmp_path, "mail.example.org")[0].read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["cert.pem", "key.pem"])
+def test_a_file_that_says_nothing_of_its_maker_is_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("perhaps an encrypted key")
+    with pytest.raises(IdentityProblem):
+        self_signed(tmp_path, "mail.example.org")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_a_long_host_name_does_not_stop_a_self_signed_certificate(tmp_path: Path) -> None:

@@ -38,7 +38,10 @@ _ADVICE = (
     (".2.1", "The mailbox is not in use, or closed for now. Reach the recipient in another way."),
     (".3.4", "The message is too big for the recipient's server. Send a smaller one, or a link to the large part."),
     (".2.3", "The message is too big for the mailbox. Send a smaller one, or a link to the large part."),
-    (".4.7", "The time for which this server tries is over. Send the message again later, or reach the recipient in another way."),
+    (
+        ".4.7",
+        "The time for which this server tries is over. Send the message again later, or reach the recipient in another way.",
+    ),
     (".4", "The recipient's server could not be reached, or broke off. That is seldom the fault of the address."),
     (".5.3", "The message had more recipients than the server takes at once. Send it to fewer at a time."),
     (".6", "The message has content that the recipient's server cannot take."),

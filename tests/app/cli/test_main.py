@@ -38,6 +38,11 @@ def test_version_and_help_are_no_errors(capsys: pytest.CaptureFixture[str]) -> N
         ["trace"],
         ["serve", "--config"],
         ["queue", "list", "--limit", "x"],
+        ["--config"],
+        ["--config", "waymail.toml"],
+        ["--config=waymail.toml"],
+        ["--configuration", "waymail.toml", "queue", "list"],
+        ["--config", "waymail.toml", "send", "message.eml"],
     ],
 )
 def test_a_wrong_command_line_is_64_and_says_why(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,6 +68,27 @@ def test_config_check_of_a_right_file_is_0_and_tells_warnings(tmp_path: Path, ca
     output = capsys.readouterr()
     assert output.out == "waymail.toml: all right\n"
     assert output.err.startswith(f"{file}:7: warning: relay.allow[0]: 0.0.0.0/0 makes this an open relay")
+
+
+def test_config_check_of_a_file_that_cannot_be_served_is_78(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "waymail.toml"
+    file.write_text(CONFIG + '[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\n')
+    for command in (["config", "check"], ["serve"]):
+        assert main(command) == Exit.CONFIG
+        output = capsys.readouterr()
+        assert output.out == ""
+        assert output.err.startswith(f"{file}:7: tls.certificate: there is no such file: {tmp_path}/cert.pem; ")
+    assert main(["config", "show"]) == Exit.OK
+
+
+@pytest.mark.parametrize("option", [["--config", "other.toml"], ["--config=other.toml"]])
+def test_the_configuration_may_be_named_before_the_command(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.toml").write_text(CONFIG)
+    assert main([*option, "config", "check"]) == Exit.OK
+    assert capsys.readouterr().out == "other.toml: all right\n"
+    assert main([*option, "user", "remove", "--", "ann"]) == Exit.NO_USER
 
 
 def test_config_check_without_any_file_is_78() -> None:

@@ -16,8 +16,8 @@ app = App(name="config", help="Check a configuration, or show what it comes to."
 def check(file: Path | None = None, /, *, config: Path | None = None) -> int:
     """Check a configuration file and print all that is wrong with it as FILE:LINE: key: message.
 
-    Exits with 0 where a server can start with it, else with 78. It also looks whether certificate, key and users file can be used:
-    run it as the server's user.
+    Exits with 0 where a server can start with it, else with 78. Certificate, key and users file are looked at, too: run it as
+    the server's user.
 
     Parameters
     ----------

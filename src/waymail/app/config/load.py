@@ -1,8 +1,8 @@
 """From a TOML file to a checked `Config`, or to all that is wrong with it at once.
 
 Three steps: tomllib reads the text (a slip in the syntax ends it there), pydantic reads each key, and `check` compares keys
-with each other, as far as those were readable; `check_files`, where a server is to be run, looks at the files that they name. Each
-problem carries the line of the key that it is about.
+with each other, as far as those were readable; where a server is to be run, `check_files` looks at the files that they name.
+Each problem carries the line of the key that it is about.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pydantic import ValidationError
 
 from waymail.app.config.check import check
 from waymail.app.config.explain import explain
-from waymail.app.config.files import check_files
 from waymail.app.config.positions import KeyPath, positions
 from waymail.app.config.problems import ConfigError, Problem
 from waymail.app.config.schema import SECTIONS, Config, Source
@@ -49,7 +48,11 @@ def parse(text: str, path: Path, *, to_serve: bool = False) -> Config:
     lines = Lines(path, positions(text))
     config, unreadable, problems = _read(data, path.parent, lines)
     problems += [lines.problem(key, message) for key, message in _said_twice(data)]
-    findings = [*check(config, unreadable), *(check_files(config, unreadable) if to_serve else ())]
+    findings = list(check(config, unreadable))
+    if to_serve:
+        from waymail.app.config.files import check_files  # here, for it brings TLS and password hashing along
+
+        findings += check_files(config, unreadable)
     problems += [lines.problem(finding.path, finding.message) for finding in findings if not finding.is_warning]
     if problems:
         raise ConfigError(sorted(problems, key=lambda problem: problem.line))

@@ -1,0 +1,68 @@
+"""What a server needs of the file system before it can start: its certificate and key, and the users file.
+
+Apart from `check`, since the same text is right on one machine and wrong on another, for one user and not for the next. What
+would end `waymail serve` at its start is a finding here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from waymail.app.config.check import Finding
+from waymail.app.config.schema import Config
+from waymail.net import tls
+from waymail.server.users import UsersFileError, list_users
+
+FIX = "for a development server, self_signed = true makes a certificate, in place of certificate and key"
+
+
+def check_files(config: Config, unreadable: frozenset[str] = frozenset()) -> Iterator[Finding]:
+    """All findings. `unreadable` are the sections that stand in `config` by their defaults only: those are not looked at."""
+    if "tls" not in unreadable:
+        yield from _certificate(config)
+    if unreadable.isdisjoint(("users", "listener")):
+        yield from _users(config)
+
+
+def _certificate(config: Config) -> Iterator[Finding]:
+    certificate, key = config.tls.certificate, config.tls.key
+    missing = [
+        Finding(("tls", name), f"{why}: {file}; {FIX}")
+        for name, file in (("certificate", certificate), ("key", key))
+        if file and (why := _why_unreadable(file))
+    ]
+    yield from missing
+    if certificate and key and not missing:
+        try:
+            tls.server(certificate, key)
+        except tls.IdentityProblem as problem:
+            yield Finding(("tls", "certificate"), str(problem))
+
+
+def _why_unreadable(file: Path) -> str:
+    """What to say of a file that cannot be read; "" where it can be."""
+    try:
+        with file.open("rb"):
+            return ""
+    except FileNotFoundError:
+        return "there is no such file"
+    except OSError as error:
+        return f"cannot be read by {_process_owner()}: {error.strerror}"
+
+
+def _process_owner() -> str:
+    return "this user (root)" if os.geteuid() == 0 else f"this user (id {os.geteuid()})"
+
+
+def _users(config: Config) -> Iterator[Finding]:
+    file = config.users.file
+    try:
+        list_users(file)
+    except UsersFileError as problem:
+        yield Finding(("users", "file"), str(problem))
+        return
+    if not file.exists() and any(listener.kind == "submission" for listener in config.listeners):
+        message = f"there is no file {file}, so nobody can log in; `waymail user add` makes it"
+        yield Finding(("users", "file"), message, is_warning=True)

@@ -1,0 +1,106 @@
+"""What `waymail serve` would fail at is said beforehand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trustme
+
+from waymail.app.config import ConfigError, load
+from waymail.server.users import add_user
+
+TEXT = """\
+hostname = "mail.example.org"
+[[listener]]
+kind = "{kind}"
+address = "127.0.0.1:0"
+[tls]
+certificate = "cert.pem"
+key = "key.pem"
+"""
+
+
+def write(folder: Path, *, kind: str = "mx", certificate: bool = True, key: bool = True) -> Path:
+    """A configuration, and such of its files as are to be there."""
+    pair = trustme.CA().issue_cert("mail.example.org")
+    if certificate:
+        pair.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    if key:
+        pair.private_key_pem.write_to_path(folder / "key.pem")
+    file = folder / "waymail.toml"
+    file.write_text(TEXT.format(kind=kind))
+    return file
+
+
+def problems(file: Path) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(file, to_serve=True)
+    return [str(problem).removeprefix(f"{file}:") for problem in caught.value.problems]
+
+
+def test_a_configuration_whose_files_are_there_can_be_served(tmp_path: Path) -> None:
+    assert load(write(tmp_path), to_serve=True).source.warnings == ()
+
+
+def test_a_missing_certificate_or_key_is_an_error_with_its_line_and_the_fix(tmp_path: Path) -> None:
+    certificate, key = problems(write(tmp_path, certificate=False, key=False))
+    assert certificate.startswith(f"6: tls.certificate: there is no such file: {tmp_path}/cert.pem; ")
+    assert key.startswith(f"7: tls.key: there is no such file: {tmp_path}/key.pem; ")
+    assert "self_signed = true" in certificate
+    [key] = problems(write(tmp_path, key=False))
+    assert key.startswith("7: tls.key: ")
+
+
+def test_a_certificate_that_cannot_be_read_is_an_error_that_says_why(tmp_path: Path) -> None:
+    file = write(tmp_path, certificate=False)
+    (tmp_path / "cert.pem").mkdir()
+    [said] = problems(file)
+    assert said.startswith("6: tls.certificate: cannot be read by this user (")
+    assert f"Is a directory: {tmp_path}/cert.pem" in said
+
+
+def test_a_key_of_another_certificate_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, key=False)
+    [said] = problems(write(tmp_path, certificate=False))
+    assert said.startswith("6: tls.certificate: ")
+    assert said.endswith("the key is not that certificate's")
+
+
+def test_files_and_text_are_told_together_in_the_order_of_their_lines(tmp_path: Path) -> None:
+    file = write(tmp_path, certificate=False)
+    file.write_text(file.read_text() + "[limits]\nrecipients = 0\n")
+    assert [said.partition(":")[0] for said in problems(file)] == ["6", "9"]
+
+
+def test_a_section_that_cannot_be_read_has_no_files_to_look_at(tmp_path: Path) -> None:
+    file = write(tmp_path, certificate=False)
+    file.write_text(file.read_text() + 'self_signed = "no"\n')
+    assert [said.partition(":")[0] for said in problems(file)] == ["8"]
+
+
+def test_whoever_only_looks_into_the_queue_needs_no_certificate(tmp_path: Path) -> None:
+    assert load(write(tmp_path, certificate=False, key=False)).tls.certificate == tmp_path / "cert.pem"
+
+
+def test_a_missing_users_file_is_a_warning_where_users_could_come(tmp_path: Path) -> None:
+    file = write(tmp_path, kind="submission")
+    [warning] = load(file, to_serve=True).source.warnings
+    assert (warning.key, warning.message) == (
+        "users.file",
+        f"there is no file {tmp_path}/users.toml, so nobody can log in; `waymail user add` makes it",
+    )
+    assert load(file).source.warnings == ()
+    add_user(tmp_path / "users.toml", "ann", "s3cret", None)
+    assert load(file, to_serve=True).source.warnings == ()
+
+
+def test_a_server_without_submission_needs_no_users_file(tmp_path: Path) -> None:
+    assert load(write(tmp_path, kind="mx"), to_serve=True).source.warnings == ()
+
+
+def test_a_broken_users_file_is_an_error(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    (tmp_path / "users.toml").write_text("nonsense")
+    [said] = problems(file)
+    assert "users.file: " in said
