@@ -145,8 +145,8 @@ def self_signed(directory: str | Path, hostname: str, *, now: datetime | None = 
     if not _is_good(certificate, key, hostname, now):
         if not _may_replace(certificate, key):
             raise IdentityProblem(
-                f"{certificate} and {key} are not for {hostname}, or expire soon, or are broken, and were not made by waymail: move "
-                "them away to have a self-signed certificate made, or name them as certificate and key instead of self_signed = true"
+                f"{certificate} and {key} are not for {hostname}, or expire soon, or are broken, and waymail did not make them: "
+                "move them away, and a self-signed pair is made; or name them as certificate and key, instead of self_signed = true"
             )
         directory.mkdir(parents=True, exist_ok=True)
         secret = ec.generate_private_key(ec.SECP256R1())
