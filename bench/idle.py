@@ -3,7 +3,8 @@
     .venv/bin/python -m bench.idle --connections 10000
 
 Opens the connections (greeting and EHLO, then nothing), reads the server's resident memory, and measures messages per second
-from smtp-source through the server into smtp-sink before and with them.
+from smtp-source through the server into smtp-sink before and with them. Exits with 1 where the server weighs too much or others
+are served too slowly.
 """
 
 from __future__ import annotations
@@ -11,11 +12,16 @@ from __future__ import annotations
 import argparse
 import resource
 import socket
+import sys
 import tempfile
 from pathlib import Path
 
+from bench.interpreter import interpreter
 from bench.relay import CONFIG, Sink, one_round
 from waymail.testing.process import ServerProcess, free_port
+
+MOST_MEGABYTES = 150
+LEAST_SHARE = 0.7  # of the rate without the idle connections
 
 
 def resident(pid: int) -> float:
@@ -36,11 +42,12 @@ def greet(port: int, number: int) -> socket.socket:
     return client
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=10_000)
     parser.add_argument("--messages", type=int, default=5_000)
     options = parser.parse_args()
+    print(interpreter())
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with tempfile.TemporaryDirectory(prefix="bench-idle-") as folder:
@@ -61,7 +68,20 @@ def main() -> None:
                     client.close()
         finally:
             sink.stop()
+    return judged(max(idle, after), among / alone)
+
+
+def judged(megabytes: float, share: float) -> int:
+    """The exit status."""
+    failures = []
+    if megabytes >= MOST_MEGABYTES:
+        failures.append(f"TOO HEAVY: {megabytes:.0f} MB, it has to stay below {MOST_MEGABYTES}")
+    if share < LEAST_SHARE:
+        failures.append(f"TOO SLOW among idle connections: {share:.2f} times, it has to be {LEAST_SHARE:g} at least")
+    for failure in failures:
+        print(failure)
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,8 @@
 Both servers relay to the same sink with their defaults for safety (waymail: fsync before every 250, trace on; Postfix:
 fsync before every 250). Postfix is helped: no DNS, concurrency 50, no chroot, in_flow_delay 0. A round's time goes from the
 start of smtp-source until the sink has counted the last message. Needs Debian's postfix package, and root to start it.
+
+With `--at-least-reused` and `--at-least-single` it exits with 1 where the median of the rounds' ratios is below.
 """
 
 from __future__ import annotations
@@ -13,12 +15,14 @@ import argparse
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from bench.interpreter import interpreter
 from bench.postfix import PrivatePostfix
 from waymail.testing.process import ServerProcess, free_port, wait_for_port
 
@@ -102,17 +106,23 @@ def one_round(port: int, sink: Sink, messages: int, sessions: int, size: int, re
     return messages / (time.perf_counter() - started)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=6000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--only", choices=["waymail", "postfix"], help="measure one alone, for profiling")
+    parser.add_argument("--at-least-reused", type=float, default=0, help="times Postfix, in sessions that are reused")
+    parser.add_argument("--at-least-single", type=float, default=0, help="times Postfix, with a connection for each message")
     options = parser.parse_args()
+    if options.only and (options.at_least_reused or options.at_least_single):
+        parser.error("--only leaves nothing to compare with")
+    print(interpreter())
     servers = {"waymail": waymail, "postfix": postfix}
     chosen = [options.only] if options.only else list(servers)
     print(f"smtp-source -s {options.sessions} -l {options.size} -m {options.messages}, {options.rounds} rounds, in turn")
+    is_enough = True
     for reuse in (True, False):
         rates: dict[str, list[float]] = {name: [] for name in chosen}
         with tempfile.TemporaryDirectory(prefix="bench-relay-") as folder:
@@ -127,6 +137,21 @@ def main() -> None:
             finally:
                 sink.stop()
         report("sessions reused (smtp-source -d)" if reuse else "one connection per message", rates)
+        least = options.at_least_reused if reuse else options.at_least_single
+        if least and not is_fast(rates, least):
+            print(f"  TOO SLOW: the ratio has to be {least:g} at least")
+            is_enough = False
+    return 0 if is_enough else 1
+
+
+def is_fast(rates: dict[str, list[float]], least: float) -> bool:
+    """Whether the median of the rounds' ratios is `least` or more."""
+    return statistics.median(ratios(rates)) >= least
+
+
+def ratios(rates: dict[str, list[float]]) -> list[float]:
+    """How many times Postfix's rate ours was, round by round."""
+    return [ours / theirs for ours, theirs in zip(rates["waymail"], rates["postfix"], strict=True)]
 
 
 def report(title: str, rates: dict[str, list[float]]) -> None:
@@ -134,9 +159,9 @@ def report(title: str, rates: dict[str, list[float]]) -> None:
     for name, values in rates.items():
         print(f"  {name:8} {min(values):7.0f} {statistics.median(values):7.0f} {max(values):7.0f}")
     if len(rates) == 2:
-        ratios = [ours / theirs for ours, theirs in zip(rates["waymail"], rates["postfix"], strict=True)]
-        print(f"  ratio    {min(ratios):7.2f} {statistics.median(ratios):7.2f} {max(ratios):7.2f}")
+        times = ratios(rates)
+        print(f"  ratio    {min(times):7.2f} {statistics.median(times):7.2f} {max(times):7.2f}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import uvloop
 
+from bench.interpreter import interpreter
 from waymail.mail.envelope import Body, Envelope, Origin, QueueIds, Recipient
 from waymail.store.contract import Change, Delivery, Event, NewMessage, Settlement, State
 from waymail.store.sqlite import SqliteStore
@@ -107,6 +108,7 @@ def main() -> None:
     parser.add_argument("--history", type=int, default=0, help="messages")
     parser.add_argument("--directory", type=Path, default=None, help="where the store is made; default: a temporary one")
     options = parser.parse_args()
+    print(interpreter())
     with tempfile.TemporaryDirectory(prefix="store-rate-", dir=options.directory) as directory:
         uvloop.run(measure(Path(directory), options))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import waymail
+from waymail.app.cli import main
 from waymail.app.config import parse
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +32,13 @@ def test_every_configuration_shown_is_a_valid_one(page: str, tmp_path: Path) -> 
     for text in blocks(page, "toml"):
         whole = text if "hostname" in text else f'hostname = "mail.example.org"\n{text}'
         assert parse(whole, tmp_path / "waymail.toml").hostname.endswith(".example.org")
+
+
+def test_the_configuration_of_the_readme_can_be_served_as_it_stands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    [text] = blocks("README.md", "toml")
+    (tmp_path / "waymail.toml").write_text(text)
+    assert main(["config", "check", str(tmp_path / "waymail.toml")]) == 0
+    assert "all right" in capsys.readouterr().out
 
 
 def test_the_python_of_the_readme_uses_names_that_exist() -> None:

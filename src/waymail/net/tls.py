@@ -146,7 +146,7 @@ def self_signed(directory: str | Path, hostname: str, *, now: datetime | None = 
         if not _may_replace(certificate, key):
             raise IdentityProblem(
                 f"{certificate} and {key} are not for {hostname}, or expire soon, or are broken, and waymail did not make them: "
-                "move them away, and a self-signed pair is made; or name them as certificate and key, instead of self_signed = true"
+                "move them away, and a self-signed pair is made; or name them as certificate and key, not self_signed = true"
             )
         directory.mkdir(parents=True, exist_ok=True)
         secret = ec.generate_private_key(ec.SECP256R1())

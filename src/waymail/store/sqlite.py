@@ -1,4 +1,5 @@
-"""The store of a single node: SQLite in a directory, written by one thread, durable before any call returns.
+"""The store of a single node: SQLite in a directory, written by one process, durable before any call returns. Small changes are
+executed on the loop and committed in the writer's thread (`group`).
 
     directory/queue.sqlite   the database (`schema` has its tables), with its write-ahead log beside it
     directory/bodies/        the bodies above 64 KiB (`body`)

@@ -1,7 +1,8 @@
-"""The statements that change the store. They run in the writer's thread, inside its transaction.
+"""The statements that change the store. They run inside a transaction that `group` began: on the loop for small batches, else in
+the writer's thread.
 
-The interpreter's lock is given up and taken again around every execution of a statement, and while the loop's thread is
-busy each taking can last some milliseconds. So what all callers of a batch want of one table is one statement with
+The interpreter's lock is given up and taken again around every execution of a statement, and in the writer's thread, while
+the loop is busy, each taking can last some milliseconds. So what all callers of a batch want of one table is one statement with
 many rows, not one statement a row: a batch of accepts and settlements takes nine executions, of whatever size up to CHUNK.
 """
 
