@@ -197,7 +197,7 @@ def test_a_pair_that_somebody_else_put_there_is_never_replaced(tmp_path: Path, o
         self_signed(tmp_path, "mail.example.org")
     certificate, key = write_pair(tmp_path, "other.example.org", certificate=ours != "certificate", key=ours != "key")
     before = certificate.read_bytes(), key.read_bytes()
-    with pytest.raises(IdentityProblem, match=r"cert\.pem.*key\.pem.*move them away.*instead of self_signed = true"):
+    with pytest.raises(IdentityProblem, match=r"cert\.pem.*key\.pem.*move them away.*not self_signed = true"):
         self_signed(tmp_path, "mx.example.org")
     assert (certificate.read_bytes(), key.read_bytes()) == before
 

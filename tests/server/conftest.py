@@ -16,7 +16,7 @@ from waymail.server.inbound import Inbound
 from waymail.server.intake import Intake
 from waymail.server.limits import Limits
 from waymail.server.listener import Listener
-from waymail.server.reception import Networks
+from waymail.server.reception import Networks, Reception
 from waymail.server.session import Session
 from waymail.server.submission import Submission
 from waymail.store.contract import Delivery, NewMessage, StoreError
@@ -152,12 +152,12 @@ class Place:
         self._listeners: list[Listener] = []
 
     async def listener(self, kind: str = "mx", *, secure: bool = False, **limits: Any) -> Listener:
-        reception = {
+        receptions: dict[str, Reception] = {
             "mx": Inbound(self.directory, Networks([])),
             "submission": Submission(self.directory, self.users, Networks([]), "mail.example.org"),
-        }[kind]
+        }
         made = Listener(
-            reception,
+            receptions[kind],
             self.intake,
             self.authenticator,
             hostname="mail.example.org",

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 START = 20.0  # seconds within which a server must listen
 STOP = 60.0
@@ -119,7 +119,7 @@ class ServerProcess:
             time.sleep(0.05)
         return found
 
-    def __enter__(self) -> ServerProcess:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
