@@ -139,16 +139,10 @@ def self_signed(directory: str | Path, hostname: str, *, now: datetime | None = 
     """A certificate that nobody else vouches for, and its key, for development: kept in `directory` and made anew when it is
     for another host name or expires within 30 days. Only what was made here is ever replaced: raises IdentityProblem where
     another pair that does not fit stands in its place, and OSError where the directory cannot be written."""
-    directory = Path(directory)
-    certificate, key = directory / "cert.pem", directory / "key.pem"
     now = now or datetime.now(UTC)
-    if not _is_good(certificate, key, hostname, now):
-        if not _may_replace(certificate, key):
-            raise IdentityProblem(
-                f"{certificate} and {key} are not for {hostname}, or expire soon, or are broken, and waymail did not make them: "
-                "move them away, and a self-signed pair is made; or name them as certificate and key, not self_signed = true"
-            )
-        directory.mkdir(parents=True, exist_ok=True)
+    certificate, key = _kept_pair(directory)
+    if not is_kept(directory, hostname, now=now):
+        certificate.parent.mkdir(parents=True, exist_ok=True)
         secret = ec.generate_private_key(ec.SECP256R1())
         encoding, no_password = serialization.Encoding.PEM, serialization.NoEncryption()
         # The certificate first: one of ours without a key may be replaced, a key by itself might be anybody's.
@@ -156,6 +150,23 @@ def self_signed(directory: str | Path, hostname: str, *, now: datetime | None = 
         _write(certificate, _certificate(secret, hostname, now).public_bytes(encoding), 0o644)
         _write(key, secret.private_bytes(encoding, serialization.PrivateFormat.PKCS8, no_password), 0o600)
     return certificate, key
+
+
+def is_kept(directory: str | Path, hostname: str, *, now: datetime | None = None) -> bool:
+    """Whether `self_signed` would keep the pair that stands there. Raises IdentityProblem as that does; writes nothing."""
+    certificate, key = _kept_pair(directory)
+    if _is_good(certificate, key, hostname, now or datetime.now(UTC)):
+        return True
+    if _may_replace(certificate, key):
+        return False
+    raise IdentityProblem(
+        f"{certificate} and {key} are not for {hostname}, or expire soon, or are broken, and waymail did not make them: "
+        "move them away, and a self-signed pair is made; or name them as certificate and key, not self_signed = true"
+    )
+
+
+def _kept_pair(directory: str | Path) -> tuple[Path, Path]:
+    return Path(directory) / "cert.pem", Path(directory) / "key.pem"
 
 
 def _hardened(context: ssl.SSLContext) -> ssl.SSLContext:

@@ -67,6 +67,18 @@ def test_a_key_of_another_certificate_is_an_error(tmp_path: Path) -> None:
     assert said.endswith("the key is not that certificate's")
 
 
+def test_a_pair_of_somebody_else_where_a_self_signed_one_would_be_made_is_an_error(tmp_path: Path) -> None:
+    file = write(tmp_path, certificate=False, key=False)
+    text = file.read_text().partition("certificate")[0] + "self_signed = true\n"
+    file.write_text(text)
+    assert load(file, to_serve=True).tls.self_signed
+    (tmp_path / "data" / "tls").mkdir(parents=True)
+    (tmp_path / "data" / "tls" / "key.pem").write_text("perhaps an encrypted key")
+    [said] = problems(file)
+    assert said.startswith("6: tls.self_signed: ")
+    assert "waymail did not make them" in said
+
+
 def test_files_and_text_are_told_together_in_the_order_of_their_lines(tmp_path: Path) -> None:
     file = write(tmp_path, certificate=False)
     file.write_text(file.read_text() + "[limits]\nrecipients = 0\n")

@@ -21,12 +21,12 @@ FIX = "for a development server, self_signed = true makes a certificate, in plac
 def check_files(config: Config, unreadable: frozenset[str] = frozenset()) -> Iterator[Finding]:
     """All findings. `unreadable` are the sections that stand in `config` by their defaults only: those are not looked at."""
     if "tls" not in unreadable:
-        yield from _certificate(config)
+        yield from _certificate(config, unreadable)
     if unreadable.isdisjoint(("users", "listener")):
         yield from _users(config)
 
 
-def _certificate(config: Config) -> Iterator[Finding]:
+def _certificate(config: Config, unreadable: frozenset[str]) -> Iterator[Finding]:
     certificate, key = config.tls.certificate, config.tls.key
     missing = [
         Finding(("tls", name), f"{why}: {file}; {FIX}")
@@ -34,11 +34,13 @@ def _certificate(config: Config) -> Iterator[Finding]:
         if file and (why := _why_unreadable(file))
     ]
     yield from missing
-    if certificate and key and not missing:
-        try:
+    try:
+        if certificate and key and not missing:
             tls.server(certificate, key)
-        except tls.IdentityProblem as problem:
-            yield Finding(("tls", "certificate"), str(problem))
+        elif config.tls.self_signed and unreadable.isdisjoint(("hostname", "data_dir")):
+            tls.is_kept(config.data_dir / "tls", config.hostname)
+    except tls.IdentityProblem as problem:
+        yield Finding(("tls", "certificate" if certificate else "self_signed"), str(problem))
 
 
 def _why_unreadable(file: Path) -> str:
