@@ -125,7 +125,8 @@ async def start_tls(
     except asyncio.CancelledError:
         transport.abort()
         raise
-    if secure is None:
+    # uvloop gives a transport also for a connection that was cut off meanwhile
+    if secure is None or secure.get_extra_info("ssl_object") is None:
         raise TlsFailed("TLS handshake: the connection was closed")
     return secure
 
@@ -162,15 +163,21 @@ async def listen(
     first octet. `reuse_port` lets several processes share the port (SO_REUSEPORT). Raises AddressProblem, ListenFailed.
     """
     loop = asyncio.get_running_loop()
+    sockets = await listening_sockets(address, backlog, reuse_port=reuse_port)
+    options: dict[str, Any] = {"ssl": tls, "ssl_shutdown_timeout": TLS_SHUTDOWN_TIMEOUT} if tls else {}
+    servers = [await loop.create_server(factory, sock=sock, backlog=backlog, **options) for sock in sockets]
+    return Listener(servers, tuple(format_address(*sock.getsockname()[:2]) for sock in sockets))
+
+
+async def listening_sockets(address: str, backlog: int = 1024, *, reuse_port: bool = False) -> list[socket.socket]:
+    """The sockets of `listen`, one for each address of a name."""
+    loop = asyncio.get_running_loop()
     host, port = parse_address(address)
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ListenFailed(f"cannot listen on {address}: {host} does not resolve to an address") from error
-    sockets = _listening([(family, sockaddr) for family, _, _, _, sockaddr in found], address, backlog, reuse_port)
-    options: dict[str, Any] = {"ssl": tls, "ssl_shutdown_timeout": TLS_SHUTDOWN_TIMEOUT} if tls else {}
-    servers = [await loop.create_server(factory, sock=sock, backlog=backlog, **options) for sock in sockets]
-    return Listener(servers, tuple(format_address(*sock.getsockname()[:2]) for sock in sockets))
+    return _listening([(family, sockaddr) for family, _, _, _, sockaddr in found], address, backlog, reuse_port)
 
 
 def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:

@@ -52,9 +52,13 @@ class Intake:
             log.error("a message was not stored", extra={"fields": {"id": envelope.id, "error": str(error)}})
             spool.discard()
             return NOT_STORED
-        if log.isEnabledFor(logging.DEBUG):
-            log.debug("accepted", extra={"fields": _summary(envelope, body)})
-        self._queue.offer(delivery)
+        try:
+            if log.isEnabledFor(logging.DEBUG):
+                log.debug("accepted", extra={"fields": _summary(envelope, body)})
+            self._queue.offer(delivery)
+        except Exception:
+            # It is stored: the client must not send it again. When its lease is over, the store hands it out.
+            log.exception("a stored message met a bug", extra={"fields": {"id": envelope.id}})
         return Reply(250, f"queued as {envelope.id}", "2.0.0")
 
 

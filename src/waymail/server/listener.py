@@ -1,7 +1,7 @@
 """A listener: its sockets, its sessions, and what they share.
 
-Promises: past the bounds on sessions a client gets a 421 and the others notice nothing; a session that is late is ended with a
-421 within a second; `stop` lets messages that are being stored finish.
+Promises: past the bounds on sessions a client gets a 421 and the others notice nothing; a session that is late is told so with
+a 421 within a second, and cut off where it does not take that; `stop` lets messages that are being stored finish.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from waymail.net import streams
+from waymail.net.door import TlsDoor
 from waymail.server.authentication import Authenticator
 from waymail.server.intake import Intake
 from waymail.server.limits import Limits
@@ -29,6 +30,14 @@ SWEEP = 1.0  # seconds between looks for sessions that are late
 
 TOO_MANY_SESSIONS = Reply(421, "too many sessions, try again later", "4.3.2")
 TOO_MANY_OF_YOURS = Reply(421, "too many sessions from your address, try again later", "4.7.0")
+
+
+async def _contained(work: Coroutine[Any, Any, None]) -> None:
+    """A bug that one session meets must not end the others."""
+    try:
+        await work
+    except Exception:
+        log.exception("a session ended in a bug")
 
 
 class Listener:
@@ -64,7 +73,7 @@ class Listener:
         self._sessions: set[Session] = set()
         self._per_client: Counter[str] = Counter()
         self._group: asyncio.TaskGroup | None = None
-        self._sockets: streams.Listener | None = None
+        self._sockets: streams.Listener | TlsDoor | None = None
         self._done = asyncio.Event()
         self.time = asyncio.get_running_loop().time
 
@@ -95,12 +104,12 @@ class Listener:
             if self._per_client[session.client.address] <= 0:
                 del self._per_client[session.client.address]
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work of a session that takes its time."""
         if self._group is None:
             work.close()
             raise RuntimeError("Listener.run must be running")
-        self._group.create_task(work)
+        return self._group.create_task(_contained(work))
 
     async def pause(self, seconds: float) -> None:
         """Wait, but not longer than the listener serves."""
@@ -114,9 +123,21 @@ class Listener:
 
     async def open(self, address: str) -> Sequence[str]:
         """Bind `address` ("0.0.0.0:25"). Returns the addresses bound. Raises OSError with a text that names the fix."""
-        context = self.tls_context() if self.implicit_tls else None
-        self._sockets = await streams.listen(lambda: Session(self), address, tls=context)
+        if self.implicit_tls:
+            timeout = self.limits.handshake_timeout
+            door = TlsDoor(self._admit_to_tls, context=self.tls_context, timeout=timeout, spawn=self.spawn)
+            await door.open(address)
+            self._sockets = door
+        else:
+            self._sockets = await streams.listen(lambda: Session(self), address)
         return self._sockets.addresses
+
+    def _admit_to_tls(self, address: str) -> Session | None:
+        session = Session(self, address)
+        if self.admit(session) is None:
+            return session
+        self.left(session)
+        return None
 
     async def run(self) -> None:
         """Serve until `stop`, then until what is being stored is stored."""
@@ -134,21 +155,21 @@ class Listener:
         now = self.time()
         for session in list(self._sessions):
             if session.is_busy:
-                continue
-            too_old = session.is_idle and now - session.started > self.limits.session_time
+                continue  # this server is at work, not the peer
+            too_old = not session.is_receiving and now - session.started > self.limits.session_time
             if now > session.deadline or too_old:
                 session.end(TIMED_OUT)
 
     async def stop(self, grace: float) -> None:
-        """Take no more sessions; end those between messages now, the others after `grace` seconds at most."""
+        """Take no more sessions; end those that are in the middle of a message after `grace` seconds at most, the others now."""
         if self._sockets is not None:
             self._sockets.close()
         deadline = self.time() + grace
         while self._sessions and self.time() < deadline:
             for session in list(self._sessions):
-                if session.is_idle:
+                if not session.is_receiving:
                     session.end(SHUTTING_DOWN)
             await asyncio.sleep(0.05)
         for session in list(self._sessions):
             session.end(SHUTTING_DOWN)
-        self._done.set()
+        self._done.set()  # what is being stored is waited for by `run`

@@ -19,6 +19,7 @@ from waymail.mail.envelope import Envelope, Origin
 from waymail.mail.received import protocol, received_field
 from waymail.net import streams, tls
 from waymail.server.authentication import Exchange
+from waymail.server.intake import NOT_STORED
 from waymail.server.reception import Client, Transaction
 from waymail.store.contract import Spool, StoreError
 from waymail.wire import replies
@@ -53,8 +54,11 @@ TOO_MANY_FAILURES = Reply(421, "too many failed attempts to authenticate, closin
 TIMED_OUT = Reply(421, "nothing came in time, closing", "4.4.2")
 SHUTTING_DOWN = Reply(421, "the server is shutting down", "4.3.2")
 LOOP = Reply(554, "too many hops: the message seems to go round in a circle", "5.4.6")
-NOT_STORED = Reply(451, "the message could not be stored, try again later", "4.3.0")
+HEADER_TOO_LARGE = Reply(552, "the header section is too large", "5.3.4")
 INTERNAL_ERROR = Reply(451, "internal error, try again later", "4.3.0")
+
+
+LAST_WORDS = 1.0  # seconds that a peer gets to take a 421 before the connection is cut
 
 
 class Session(asyncio.Protocol):
@@ -63,6 +67,7 @@ class Session(asyncio.Protocol):
     __slots__ = (
         "_busy",
         "_closing",
+        "_early",
         "_errors",
         "_exchange",
         "_failures",
@@ -71,6 +76,7 @@ class Session(asyncio.Protocol):
         "_last_words",
         "_listener",
         "_paused",
+        "_shaking_hands",
         "_spool",
         "_transaction",
         "_transport",
@@ -81,7 +87,8 @@ class Session(asyncio.Protocol):
         "started",
     )
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, address: str = "") -> None:
+        """`address` is given where the client was admitted before its TLS handshake."""
         self._listener = listener
         self._wire = ServerConnection(listener.offer, secure=listener.implicit_tls)
         self._transport: asyncio.Transport | None = None
@@ -90,6 +97,8 @@ class Session(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._id = ""
         self._busy = False  # a reply is being worked out
+        self._shaking_hands = bool(address)
+        self._early = b""  # what came right behind the handshake
         self._upgrading = False  # STARTTLS was accepted, its handshake has not begun
         self._closing = False
         self._last_words: Reply | None = None
@@ -97,21 +106,22 @@ class Session(asyncio.Protocol):
         self._errors = 0
         self._failures = 0
         self._junk = 0
-        self.client = Client("")
+        self.client = Client(address)
         self.started = self.deadline = listener.time()
 
     # --- what the transport calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self.client.address = streams.peer_address(self._transport)
-        if self._listener.implicit_tls:
-            self.client.tls = tls.describe(self._transport.get_extra_info("ssl_object"), verified=False)
         self._transport.set_write_buffer_limits(high=self._listener.limits.unread)
-        refusal = self._listener.admit(self)
-        if refusal is not None:
-            self._say_and_close(refusal)
-            return
+        if self._shaking_hands:
+            self._shaking_hands = False
+            self.client.tls = tls.describe(self._transport.get_extra_info("ssl_object"), verified=None)
+        else:
+            self.client.address = streams.peer_address(self._transport)
+            if (refusal := self._listener.admit(self)) is not None:
+                self._say_and_close(refusal)
+                return
         self.deadline = self._listener.time() + self._listener.limits.command_timeout
         self._transport.write(self._wire.greet())
 
@@ -124,6 +134,10 @@ class Session(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
+            return
+        if self._shaking_hands:
+            # Reading in clear has stopped before the handshake began: this is what came in TLS together with its end.
+            self._early += data
             return
         limits = self._listener.limits
         receiving = self._spool is not None
@@ -159,10 +173,9 @@ class Session(asyncio.Protocol):
         elif self._busy:
             self._read_on_or_wait()
         elif self._closing or self._wire.state is State.CLOSED:
-            self._closing = True
             if self._last_words is not None:
                 transport.write(replies.encode(self._last_words))
-            transport.close()
+            self._close(transport)
 
     def _replies(self, data: bytes) -> list[bytes]:
         wire = self._wire
@@ -220,27 +233,42 @@ class Session(asyncio.Protocol):
 
     def _say_and_close(self, reply: Reply) -> None:
         """A reply that answers no command: the last words of the session."""
-        self._closing = True
         if self._transport is not None:
             self._transport.write(replies.encode(reply))
-            self._transport.close()
+            self._close(self._transport)
+
+    def _close(self, transport: asyncio.Transport) -> None:
+        """Close when the peer has taken what was written."""
+        self._closing = True
+        self.deadline = self._listener.time() + LAST_WORDS
+        transport.close()
 
     def end(self, reply: Reply) -> None:
-        """Close from outside (time is up, shutting down), unless an answer is being worked out: that comes first."""
-        if self._busy:
+        """Close from outside (time is up, shutting down), unless an answer is being worked out: that comes first.
+
+        A peer that has not taken the last words in time is cut off; so is a handshake.
+        """
+        if self._shaking_hands or (self._closing and not self._busy and self._listener.time() > self.deadline):
+            self.cut()
+        elif self._busy:
             self._closing, self._last_words = True, reply
         elif not self._closing:
             self._say_and_close(reply)
 
+    def cut(self) -> None:
+        """Close at once, whatever the peer has not read."""
+        if self._transport is not None:
+            self._transport.abort()
+
     @property
-    def is_idle(self) -> bool:
-        """Whether the session is between messages."""
-        return self._transaction is None and not self._busy
+    def is_receiving(self) -> bool:
+        """Whether the peer is in the middle of a message."""
+        return self._transaction is not None and not self._busy
 
     @property
     def is_busy(self) -> bool:
-        """Whether a reply is being worked out."""
-        return self._busy
+        """Whether this server works out a reply: then the peer is not late."""
+        return (self._busy and not self._shaking_hands) or self._transport is None
 
     # --- commands ---
 
@@ -303,7 +331,9 @@ class Session(asyncio.Protocol):
         head = body.head(self._listener.limits.head)
         section = headers.header_section(head)
         fields: bytes | Reply
-        if headers.count(section, b"received") > self._listener.limits.received_hops:
+        if len(section) >= self._listener.limits.head:
+            fields = HEADER_TOO_LARGE  # what stands beyond could not be judged
+        elif headers.count(section, b"received") > self._listener.limits.received_hops:
             fields = LOOP
         else:
             fields = self._listener.reception.message(self.client, head, id=id, now=now)
@@ -382,6 +412,8 @@ class Session(asyncio.Protocol):
 
     async def _shake_hands(self, transport: asyncio.Transport) -> None:
         listener = self._listener
+        self._shaking_hands = True
+        self.deadline = listener.time() + listener.limits.handshake_timeout
         try:
             secure = await streams.start_tls(
                 transport, self, listener.tls_context(), server_side=True, timeout=listener.limits.handshake_timeout
@@ -389,14 +421,19 @@ class Session(asyncio.Protocol):
         except (streams.TlsFailed, OSError) as error:
             log.info("TLS handshake failed", extra={"fields": {"peer": self.client.address, "error": str(error)}})
             transport.abort()
+            self.connection_lost(error)  # what failed in the handshake is not told to the protocol behind it
             return
         finally:
-            self._busy = False
+            self._busy = self._shaking_hands = False
         self._transport = secure
+        secure.set_write_buffer_limits(high=listener.limits.unread)
         self._wire.tls_started()
         # RFC 3207 §4.2: what was said in clear is forgotten.
-        self.client = Client(self.client.address, tls=tls.describe(secure.get_extra_info("ssl_object"), verified=False))
+        self.client = Client(self.client.address, tls=tls.describe(secure.get_extra_info("ssl_object"), verified=None))
         self.deadline = listener.time() + listener.limits.command_timeout
+        early, self._early = self._early, b""
+        if early:
+            self.data_received(early)
 
     def _auth(self, auth: Auth) -> Reply | None:
         self._exchange = self._listener.authenticator.begin(auth.mechanism)
