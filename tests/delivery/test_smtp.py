@@ -88,22 +88,22 @@ async def test_a_lost_reply_to_the_final_dot_is_uncertain(transport: SmtpTranspo
 
 
 @pytest.mark.parametrize(
-    ("moment", "answer", "status"),
+    ("moment", "answer", "status", "is_down"),
     [
-        (GREETING.decode(), b"421 4.7.0 too busy\r\n", "4.7.0"),
-        (GREETING.decode(), DROP, "4.4.1"),
-        ("MAIL", b"421 4.3.2 shutting down\r\n", "4.3.2"),
-        ("RCPT", DROP, "4.4.2"),
-        (END.decode(), b"421 4.3.2 shutting down\r\n", "4.3.2"),
+        (GREETING.decode(), b"421 4.7.0 too busy\r\n", "4.7.0", True),
+        (GREETING.decode(), DROP, "4.4.1", True),
+        ("MAIL", b"421 4.3.2 shutting down\r\n", "4.3.2", True),
+        ("RCPT", DROP, "4.4.2", False),
+        (END.decode(), b"421 4.3.2 shutting down\r\n", "4.3.2", False),
     ],
 )
-async def test_trouble_with_the_destination_is_told_as_such(
-    transport: SmtpTransport, moment: str, answer: Answer, status: str
+async def test_trouble_with_the_destination_is_told_from_trouble_that_a_message_makes(
+    transport: SmtpTransport, moment: str, answer: Answer, status: str, is_down: bool
 ) -> None:
     async with Server([(moment, answer)]) as server:
         for outcome in await deliver(transport, hop(server)):
             assert isinstance(outcome, Deferred)
-            assert outcome.destination_down
+            assert outcome.destination_down is is_down
             assert not outcome.uncertain
             assert outcome.reply.status == status
             assert outcome.reply.is_transient

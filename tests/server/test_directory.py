@@ -30,9 +30,21 @@ def addresses(address: str) -> list[str]:
     return [recipient.address for recipient in found]
 
 
-@pytest.mark.parametrize("address", ["bob@example.org", "Bob@Example.ORG", "BOB@example.org"])
-def test_a_known_recipient_is_local_in_any_case_and_keeps_its_spelling(address: str) -> None:
-    assert DIRECTORY.resolve(address) == (Recipient(address),)
+@pytest.mark.parametrize("address", ["Bob@Example.ORG", "BOB@example.org", '"bob"@example.org'])
+def test_a_known_recipient_has_one_spelling_and_what_was_asked_for_is_remembered(address: str) -> None:
+    assert DIRECTORY.resolve(address) == (Recipient("bob@example.org", address),)
+    assert DIRECTORY.resolve("bob@example.org") == (Recipient("bob@example.org"),)
+
+
+@pytest.mark.parametrize(
+    "address", ['"a/b"@any.example', '".hidden"@any.example', '"../../x"@any.example', '"a\\\0"@any.example']
+)
+def test_a_name_that_cannot_be_a_mailbox_is_refused_where_any_is_taken(address: str) -> None:
+    assert DIRECTORY.resolve(address) == NO_SUCH_USER
+
+
+def test_a_quoted_spelling_of_an_alias_is_the_alias() -> None:
+    assert addresses('"sales"@example.org') == ["bob@example.org", "carol@elsewhere.example"]
 
 
 def test_an_unknown_recipient_of_a_local_domain_is_no_such_user() -> None:

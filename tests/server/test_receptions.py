@@ -110,3 +110,24 @@ def test_the_users_own_author_is_accepted_in_any_dress() -> None:
 
 def test_a_trusted_network_is_not_asked_for_its_author() -> None:
     assert isinstance(judged(b"From: whoever@example.com\r\n\r\n", Client("10.0.0.1")), bytes)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"From: ann@example.org (\r\nFrom: ceo@victim.example\r\n\r\n",
+        b'From: "\r\nFrom: ceo@victim.example\r\nFrom: " <ann@example.org>\r\n\r\n',
+        b"From: ann@example.org\r\nFrom\x0b: ceo@victim.example\r\n\r\n",
+        b"From: ann@example.org\r\n\x00From: ceo@victim.example\r\n\r\n",
+        b"Subject: x\r\nFrom\r\n : ceo@victim.example\r\n\r\n",
+        b"From: " + b"(" * 5000 + b"\r\n\r\n",
+    ],
+)
+def test_an_author_hidden_from_one_parser_is_shown_to_none(head: bytes) -> None:
+    found = judged(head)
+    assert isinstance(found, Reply)
+    assert (found.code, found.enhanced) == (550, "5.6.0")
+
+
+def test_a_message_of_text_alone_gets_its_fields() -> None:
+    assert isinstance(judged(b"just some text: really\r\nmore\r\n"), bytes)

@@ -26,7 +26,8 @@ HIDDEN = "***"
 _SECRET_NAME = re.compile(r"password|passwd|secret|token|credential|authorization|private_?key", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(\w://[^\s/@:]*):[^\s/@]*@")
 _AUTH_COMMAND = re.compile(r"\b(AUTH\s+(?:PLAIN|LOGIN|EXTERNAL|X?OAUTH\w+|(?:SCRAM|CRAM)-[\w-]+))\s+\S+", re.IGNORECASE)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# Control characters, line separators, and what changes the direction of the text around it.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 # What most values look like: no space, no control character, no slash, so that neither a URL nor a command can hide in it.
 _HARMLESS = re.compile(r"[A-Za-z0-9@._:+<>\[\]-]+")
 _PLAIN_VALUE = re.compile(r'[^\s"=]+')
@@ -208,7 +209,7 @@ def _hide(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80" else f"\\u{ord(found[0]):04x}", text)
 
 
 def _time(record: logging.LogRecord) -> str:

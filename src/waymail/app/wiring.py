@@ -13,6 +13,7 @@ import gc
 import logging
 import os
 import random
+import resource
 import secrets
 import signal
 import ssl
@@ -90,6 +91,7 @@ async def build(config: Config) -> Machine:
         clock=clock,
         rng=rng,
         own_names={config.hostname, hello},
+        own_addresses={one.address.host for one in config.listeners},
     )
     runner = Runner[NextHop | Mailboxes](
         store,
@@ -190,13 +192,17 @@ async def operate(machine: Machine, until: asyncio.Event, ready: Callable[[], No
 async def forget_history(store: Store) -> None:
     """Once a day, what was finished long ago goes."""
     while True:
-        await store.forget(SystemClock().now() - HISTORY)
+        try:
+            await store.forget(SystemClock().now() - HISTORY)
+        except StoreError as error:
+            log.error("old history could not be removed", extra={"fields": {"error": str(error)}})
         await asyncio.sleep(DAY)
 
 
 async def run_until_signalled(config: Config, ready: Callable[[], None]) -> None:
     """Build and operate, until SIGTERM or SIGINT."""
     gc.set_threshold(GC_THRESHOLD)
+    raise_descriptor_limit(config.limits.sessions)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     batch_log(loop)
@@ -204,6 +210,16 @@ async def run_until_signalled(config: Config, ready: Callable[[], None]) -> None
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
     await operate(await build(config), stop, ready)
+
+
+def raise_descriptor_limit(sessions: int) -> None:
+    """A session is a file descriptor: take as many as the system allows, and say so where those are not enough."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < sessions:
+        fields = {"sessions": sessions, "descriptors": hard}
+        log.warning("fewer descriptors than sessions: raise LimitNOFILE, or lower limits.sessions", extra={"fields": fields})
 
 
 def on_hangup() -> None:

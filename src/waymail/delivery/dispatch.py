@@ -6,6 +6,7 @@ goes to the log alone.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
@@ -25,6 +26,9 @@ MX_DEADLINE = 30.0  # seconds for all DNS questions of one next hop
 MX_MEMORY = 60.0  # seconds for which a next hop is taken again without asking; the resolver's own cache goes by TTL
 MX_ENTRIES = 10_000
 
+ATTEMPT = 2_400.0  # seconds for one attempt in all; the claim of what is attempted must not run out meanwhile
+
+TOOK_TOO_LONG = Reply(451, "the attempt took too long", "4.4.2")
 INTERNAL_ERROR = Reply(451, "internal error; the message stays in the queue", "4.3.0")
 
 
@@ -41,7 +45,8 @@ class MailboxDelivery(Protocol):
 class Dispatch:
     """The carrier that the queue's runner works with (`queue.runner.Carrier`).
 
-    `mailboxes` has a transport for every Maildir target of the routes.
+    `mailboxes` has a transport for every Maildir target of the routes; `own_names` and `own_addresses` are this host's, to
+    which no MX record may lead mail back.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class Dispatch:
         clock: Clock,
         rng: mx.Shuffler,
         own_names: Collection[str],
+        own_addresses: Collection[str] = (),
     ) -> None:
         self._routes = routes
         self._smtp = smtp
@@ -62,6 +68,7 @@ class Dispatch:
         self._clock = clock
         self._rng = rng
         self._own_names = own_names
+        self._own_addresses = own_addresses
         self._next_hops: dict[str, tuple[float, NextHop]] = {}
 
     def known(self, recipient: Recipient) -> NextHop | Mailboxes | None:
@@ -76,7 +83,7 @@ class Dispatch:
         """The destination, by DNS where the route says so."""
         if (known := self.known(recipient)) is not None:
             return known
-        lookups = mx.next_hop(recipient.domain, own_names=self._own_names, rng=self._rng)
+        lookups = mx.next_hop(recipient.domain, own_names=self._own_names, own_addresses=self._own_addresses, rng=self._rng)
         found = await drive(lookups, self._resolver, deadline=MX_DEADLINE)
         if isinstance(found, NextHop):
             if len(self._next_hops) >= MX_ENTRIES:
@@ -89,10 +96,13 @@ class Dispatch:
     ) -> Mapping[str, Outcome]:
         """One attempt; an outcome for every recipient."""
         try:
-            if isinstance(destination, NextHop):
-                outcomes = await self._smtp.deliver(destination, envelope, body, recipients)
-            else:
-                outcomes = await self._mailboxes[destination].deliver(envelope, body, recipients)
+            async with asyncio.timeout(ATTEMPT):
+                if isinstance(destination, NextHop):
+                    outcomes = await self._smtp.deliver(destination, envelope, body, recipients)
+                else:
+                    outcomes = await self._mailboxes[destination].deliver(envelope, body, recipients)
+        except TimeoutError:
+            outcomes = {recipient.address: Deferred(TOOK_TOO_LONG, uncertain=True) for recipient in recipients}
         except Exception as error:
             log.exception("an attempt ended in a bug", extra={"fields": {"id": envelope.id, "destination": destination.key}})
             outcomes = {recipient.address: Deferred(INTERNAL_ERROR, cause=repr(error)) for recipient in recipients}

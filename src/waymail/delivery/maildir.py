@@ -17,6 +17,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2s
 from itertools import count
 from pathlib import Path
@@ -28,6 +29,7 @@ from waymail.wire.replies import Reply
 
 # A header section longer than this keeps Return-Path fields that stand beyond it.
 HEAD_LIMIT = 262_144
+THREADS = 8
 _LONGEST_NAME = 255  # octets, NAME_MAX
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NO_ROOM = {errno.ENOSPC: Reply(452, "insufficient system storage", "4.3.1"), errno.EDQUOT: Reply(452, "mailbox full", "4.2.2")}
@@ -51,10 +53,13 @@ class MaildirTransport:
         # The maildir specification's way to write these two in a file name.
         self._hostname = hostname.replace("/", r"\057").replace(":", r"\072")
         self._written = count()
+        # Its own: a file system that hangs must hold up nothing but mailboxes.
+        self._threads = ThreadPoolExecutor(THREADS, "waymail-maildir")
 
     async def deliver(self, envelope: Envelope, body: Body, recipients: Sequence[Recipient]) -> dict[str, Outcome]:
         """Write a copy for each recipient, in a thread. The outcomes are by `Recipient.address`."""
-        return await asyncio.to_thread(self._deliver_all, envelope, body, recipients)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._deliver_all, envelope, body, recipients)
 
     def maildir(self, recipient: Recipient) -> Path | None:
         """The recipient's maildir; None where the address cannot be one."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from waymail.client.attempt import Attempts, Result, is_too_many
+from waymail.client.attempt import Attempts, Result, Stage, is_too_many
 from waymail.client.errors import AuthenticationFailed, Disconnected, SMTPError, TlsError, UncertainDelivery
 from waymail.client.pool import PoolLimits
 from waymail.client.session import Contexts
@@ -70,23 +70,31 @@ def outcome_of(result: Result) -> Outcome:
     """What the queue has to know of a result."""
     reply = result.reply
     if result.trouble is not None:
-        return _of_trouble(result.trouble, result.peer)
+        return _of_trouble(result.trouble, result.peer, result.stage)
     # RFC 5321 §4.2.1, §4.3.2: the first digit counts. 3yz makes no sense here, and may make sense another time.
     if result.is_accepted and reply is not None:
         return Delivered(reply, result.peer)
     if reply is not None and reply.is_permanent and not is_too_many(reply):
         return Failed(reply, result.peer)
     reply = reply or Reply(451, "no reply came", "4.4.2")
-    # RFC 5321 §3.8: 421 is about the service, not about this message.
-    return Deferred(reply, result.peer, destination_down=reply.code == 421)
+    return Deferred(reply, result.peer, destination_down=_blames_host(reply, result.stage))
 
 
-def _of_trouble(trouble: SMTPError, peer: Peer | None) -> Outcome:
+def _blames_host(reply: Reply, stage: Stage) -> bool:
+    """Whether a failure for now is about the host and not about this message.
+
+    A host that greets us and then breaks off may do so because of the message: others must not wait for that. But 421 is
+    about the service (RFC 5321 §3.8), unless it answers the content.
+    """
+    return stage is Stage.SESSION or (reply.code == 421 and stage is not Stage.CONTENT)
+
+
+def _of_trouble(trouble: SMTPError, peer: Peer | None, stage: Stage) -> Outcome:
     where = peer.host if peer else "the next host"
     if isinstance(trouble, Disconnected):
         uncertain = isinstance(trouble, UncertainDelivery)
         reply = trouble.reply or Reply(451, f"the connection to {where} was lost", "4.4.2")
-        return Deferred(reply, peer, uncertain=uncertain, destination_down=True, cause=str(trouble))
+        return Deferred(reply, peer, uncertain=uncertain, destination_down=_blames_host(reply, stage), cause=str(trouble))
     if isinstance(trouble, TlsError):
         # RFC 3463 §3.8: 4.7.5, cryptographic failure.
         reply = Reply(454, f"TLS with {where} was demanded and failed", "4.7.5")

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")  # RFC 5321 §4.1.2
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -51,6 +53,13 @@ def mailbox_name(address: str) -> str:
     if len(local) > 1 and local[0] == local[-1] == '"':
         return _QUOTED_PAIR.sub(r"\1", local[1:-1])
     return local
+
+
+def from_name(name: str, domain: str) -> str:
+    """The address of a mailbox: `mailbox_name` turned round. Quoted only where it must be."""
+    if _DOT_STRING.fullmatch(name):
+        return f"{name}@{domain}"
+    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + f'"@{domain}'
 
 
 def same(a: str, b: str) -> bool:

@@ -27,6 +27,7 @@ from waymail.wire.replies import Reply
 
 LONGEST_WAIT = 600.0  # seconds in a lane; with the longest attempt it stays below a claim's lease
 PROBE_WAIT = 10.0  # seconds until those who may not probe ask again
+PROBE_SPREAD = 6.0  # seconds over which those who wait for a back-off come again
 BUSY_WAIT = 20.0  # seconds until those who found their lane full ask again
 FORGET = 6 * HOUR  # after its last back-off, a destination that nobody writes to any more is forgotten
 
@@ -152,9 +153,10 @@ class Lanes(Generic[D]):
         return put_off
 
     def back_off(self, key: str) -> float:
-        """Until when nothing goes to a destination; 0 where it is not down."""
+        """When whoever took a destination down may come again: after those who wait for it, lest one message that it does not
+        bear is the probe each time. 0 where it is not down."""
         state = self._states.get(key)
-        return state.down_until if state is not None and state.failures else 0.0
+        return state.down_until + PROBE_SPREAD if state is not None and state.failures else 0.0
 
     def forget(self, now: float) -> None:
         """Drop what is known of destinations that nobody has written to for long."""
@@ -176,5 +178,5 @@ class Lanes(Generic[D]):
 
     def _behind_a_probe(self, share: Share[D], state: DestinationState) -> PutOff[D]:
         # A little apart, so that one of them comes first and probes.
-        until = state.down_until + 1 + 4 * self._rng.random()
+        until = state.down_until + 1 + (PROBE_SPREAD - 2) * self._rng.random()
         return PutOff(share, until, state.last_reply or UNREACHED, "the destination is down; one message will probe it")

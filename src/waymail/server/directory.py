@@ -13,6 +13,7 @@ NO_SUCH_USER = Reply(550, "no such user here", "5.1.1")
 ALIAS_LOOP = Reply(550, "the alias leads to itself", "5.4.6")
 
 MAX_ALIAS_DEPTH = 10
+_NO_MAILBOX = frozenset("/\0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,37 +47,48 @@ class Directory:
             address = f"{address}@{self._postmaster}"
             if self._postmaster not in self._domains:
                 return (Recipient(address),)
-        local, domain = addresses.split(address)
-        known = self._domains.get(domain.lower())
+        name, domain = addresses.mailbox_name(address).lower(), addresses.domain_of(address)
+        known = self._domains.get(domain)
         if known is None:
             return None
-        if local.lower() not in known.aliases:
-            return (Recipient(address),) if self._exists(local, known) else NO_SUCH_USER
+        # One mailbox has one spelling from here on; what was asked for is remembered.
+        mailbox = addresses.from_name(name, domain)
+        if name not in known.aliases:
+            if not self._exists(name, known):
+                return NO_SUCH_USER
+            return (Recipient(mailbox, None if mailbox == address else address),)
         found: dict[str, Recipient] = {}
-        if not self._follow(address, address, found, MAX_ALIAS_DEPTH):
+        if not self._follow(mailbox, address, found, MAX_ALIAS_DEPTH):
             return ALIAS_LOOP
         return tuple(found.values()) or NO_SUCH_USER
 
-    def _exists(self, local: str, domain: LocalDomain) -> bool:
+    def _exists(self, name: str, domain: LocalDomain) -> bool:
         # RFC 5321 §4.5.1: postmaster is always accepted.
-        return domain.recipients is None or local.lower() in domain.recipients or local.lower() == "postmaster"
+        if domain.recipients is not None:
+            return name in domain.recipients or name == "postmaster"
+        # Any mailbox: but such names cannot be one (they would lead out of their folder), and bouncing later is backscatter.
+        return not name.startswith(".") and not _NO_MAILBOX.intersection(name)
 
     def _follow(self, address: str, original: str, found: dict[str, Recipient], depth: int) -> bool:
         """Collect where an alias leads, each address once. False where it leads round in a circle."""
         if depth == 0:
             return False
-        local, domain = addresses.split(address)
-        known = self._domains.get(domain.lower())
-        targets = known.aliases.get(local.lower()) if known else None
-        if targets is None or known is None:
-            if known is None or self._exists(local, known):
-                found[addresses.normalise(address)] = Recipient(address, original)
+        name, domain = addresses.mailbox_name(address).lower(), addresses.domain_of(address)
+        known = self._domains.get(domain)
+        if known is None:
+            found[addresses.normalise(address)] = Recipient(address, original)
+            return True
+        mailbox = addresses.from_name(name, domain)
+        targets = known.aliases.get(name)
+        if targets is None:
+            if self._exists(name, known):
+                found[mailbox] = Recipient(mailbox, original)
             return True
         for target in targets:
             full = target if "@" in target else f"{target}@{domain}"
-            if addresses.same(full, address):  # an alias that names itself too: the mailbox keeps a copy
-                if self._exists(local, known):
-                    found[addresses.normalise(address)] = Recipient(address, original)
+            if addresses.same(full, mailbox):  # an alias that names itself too: the mailbox keeps a copy
+                if self._exists(name, known):
+                    found[mailbox] = Recipient(mailbox, original)
             elif not self._follow(full, original, found, depth - 1):
                 return False
         return True

@@ -24,6 +24,7 @@ class Limits:
     received_hops: int = 100  # Received fields; 554 5.4.6 (RFC 5321 §6.3)
     command_timeout: float = 5 * MINUTE  # waiting for a command; 421 4.4.2
     data_timeout: float = 10 * MINUTE  # waiting for the next octets of a message; 421 4.4.2
+    message_time: float = 60 * MINUTE  # a whole message from DATA to its end, however steadily it drips; 421 4.4.2
     session_time: float = 24 * 60 * MINUTE  # a whole session; 421 4.4.2 when it is next idle
     handshake_timeout: float = 60.0  # TLS
     auth_failures: int = 3  # 535s in a session; then 421 4.7.0

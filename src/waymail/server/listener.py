@@ -26,7 +26,7 @@ from waymail.wire.server import Offer
 
 log = logging.getLogger("waymail.server")
 
-SWEEP = 1.0  # seconds between looks for sessions that are late
+SWEEP = 0.5  # seconds between looks for sessions that are late
 
 TOO_MANY_SESSIONS = Reply(421, "too many sessions, try again later", "4.3.2")
 TOO_MANY_OF_YOURS = Reply(421, "too many sessions from your address, try again later", "4.7.0")
@@ -156,9 +156,17 @@ class Listener:
         for session in list(self._sessions):
             if session.is_busy:
                 continue  # this server is at work, not the peer
-            too_old = not session.is_receiving and now - session.started > self.limits.session_time
+            age = now - session.started
+            too_old = age > self.limits.session_time and (not session.is_receiving or age > 2 * self.limits.session_time)
             if now > session.deadline or too_old:
-                session.end(TIMED_OUT)
+                self._end(session, TIMED_OUT)
+
+    @staticmethod
+    def _end(session: Session, reply: Reply) -> None:
+        try:
+            session.end(reply)
+        except Exception:
+            log.exception("a session could not be ended")
 
     async def stop(self, grace: float) -> None:
         """Take no more sessions; end those that are in the middle of a message after `grace` seconds at most, the others now."""
@@ -168,8 +176,8 @@ class Listener:
         while self._sessions and self.time() < deadline:
             for session in list(self._sessions):
                 if not session.is_receiving:
-                    session.end(SHUTTING_DOWN)
+                    self._end(session, SHUTTING_DOWN)
             await asyncio.sleep(0.05)
         for session in list(self._sessions):
-            session.end(SHUTTING_DOWN)
+            self._end(session, SHUTTING_DOWN)
         self._done.set()  # what is being stored is waited for by `run`

@@ -75,6 +75,7 @@ class Session(asyncio.Protocol):
         "_junk",
         "_last_words",
         "_listener",
+        "_message_until",
         "_paused",
         "_shaking_hands",
         "_spool",
@@ -102,6 +103,7 @@ class Session(asyncio.Protocol):
         self._upgrading = False  # STARTTLS was accepted, its handshake has not begun
         self._closing = False
         self._last_words: Reply | None = None
+        self._message_until = 0.0
         self._paused = False
         self._errors = 0
         self._failures = 0
@@ -140,12 +142,21 @@ class Session(asyncio.Protocol):
             self._early += data
             return
         limits = self._listener.limits
-        receiving = self._spool is not None
-        self.deadline = self._listener.time() + (limits.data_timeout if receiving else limits.command_timeout)
+        if self._spool is None:
+            self.deadline = self._listener.time() + limits.command_timeout
+        else:
+            self.deadline = min(self._listener.time() + limits.data_timeout, self._message_until)
         try:
             self._advance(data)
         except ProtocolError:
             self._say_and_close(TOO_MANY_ERRORS)
+
+    def eof_received(self) -> bool:
+        """The peer has said all that it will. In clear it may still listen: an answer that is due is given first."""
+        if not self._busy or self.client.tls:
+            return False
+        self._closing = True
+        return True
 
     def pause_writing(self) -> None:
         # The peer does not read its replies: it is not listened to until it does.
@@ -233,7 +244,8 @@ class Session(asyncio.Protocol):
 
     def _say_and_close(self, reply: Reply) -> None:
         """A reply that answers no command: the last words of the session."""
-        if self._transport is not None:
+        self._closing = True
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(replies.encode(reply))
             self._close(self._transport)
 
@@ -300,7 +312,9 @@ class Session(asyncio.Protocol):
     def _data(self, _: Data) -> Reply | None:
         self._id = self._listener.intake.new_id()
         self._spool = self._listener.intake.spool(self._id)
-        self.deadline = self._listener.time() + self._listener.limits.data_timeout
+        now = self._listener.time()
+        self.deadline = now + self._listener.limits.data_timeout
+        self._message_until = now + self._listener.limits.message_time
         return START_MAIL_INPUT
 
     def _chunk(self, chunk: DataChunk) -> Reply | None:

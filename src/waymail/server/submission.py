@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from email.utils import getaddresses
 from typing import Protocol
@@ -17,6 +18,12 @@ from waymail.wire.replies import Reply
 AUTHENTICATE_FIRST = Reply(530, "authentication required", "5.7.0")
 # RFC 6409 §8.1: a message whose author cannot be made out is not passed on as if it were the user's.
 UNREADABLE_AUTHOR = Reply(550, "the From field holds no address that can be read", "5.6.0")
+# RFC 5322 §3.6: exactly one From field.
+SEVERAL_AUTHORS = Reply(550, "the message has more than one From field", "5.6.0")
+MALFORMED = Reply(550, "the header section has a line that is no header field", "5.6.0")
+
+# A line of a header section that neither begins a field nor goes on with one.
+_NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t]|\Z)")
 
 
 class Rights(Protocol):
@@ -60,10 +67,17 @@ class Submission:
     def _judge_author(self, user: str, head: bytes) -> Reply | None:
         """A refusal where a From field names an address that is not the user's, or nothing that can be read as one."""
         section = headers.header_section(head)
+        if headers.starts_with_field(section) and (_NO_FIELD.search(section) or b"\0" in section):
+            return MALFORMED  # what is no field here may be the author to somebody else
         values = [value.decode("utf-8", "replace") for name, value in headers.fields(section) if name.lower() == b"from"]
         if not values:
             return None
-        authors = [address for _, address in getaddresses(values)]
+        if len(values) > 1:
+            return SEVERAL_AUTHORS
+        try:
+            authors = [address for _, address in getaddresses(values)]
+        except (RecursionError, ValueError):  # the parser descends once for each parenthesis
+            return UNREADABLE_AUTHOR
         if not authors or not all("@" in address for address in authors):
             return UNREADABLE_AUTHOR
         for author in authors:

@@ -24,6 +24,7 @@ A caller that was cancelled while it waited: if its item was not begun, nothing 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 import time
@@ -32,6 +33,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
+
+log = logging.getLogger("waymail.store")
 
 Item = TypeVar("Item")
 
@@ -161,7 +164,10 @@ class GroupCommit(Generic[Item]):
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            job()
+            try:
+                job()
+            except Exception:
+                log.exception("the store's writer met a bug")
 
     def _commit_in_thread(self, works: Sequence[Work[Item]], results: Sequence[Any]) -> None:
         try:
@@ -215,8 +221,14 @@ class GroupCommit(Generic[Item]):
 
     def _count(self) -> None:
         self.commits += 1
-        self._committed()
+        try:
+            self._committed()
+        except Exception:
+            log.exception("what follows a commit met a bug")  # committed it is
 
     def _roll_back(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+        try:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            log.exception("a transaction could not be rolled back")

@@ -70,7 +70,7 @@ class ClientConnection:
     answered with: keywords in upper case, and the text behind them. It is empty before that, after HELO and after `tls_started`.
     """
 
-    __slots__ = ("_broken", "_buffer", "_code", "_due", "_lines", "extensions", "limits", "pending")
+    __slots__ = ("_broken", "_buffer", "_code", "_due", "_line_count", "_lines", "_text_size", "extensions", "limits", "pending")
 
     def __init__(self, limits: WireLimits = DEFAULT) -> None:
         self.limits = limits
@@ -79,6 +79,8 @@ class ClientConnection:
         self._buffer = b""
         self._code = 0  # of the reply that is not complete yet
         self._lines: list[str] = []
+        self._line_count = 0  # of the reply that comes in, dropped ones included
+        self._text_size = 0
         self._due: Due | None = None
         self._broken = ""
 
@@ -169,12 +171,17 @@ class ClientConnection:
         if self._lines and int(code) != self._code:
             raise self._break(f"a reply changes its code from {self._code} to {int(code)}")
         self._code = int(code)
-        self._lines.append(text.decode("utf-8", "backslashreplace") if text else "")
+        self._line_count += 1
+        self._text_size += len(text or b"")
+        # A reply is kept, shown and stored for every recipient: what is said beyond the bound is read and dropped.
+        if self._text_size <= self.limits.reply_text or not self._lines:
+            self._lines.append(text.decode("utf-8", "backslashreplace") if text else "")
         if mark == b"-":
-            if len(self._lines) >= self.limits.reply_lines:
+            if self._line_count >= self.limits.reply_lines:
                 raise self._break("a reply has too many lines")
             return None
         lines, self._lines = self._lines, []
+        self._line_count = self._text_size = 0
         return _composed(self._code, lines)
 
     def _response(self, reply: Reply) -> Response:

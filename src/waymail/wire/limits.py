@@ -23,6 +23,7 @@ class WireLimits:
     input_buffer: int = 1_048_576
     reply_line: int = 4096
     reply_lines: int = 512
+    reply_text: int = 8192
 
 
 DEFAULT = WireLimits()
