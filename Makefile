@@ -43,7 +43,7 @@ format: setup  ## put the code into its form
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup  ## measure, beside Postfix (root, and Debian's postfix): fails where it is slower or heavier than promised
+bench: setup  ## measure, beside Postfix (root, and Debian's postfix): fails where it is slower or heavier than docs/performance.md says
 	$(BIN)/python -m bench.store_rate
 	$(BIN)/python -m bench.relay --at-least-reused 4 --at-least-single 3
 	$(BIN)/python -m bench.idle

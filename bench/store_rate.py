@@ -2,7 +2,8 @@
 
     .venv/bin/python -m bench.store_rate --callers 20 --seconds 5 --size 4096
 
-Each caller accepts a message, then settles it as delivered, and starts over without waiting for that. Message-IDs and recipients are all different, as
+Each caller accepts a message, then settles it as delivered, and starts over without waiting for that.
+Message-IDs and recipients are all different, as
 they are to a server for many. `--history` fills the store with that many delivered messages first. `--work` makes each call
 cost the loop that many microseconds besides, as a session would.
 """
@@ -15,6 +16,7 @@ import os
 import random
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -66,7 +68,7 @@ class Load:
             pass
 
     async def caller(self, until: float, limit: int) -> None:
-        settling: asyncio.Future[None] | None = None
+        settling: asyncio.Future[Sequence[Delivery]] | None = None
         while time.perf_counter() < until and self.pairs < limit:
             self.pairs += 1
             self._pretend_to_work()

@@ -186,7 +186,7 @@ def _human(value: Any) -> str:
         if _HARMLESS.fullmatch(value):
             return value
         escaped = _escape(value)
-        return escaped if _PLAIN_VALUE.fullmatch(escaped) else '"' + escaped.replace('"', '\\"') + '"'
+        return escaped if _PLAIN_VALUE.fullmatch(escaped) else '"' + escaped.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) and _HARMLESS.fullmatch(value[0]):
         return f'["{value[0]}"]'
     return _escape(json.dumps(value, ensure_ascii=False))

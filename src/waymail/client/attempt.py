@@ -84,7 +84,8 @@ def judge(transaction: Transaction) -> tuple[dict[str, Result], list[str]]:
     if final is not None:
         shared = Result(Stage.CONTENT, final, None, peer)
     else:
-        shared = Result(Stage.CONTENT, None, _trouble(transaction), peer)
+        reached = Stage.MAIL if mail is None else Stage.CONTENT if transaction.has_accepted else Stage.RCPT
+        shared = Result(reached, None, _trouble(transaction), peer)
     results: dict[str, Result] = {}
     again: list[str] = []
     replies = transaction.recipients
