@@ -173,7 +173,7 @@ def result_of(results: Mapping[str, Result]) -> SendResult:
 def _error_of(results: Mapping[str, Result]) -> SMTPError:
     refused = {address: result.reply for address, result in results.items() if result.stage is Stage.RCPT and result.reply}
     # Where some recipients were refused and the message as well, the message's reply says more.
-    decisive = next((result for result in results.values() if result.stage is not Stage.RCPT), None)
+    decisive = next((result for result in results.values() if result.stage is not Stage.RCPT or result.trouble), None)
     if decisive is None:
         last = list(results.values())[-1]
         return AllRecipientsRefused(f"no recipient was accepted: {last.reply}", refused, last.peer)
