@@ -2,10 +2,9 @@
 
     .venv/bin/python -m bench.store_rate --callers 20 --seconds 5 --size 4096
 
-Each caller accepts a message, then settles it as delivered, and starts over without waiting for that.
-Message-IDs and recipients are all different, as
-they are to a server for many. `--history` fills the store with that many delivered messages first. `--work` makes each call
-cost the loop that many microseconds besides, as a session would.
+Each caller accepts a message, then settles it as delivered, and starts over without waiting for that. Message-IDs and
+recipients are all different, as they are to a server for many. `--history` fills the store with that many delivered messages
+first. `--work` makes each call cost the loop that many microseconds besides, as a session would.
 """
 
 from __future__ import annotations
