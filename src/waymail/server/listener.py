@@ -15,11 +15,12 @@ from typing import Any
 
 from waymail.net import streams
 from waymail.net.door import TlsDoor
+from waymail.server.answers import SHUTTING_DOWN, TIMED_OUT, TOO_MANY_OF_YOURS, TOO_MANY_SESSIONS
 from waymail.server.authentication import Authenticator
 from waymail.server.intake import Intake
 from waymail.server.limits import Limits
 from waymail.server.reception import Reception
-from waymail.server.session import SHUTTING_DOWN, TIMED_OUT, Session
+from waymail.server.session import Session
 from waymail.wire.limits import WireLimits
 from waymail.wire.replies import Reply
 from waymail.wire.server import Offer
@@ -27,9 +28,6 @@ from waymail.wire.server import Offer
 log = logging.getLogger("waymail.server")
 
 SWEEP = 0.5  # seconds between looks for sessions that are late
-
-TOO_MANY_SESSIONS = Reply(421, "too many sessions, try again later", "4.3.2")
-TOO_MANY_OF_YOURS = Reply(421, "too many sessions from your address, try again later", "4.7.0")
 
 
 async def _contained(work: Coroutine[Any, Any, None]) -> None:

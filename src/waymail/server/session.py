@@ -18,6 +18,7 @@ from waymail.mail.address import normalise
 from waymail.mail.envelope import Envelope, Origin
 from waymail.mail.received import protocol, received_field
 from waymail.net import streams, tls
+from waymail.server import answers
 from waymail.server.authentication import Exchange
 from waymail.server.intake import NOT_STORED
 from waymail.server.reception import Client, Transaction
@@ -35,28 +36,6 @@ if TYPE_CHECKING:
     from waymail.server.listener import Listener
 
 log = logging.getLogger("waymail.server")
-
-OK = Reply(250, "OK", "2.0.0")
-SENDER_OK = Reply(250, "sender OK", "2.1.0")
-RECIPIENT_OK = Reply(250, "recipient OK", "2.1.5")
-RESET_OK = Reply(250, "reset", "2.0.0")
-START_MAIL_INPUT = Reply(354, "end data with <CR><LF>.<CR><LF>")
-READY_FOR_TLS = Reply(220, "go ahead", "2.0.0")
-# RFC 5321 §3.5.3: 252 says that the address was not verified, and nothing more.
-NOT_VERIFIED = Reply(252, "send some mail, it will be tried", "2.5.2")
-HELP = Reply(214, "EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP STARTTLS AUTH QUIT; RFC 5321", "2.0.0")
-AUTHENTICATED = Reply(235, "authentication succeeded", "2.7.0")
-NOT_AUTHENTICATED = Reply(535, "user name or password is wrong", "5.7.8")
-CANCELLED = Reply(501, "authentication cancelled", "5.7.0")
-BUSY_AUTH = Reply(454, "authentication is not possible now, try again later", "4.7.0")
-TOO_MANY_ERRORS = Reply(421, "too many errors, closing", "4.7.0")
-TOO_MANY_FAILURES = Reply(421, "too many failed attempts to authenticate, closing", "4.7.0")
-TIMED_OUT = Reply(421, "nothing came in time, closing", "4.4.2")
-SHUTTING_DOWN = Reply(421, "the server is shutting down", "4.3.2")
-LOOP = Reply(554, "too many hops: the message seems to go round in a circle", "5.4.6")
-HEADER_TOO_LARGE = Reply(552, "the header section is too large", "5.3.4")
-INTERNAL_ERROR = Reply(451, "internal error, try again later", "4.3.0")
-
 
 LAST_WORDS = 1.0  # seconds that a peer gets to take a 421 before the connection is cut
 
@@ -149,7 +128,7 @@ class Session(asyncio.Protocol):
         try:
             self._advance(data)
         except ProtocolError:
-            self._say_and_close(TOO_MANY_ERRORS)
+            self._say_and_close(answers.TOO_MANY_ERRORS)
 
     def eof_received(self) -> bool:
         """The peer has said all that it will. In clear it may still listen: an answer that is due is given first."""
@@ -220,7 +199,7 @@ class Session(asyncio.Protocol):
             reply = await work
         except Exception:
             log.exception("a session met a bug")
-            reply = INTERNAL_ERROR
+            reply = answers.INTERNAL_ERROR
         self._busy = False
         if self._transport is None or self._transport.is_closing():
             self._drop_transaction()
@@ -231,7 +210,7 @@ class Session(asyncio.Protocol):
         try:
             self._advance(b"")
         except ProtocolError:
-            self._say_and_close(TOO_MANY_ERRORS)
+            self._say_and_close(answers.TOO_MANY_ERRORS)
 
     def _read_on_or_wait(self) -> None:
         """Read only while the peer reads too, and while the wire core's buffer is small."""
@@ -295,7 +274,7 @@ class Session(asyncio.Protocol):
             return self._count_error(refusal)
         self._junk = 0
         self._transaction = Transaction(mail.sender, mail.parameters.get("BODY") or "7BIT")
-        return SENDER_OK
+        return answers.SENDER_OK
 
     def _rcpt(self, rcpt: Rcpt) -> Reply | None:
         transaction = self._transaction
@@ -307,7 +286,7 @@ class Session(asyncio.Protocol):
         for one in found:
             transaction.recipients.setdefault(normalise(one.address), one)
         transaction.named += 1
-        return RECIPIENT_OK
+        return answers.RECIPIENT_OK
 
     def _data(self, _: Data) -> Reply | None:
         self._id = self._listener.intake.new_id()
@@ -315,7 +294,7 @@ class Session(asyncio.Protocol):
         now = self._listener.time()
         self.deadline = now + self._listener.limits.data_timeout
         self._message_until = now + self._listener.limits.message_time
-        return START_MAIL_INPUT
+        return answers.START_MAIL_INPUT
 
     def _chunk(self, chunk: DataChunk) -> Reply | None:
         if self._spool is not None:
@@ -346,9 +325,9 @@ class Session(asyncio.Protocol):
         section = headers.header_section(head)
         fields: bytes | Reply
         if len(section) >= self._listener.limits.head:
-            fields = HEADER_TOO_LARGE  # what stands beyond could not be judged
+            fields = answers.HEADER_TOO_LARGE  # what stands beyond could not be judged
         elif headers.count(section, b"received") > self._listener.limits.received_hops:
-            fields = LOOP
+            fields = answers.LOOP
         else:
             fields = self._listener.reception.message(self.client, head, id=id, now=now)
         if isinstance(fields, Reply):
@@ -381,16 +360,16 @@ class Session(asyncio.Protocol):
 
     def _reset(self, _: Reset) -> Reply | None:
         self._drop_transaction()
-        return self._count_junk() or RESET_OK
+        return self._count_junk() or answers.RESET_OK
 
     def _noop(self, _: Noop) -> Reply | None:
-        return self._count_junk() or OK
+        return self._count_junk() or answers.OK
 
     def _verify(self, _: Verify) -> Reply | None:
-        return self._count_junk() or NOT_VERIFIED
+        return self._count_junk() or answers.NOT_VERIFIED
 
     def _help(self, _: Help) -> Reply | None:
-        return self._count_junk() or HELP
+        return self._count_junk() or answers.HELP
 
     def _quit(self, _: Quit) -> Reply | None:
         self._closing = True
@@ -403,14 +382,14 @@ class Session(asyncio.Protocol):
         self._errors += 1
         if self._errors > self._listener.limits.errors:
             self._closing = True
-            return TOO_MANY_ERRORS
+            return answers.TOO_MANY_ERRORS
         return reply
 
     def _count_junk(self) -> Reply | None:
         self._junk += 1
         if self._junk > self._listener.limits.junk:
             self._closing = True
-            return TOO_MANY_ERRORS
+            return answers.TOO_MANY_ERRORS
         return None
 
     def _drop_transaction(self) -> None:
@@ -422,7 +401,7 @@ class Session(asyncio.Protocol):
 
     def _start_tls(self, _: StartTls) -> Reply | None:
         self._busy = self._upgrading = True  # the handshake follows once the 220 has been written
-        return READY_FOR_TLS
+        return answers.READY_FOR_TLS
 
     async def _shake_hands(self, transport: asyncio.Transport) -> None:
         listener = self._listener
@@ -457,20 +436,20 @@ class Session(asyncio.Protocol):
     def _auth_response(self, answer: AuthResponse) -> Reply | None:
         if answer.response is None:  # RFC 4954 §4: "*" cancels
             self._exchange = None
-            return self._count_error(CANCELLED)
+            return self._count_error(answers.CANCELLED)
         self._later(self._authenticate(answer.response))
         return None
 
     async def _authenticate(self, response: bytes | None) -> Reply:
         exchange = self._exchange
         if exchange is None:
-            return NOT_AUTHENTICATED
+            return answers.NOT_AUTHENTICATED
         fields = {"peer": self.client.address}
         try:
             step = await exchange.step(response)
         except OSError as error:
             log.error("authentication is not possible", extra={"fields": fields | {"error": str(error)}})
-            return BUSY_AUTH
+            return answers.BUSY_AUTH
         match step:
             case Challenge(data):
                 return Reply(334, base64.b64encode(data).decode("ascii"))
@@ -478,14 +457,14 @@ class Session(asyncio.Protocol):
                 self._exchange = None
                 self.client.user = user
                 log.info("authenticated", extra={"fields": fields | {"user": user}})
-                return AUTHENTICATED
+                return answers.AUTHENTICATED
             case Failure(cause):
                 log.warning("authentication failed", extra={"fields": fields | {"cause": cause}})
         self._exchange = None
         self._failures += 1
         # The same delay and words for every reason: nobody learns which users exist.
         await self._listener.pause(self._listener.limits.auth_failure_delay)
-        return TOO_MANY_FAILURES if self._failures >= self._listener.limits.auth_failures else NOT_AUTHENTICATED
+        return answers.TOO_MANY_FAILURES if self._failures >= self._listener.limits.auth_failures else answers.NOT_AUTHENTICATED
 
 
 HANDLERS: dict[type, Callable[[Session, Any], Reply | None]] = {
