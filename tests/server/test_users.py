@@ -256,6 +256,7 @@ def test_whoever_is_no_user_may_send_as_nobody(users: Users, file: Path, clock: 
 
 def test_a_missing_file_has_no_users_until_there_is_one(tmp_path: Path, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "users.toml"
+    caplog.set_level("INFO")
     users = Users.load(path, clock=clock, key=KEY)
     assert users.current() == {}
     assert users.secret == KEY

@@ -161,7 +161,7 @@ class Users:
             if self._path.stat().st_mode & 0o007:
                 log.warning("the users file is open to everybody on this machine", extra={"fields": where})
         except OSError:
-            log.warning("there is no users file, so nobody can log in", extra={"fields": where})
+            log.info("there is no users file, so nobody can log in", extra={"fields": where})
         if without := [user.name for user in self._contents.users.values() if user.scram is None]:
             fields = {**where, "users": ", ".join(without[:10]), "count": len(without)}
             log.warning("users without scram-sha-256 cannot log in with that mechanism", extra={"fields": fields})
