@@ -75,25 +75,32 @@ class Machine:
 
 async def build(config: Config) -> Machine:
     """Make the machine; nothing listens yet. Raises StoreError, IdentityProblem, UsersFileError."""
-    clock, rng = SystemClock(), random.SystemRandom()
-    ids = QueueIds(secrets.randbits(11))
-    hello = config.delivery.hello or config.hostname
-
+    clock, ids = SystemClock(), QueueIds(secrets.randbits(11))
+    # What can be wrong in files comes first: then nothing has been opened yet.
+    users, contexts = Users.load(config.users.file), tls_contexts(config)
     store = await open_store(config, clock)
     resolver = Resolver([str(one) for one in config.dns.resolvers] or None, dnssec=config.dns.dnssec, clock=clock)
-    smtp = SmtpTransport(hello_name=hello, idle_seconds=config.delivery.idle)
-    routes = Routes({name: domain.deliver for name, domain in config.domains.items()}, config.routes)
+    smtp = SmtpTransport(hello_name=config.delivery.hello or config.hostname, idle_seconds=config.delivery.idle)
+    runner = sending_side(config, store, resolver, smtp, clock, ids)
+    listeners = receiving_side(config, Intake(store, runner, ids, clock), users, contexts)
+    return Machine(store, runner, resolver, smtp, users, listeners)
+
+
+def sending_side(
+    config: Config, store: Store, resolver: Resolver, smtp: SmtpTransport, clock: SystemClock, ids: QueueIds
+) -> Runner[NextHop | Mailboxes]:
+    rng = random.SystemRandom()
     dispatch = Dispatch(
-        routes,
+        Routes({name: domain.deliver for name, domain in config.domains.items()}, config.routes),
         smtp,
         mailboxes(config),
         resolver=resolver,
         clock=clock,
         rng=rng,
-        own_names={config.hostname, hello},
+        own_names={config.hostname, config.delivery.hello or config.hostname},
         own_addresses={one.address.host for one in config.listeners},
     )
-    runner = Runner[NextHop | Mailboxes](
+    return Runner(
         store,
         dispatch,
         NoticeWriter(config.hostname, ids.next),
@@ -103,33 +110,31 @@ async def build(config: Config) -> Machine:
         limits=RunnerLimits(config.delivery.per_destination, config.delivery.total),
     )
 
-    users = Users.load(config.users.file)
-    limits = server_limits(config)
-    intake = Intake(store, runner, ids, clock)
-    authenticator = Authenticator(users, nonce=lambda: secrets.token_urlsafe(18))
+
+def receiving_side(
+    config: Config, intake: Intake, users: Users, contexts: Callable[[], ssl.SSLContext] | None
+) -> tuple[tuple[ListenerConfig, Listener], ...]:
     domains = {name: LocalDomain(domain.recipients, domain.aliases) for name, domain in config.domains.items()}
     directory, allowed = Directory(config.hostname, domains), Networks(config.relay.allow)
     receptions: dict[str, Reception] = {
         "mx": Inbound(directory, allowed),
         "submission": Submission(directory, users, allowed, config.hostname),
     }
-    contexts = tls_contexts(config)
-    listeners = tuple(
-        (
-            one,
-            Listener(
-                receptions[one.kind],
-                intake,
-                authenticator,
-                hostname=config.hostname,
-                limits=limits,
-                tls_context=contexts if one.tls != "off" else None,
-                implicit_tls=one.tls == "implicit",
-            ),
+    authenticator = Authenticator(users, nonce=lambda: secrets.token_urlsafe(18))
+    limits = server_limits(config)
+
+    def listener(one: ListenerConfig) -> Listener:
+        return Listener(
+            receptions[one.kind],
+            intake,
+            authenticator,
+            hostname=config.hostname,
+            limits=limits,
+            tls_context=contexts if one.tls != "off" else None,
+            implicit_tls=one.tls == "implicit",
         )
-        for one in config.listeners
-    )
-    return Machine(store, runner, resolver, smtp, users, listeners)
+
+    return tuple((one, listener(one)) for one in config.listeners)
 
 
 async def open_store(config: Config, clock: SystemClock) -> Store:

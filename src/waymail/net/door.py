@@ -8,6 +8,7 @@ in either case: `connection_made`, or `connection_lost` with the reason.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -18,7 +19,8 @@ from waymail.net.streams import TLS_SHUTDOWN_TIMEOUT, format_address, listening_
 
 log = logging.getLogger("waymail.net")
 
-OUT_OF_DESCRIPTORS = 0.5  # seconds to wait when the system lets no more connections in
+PAUSE = 0.5  # seconds to wait when the system has no room for more connections
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
@@ -71,10 +73,11 @@ class TlsDoor:
         while True:
             try:
                 connection, peer = await loop.sock_accept(sock)
-            except OSError as error:  # no descriptors left, or the client has gone again
-                log.warning("a connection could not be accepted", extra={"fields": {"error": str(error)}})
-                await asyncio.sleep(OUT_OF_DESCRIPTORS)
-                continue
+            except OSError as error:
+                if error.errno in _EXHAUSTED:
+                    log.warning("a connection could not be accepted", extra={"fields": {"error": str(error)}})
+                    await asyncio.sleep(PAUSE)
+                continue  # or else the client has gone again
             protocol = self._admit(normal_address(str(peer[0])))
             if protocol is None:
                 connection.close()  # it has not understood clear text yet: there is nothing to say to it
