@@ -11,6 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.server.conftest import Conversation, Place, settled
 
+from waymail.server.reception import Client
+from waymail.wire.replies import Reply
+
 HELLO = b"EHLO client.example"
 MAIL = b"MAIL FROM:<x@client.example>"
 RCPT = b"RCPT TO:<ann@example.org>"
@@ -321,3 +324,29 @@ async def test_every_reply_but_greeting_hello_and_354_has_an_enhanced_code_of_it
             continue
         code, enhanced = line.split()[:2]
         assert enhanced[:2] == code[:1] + b".", line
+
+
+class Stumbling:
+    """A reception with a bug."""
+
+    mechanisms: tuple[str, ...] = ()
+
+    def mail(self, client: Client, sender: str) -> Reply | None:
+        raise RecursionError
+
+    def rcpt(self, client: Client, recipient: str) -> Reply:
+        raise RecursionError
+
+    def message(self, client: Client, head: bytes, *, id: str, now: float) -> Reply:
+        raise RecursionError
+
+
+async def test_a_bug_ends_the_session_that_meets_it_with_421_and_no_other(place: Place) -> None:
+    listener = await place.listener()
+    unlucky, other = Conversation(listener), Conversation(listener)
+    await unlucky.say(HELLO)
+    reception, listener.reception = listener.reception, Stumbling()
+    assert (await unlucky.say(MAIL, RCPT))[-1].startswith(b"421 4.3.0")
+    assert unlucky.transport.is_closing()
+    listener.reception = reception
+    assert (await other.say(HELLO, MAIL))[-1].startswith(b"250 ")

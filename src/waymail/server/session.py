@@ -125,10 +125,7 @@ class Session(asyncio.Protocol):
             self.deadline = self._listener.time() + limits.command_timeout
         else:
             self.deadline = min(self._listener.time() + limits.data_timeout, self._message_until)
-        try:
-            self._advance(data)
-        except ProtocolError:
-            self._say_and_close(answers.TOO_MANY_ERRORS)
+        self._advance(data)
 
     def eof_received(self) -> bool:
         """The peer has said all that it will. In clear it may still listen: an answer that is due is given first."""
@@ -150,9 +147,17 @@ class Session(asyncio.Protocol):
 
     def _advance(self, data: bytes) -> None:
         """Handle what has come, write what it is answered in one write, and see what follows from it."""
-        out = self._replies(data)
         transport = self._transport
         if transport is None:
+            return
+        try:
+            out = self._replies(data)
+        except ProtocolError:
+            self._say_and_close(answers.TOO_MANY_ERRORS)
+            return
+        except Exception:
+            log.exception("a session met a bug")
+            self._say_and_close(answers.BUG)
             return
         if out:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
@@ -207,10 +212,7 @@ class Session(asyncio.Protocol):
         self.deadline = self._listener.time() + self._listener.limits.command_timeout
         self._transport.write(self._wire.send(reply))
         self._read_on_or_wait()
-        try:
-            self._advance(b"")
-        except ProtocolError:
-            self._say_and_close(answers.TOO_MANY_ERRORS)
+        self._advance(b"")
 
     def _read_on_or_wait(self) -> None:
         """Read only while the peer reads too, and while the wire core's buffer is small."""
