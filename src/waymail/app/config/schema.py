@@ -115,6 +115,7 @@ class Limits(Section):
     auth_failures: Count = default(3)
     command_timeout: Seconds = default("5m")
     data_timeout: Seconds = default("10m")
+    message_time: Seconds = default("1h")
     session_time: Seconds = default("1d")
 
 
