@@ -18,6 +18,7 @@ import secrets
 import signal
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
 
 import uvloop
@@ -221,7 +222,8 @@ def raise_descriptor_limit(sessions: int) -> None:
     """A session is a file descriptor: take as many as the system allows, and say so where those are not enough."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        with suppress(OSError, ValueError):  # a sandbox may forbid it; then the service manager sets it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if hard != resource.RLIM_INFINITY and hard < sessions:
         fields = {"sessions": sessions, "descriptors": hard}
         log.warning("fewer descriptors than sessions: raise LimitNOFILE, or lower limits.sessions", extra={"fields": fields})
