@@ -95,7 +95,7 @@ class StoreCase:
 
     @pytest.fixture
     def place(self) -> Place:
-        raise NotImplementedError
+        raise TypeError("a suite for a store overrides the fixture `place`")
 
     @pytest.fixture
     async def store(self, place: Place) -> AsyncIterator[Store]:
