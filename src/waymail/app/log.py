@@ -64,6 +64,12 @@ def batch(loop: asyncio.AbstractEventLoop) -> None:
             handler.batch(loop)
 
 
+def flush() -> None:
+    """Write what was not yet written."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
 class LineHandler(logging.Handler):
     """Writes lines to `stream`, each at once or, after `batch`, together."""
 

@@ -26,6 +26,7 @@ import uvloop
 from waymail.app.config.schema import Config
 from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.log import batch as batch_log
+from waymail.app.log import flush as flush_log
 from waymail.client.target import NextHop
 from waymail.delivery.dispatch import Dispatch
 from waymail.delivery.maildir import MaildirTransport
@@ -180,6 +181,7 @@ async def operate(machine: Machine, until: asyncio.Event, ready: Callable[[], No
             for one, listener in machine.listeners:
                 for address in await listener.open(str(one.address)):
                     log.info("listening", extra={"fields": {"kind": one.kind, "address": address, "tls": one.tls}})
+            flush_log()  # what is said below comes after that the listeners stand
             ready()
             await until.wait()
         finally:

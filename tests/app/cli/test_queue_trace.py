@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from waymail.app.cli import main
-from waymail.app.cli.output import Exit
+from waymail.app.cli.output import Exit, time_text
 from waymail.app.cli.story import accepted_text, told
 from waymail.mail.envelope import Body, Envelope, Origin, QueueIds, Recipient
 from waymail.store.contract import Change, Event, NewMessage, RecipientState, Settlement, State, Story
@@ -164,7 +164,7 @@ def test_each_kind_of_event_has_a_line() -> None:
         Event(1.0, "recovered", {"to": to, "uncertain": True}),
         Event(2.0, "delayed", {"to": to, "notice": "n1"}),
         Event(3.0, "held", {"to": to}),
-        Event(4.0, "expired", {"to": ["a@x", "b@x", "c@x", "d@x", "e@x"], "why": "5 days"}),
+        Event(4.0, "waiting", {"to": ["a@x", "b@x", "c@x", "d@x", "e@x"], "why": "it is down", "reply": "451 y", "next": 90.0}),
         Event(5.0, "bounced", {"to": to, "notice": "n2", "why": "refused"}),
         Event(
             6.0,
@@ -185,7 +185,8 @@ def test_each_kind_of_event_has_a_line() -> None:
         "the next hop may have the message already, and may get it twice",
         "delayed     bob@example.net, notice n1 to the sender",
         "held        bob@example.net",
-        "expired     a@x, b@x, c@x and 2 more: 5 days",
+        "waiting     a@x, b@x, c@x and 2 more: it is down",
+        f"              451 y; asked again at {time_text(90.0)}",
         "bounced     bob@example.net: refused, notice n2 to the sender",
         "attempt     maildir:x",
         "            bob@example.net: deferred: 451 x",

@@ -139,6 +139,8 @@ def _happened(event: Event) -> Iterator[Line]:
     if event.kind == "recovered":
         why = ": the process ended during an attempt; the next hop may have the message already, and may get it twice"
     yield Line(event.at, event.kind, f"{to}{why}{notice}")
+    if event.kind == "waiting":
+        yield Line(None, "", f"  {detail.get('reply', '')}; asked again at {time_text(detail.get('next', event.at))}")
 
 
 def _attempt_text(detail: Mapping[str, Any]) -> str:
