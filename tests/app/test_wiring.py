@@ -22,8 +22,11 @@ from waymail.app.config.schema import Config
 from waymail.app.wiring import build, first_cause, mailboxes, operate, server_limits, tls_contexts
 from waymail.delivery.maildir import MaildirTransport
 from waymail.delivery.routes import Mailboxes
+from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
 from waymail.server.limits import Limits
+from waymail.store.contract import NewMessage, State
 from waymail.store.memory import MemoryStore
+from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
 
 BASE = """
@@ -203,3 +206,27 @@ def test_sigterm_ends_a_server_with_0(tmp_path: Path) -> None:
     status, said = ended(process)
     assert status == 0
     assert "stopped" in said
+
+
+async def test_a_hurry_cuts_the_grace_short_and_what_was_under_way_is_settled_as_uncertain(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never says a word
+        route = f'[routes]\n"*" = "smtp://127.0.0.1:{silent.getsockname()[1]}"\n'
+        machine = await build(config(BASE + route, tmp_path))
+        stop, hurry = asyncio.Event(), asyncio.Event()
+        operating = asyncio.create_task(operate(machine, stop, hurry=hurry))
+        await asyncio.sleep(0.05)
+        envelope = Envelope(QueueIds(1).next(1.0), "", (Recipient("x@a.example"),), 1.8e9)
+        machine.runner.offer(await machine.store.accept(NewMessage(envelope, Body(b"Subject: x\r\n\r\n", 14))))
+        connection, _ = await asyncio.to_thread(silent.accept)
+        stop.set()
+        await asyncio.sleep(0.2)
+        assert not operating.done(), "the attempt gets its time"
+        hurry.set()
+        await asyncio.wait_for(operating, 5)
+        connection.close()
+    reader = await SqliteReader.open(tmp_path / "data" / "queue")
+    story = await reader.get(envelope.id)
+    await reader.close()
+    assert story is not None
+    assert story.recipients[0].state == State.QUEUED
+    assert story.events[-1].detail["results"][0]["uncertain"] is True

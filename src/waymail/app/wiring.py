@@ -3,7 +3,8 @@
     listeners ─▶ intake ─▶ store ◀─▶ runner ─▶ dispatch ─▶ smtp | mailboxes
 
 `serve` runs it until SIGTERM or SIGINT, then stops in the order in which mail flows: no new sessions, messages that are being
-received are finished, attempts under way get their time, the store hands back what was not attempted.
+received are finished, attempts under way get their time, the store hands back what was not attempted. A second signal cuts the
+waiting short.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import resource
 import secrets
 import signal
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from typing import Any
 
 import uvloop
 
@@ -170,8 +172,12 @@ def tls_contexts(config: Config) -> Callable[[], ssl.SSLContext] | None:
     ).context
 
 
-async def operate(machine: Machine, until: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
-    """Run the machine until the event is set, and stop it without losing anything."""
+async def operate(
+    machine: Machine, until: asyncio.Event, ready: Callable[[], None] = lambda: None, hurry: asyncio.Event | None = None
+) -> None:
+    """Run the machine until the event is set, and stop it without losing anything. `hurry` cuts the time short that sessions and
+    deliveries get then."""
+    hurry = hurry or asyncio.Event()
     async with asyncio.TaskGroup() as group:
         running = group.create_task(machine.runner.run())
         serving = [group.create_task(listener.run()) for _, listener in machine.listeners]
@@ -186,15 +192,27 @@ async def operate(machine: Machine, until: asyncio.Event, ready: Callable[[], No
             await until.wait()
         finally:
             log.info("stopping")
-            await asyncio.gather(*(listener.stop(SESSIONS_GRACE) for _, listener in machine.listeners))
-            await asyncio.gather(*serving)
-            await machine.runner.stop(ATTEMPTS_GRACE)
+            stops = (within(SESSIONS_GRACE, listener.stop, hurry) for _, listener in machine.listeners)
+            await asyncio.gather(*stops, *serving)
+            await within(ATTEMPTS_GRACE, machine.runner.stop, hurry)
             await running
             forgetting.cancel()
             await machine.smtp.close()
             await machine.resolver.close()
             await machine.store.close()
     log.info("stopped")
+
+
+async def within(grace: float, stop: Callable[[float], Coroutine[Any, Any, None]], hurry: asyncio.Event) -> None:
+    """Stop with a grace, or with none as soon as there is a hurry."""
+    stopping, hurried = asyncio.ensure_future(stop(grace)), asyncio.ensure_future(hurry.wait())
+    await asyncio.wait({stopping, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
+    if not stopping.done():
+        stopping.cancel()
+        await stop(0.0)
+    elif not stopping.cancelled():
+        stopping.result()
 
 
 async def forget_history(store: Store) -> None:
@@ -208,16 +226,20 @@ async def forget_history(store: Store) -> None:
 
 
 async def run_until_signalled(config: Config, ready: Callable[[], None]) -> None:
-    """Build and operate, until SIGTERM or SIGINT."""
+    """Build and operate, until SIGTERM or SIGINT; a second one is a hurry."""
     gc.set_threshold(GC_THRESHOLD)
     raise_descriptor_limit(config.limits.sessions)
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     batch_log(loop)
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, on_signal)
     loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    await operate(await build(config), stop, ready)
+    await operate(await build(config), stop, ready, hurry)
 
 
 def raise_descriptor_limit(sessions: int) -> None:
