@@ -296,6 +296,9 @@ def test_a_privileged_port_is_named_with_what_to_do() -> None:
 async def test_a_port_can_be_shared_by_those_who_ask_for_it() -> None:
     first = await streams.listen(Collector, "127.0.0.1:0", reuse_port=True)
     second = await streams.listen(Collector, first.addresses[0], reuse_port=True)
+    assert second.addresses == first.addresses
+    with pytest.raises(streams.ListenFailed):
+        await streams.listen(Collector, first.addresses[0])
     first.close()
     second.close()
 

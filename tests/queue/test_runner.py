@@ -341,3 +341,63 @@ async def test_waiting_for_a_destination_that_is_down_is_told_once_and_is_no_att
         kinds = await bench.kinds(id)
         assert kinds[0] == "waiting"
         assert kinds.count("waiting") == 1
+
+
+class GatedStore(MemoryStore):
+    """A store whose settlements wait for `gate`."""
+
+    gate: asyncio.Event
+
+    async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
+        await self.gate.wait()
+        return await super().settle(settlement)
+
+
+async def test_stopping_at_once_loses_no_outcome_that_is_known_and_not_yet_settled() -> None:
+    carrier = ScriptedCarrier()
+    bench = Bench(carrier)
+    store = bench.store = bench.runner._store = GatedStore(now=bench.clock.now)
+    store.gate = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(bench.runner.run())
+        await asyncio.sleep(0)
+        id = await bench.accept("x@a.example")
+        await bench.settled()
+        assert await bench.state(id) == [State.ACTIVE]
+        await bench.runner.stop(grace=0)
+        store.gate.set()
+    assert await bench.state(id) == [State.DELIVERED]
+    assert len(carrier.attempts) == 1
+
+
+@dataclass
+class SlowToFind(ScriptedCarrier):
+    """Knows no destination, and takes its time to find one."""
+
+    asked: int = 0
+    found: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def known(self, recipient: Recipient) -> Place | None:
+        return None
+
+    async def locate(self, recipient: Recipient) -> Place | Deferred | Failed:
+        self.asked += 1
+        await self.found.wait()
+        return Place(recipient.domain)
+
+
+async def test_messages_whose_way_is_being_asked_for_count_as_held_in_memory() -> None:
+    carrier = SlowToFind()
+    bench = Bench(carrier, ready=10)
+    for number in range(100):
+        now = bench.clock.now()
+        envelope = Envelope(bench.ids.next(now), "", (Recipient(f"x@{number}.example"),), now)
+        await bench.store.accept(NewMessage(envelope, Body(b"Subject: x\r\n\r\n", 14), claim=False))
+    async with bench.running():
+        await bench.pass_time(60)
+        assert carrier.asked == 10
+        assert not bench.runner.has_room
+        carrier.found.set()
+        await bench.pass_time(120, step=5)
+        assert len(carrier.attempts) == 100
+        assert bench.runner.has_room

@@ -195,9 +195,12 @@ async def test_a_second_process_is_refused_and_told_what_to_do(store: SqliteStor
         await open_store(tmp_path)
 
 
-async def test_a_closed_store_can_be_opened_by_another(tmp_path: Path) -> None:
-    for _ in range(3):
-        await (await open_store(tmp_path)).close()
+async def test_a_closed_store_can_be_opened_by_another_and_has_what_was_in_it(messages: Messages, tmp_path: Path) -> None:
+    for number in range(3):
+        store = await open_store(tmp_path)
+        assert len(await store.list()) == number
+        await store.accept(messages.new())
+        await store.close()
 
 
 async def test_tokens_never_repeat_across_openings(messages: Messages, tmp_path: Path) -> None:

@@ -56,11 +56,11 @@ class Share(Generic[D]):
     since: float
     is_new: bool
 
-    @property
-    def octets(self) -> int:
-        """What it weighs in memory: the body, where it is not in a file."""
-        body = self.delivery.body
-        return body.size if isinstance(body.content, bytes) else len(body.prefix)
+
+def weight(delivery: Delivery) -> int:
+    """The octets that a delivery takes in memory: those of the body, where it is not in a file."""
+    body = delivery.body
+    return body.size if isinstance(body.content, bytes) else len(body.prefix)
 
 
 @value
@@ -96,6 +96,16 @@ class Lanes(Generic[D]):
         """Whether there is so much room again that claiming is worth the while."""
         return self.recipients <= self._limits.ready // 2 and self.octets <= self._limits.ready_octets // 2
 
+    def hold(self, delivery: Delivery, pending: Sequence[Pending]) -> None:
+        """Count recipients that are in memory and in no lane: on the way into one, or back to the store."""
+        self.recipients += len(pending)
+        self.octets += weight(delivery)
+
+    def release(self, delivery: Delivery, pending: Sequence[Pending]) -> None:
+        """They are in memory no more."""
+        self.recipients -= len(pending)
+        self.octets -= weight(delivery)
+
     def states(self) -> Sequence[DestinationState]:
         """The destinations that are busy, waited for, down, or were so lately."""
         return list(self._states.values())
@@ -114,8 +124,7 @@ class Lanes(Generic[D]):
             return PutOff(share, now + BUSY_WAIT * (1 + self._rng.random()), IS_BUSY, "many messages wait for the destination")
         self._waiting.setdefault(key, deque()).append(share)
         state.waiting += 1
-        self.recipients += len(share.pending)
-        self.octets += share.octets
+        self.hold(share.delivery, share.pending)
         return None
 
     def start(self, now: float) -> Iterator[Share[D] | PutOff[D]]:
@@ -125,7 +134,7 @@ class Lanes(Generic[D]):
         for state in plan(now, [self._states[key] for key in self._waiting], self._limits, self._active):
             share = self._next(state)
             if now - share.since > LONGEST_WAIT:
-                self._release(share)
+                self.release(share.delivery, share.pending)
                 yield PutOff(share, now, IS_BUSY, "it has waited long for its turn")
                 continue
             state.active += 1
@@ -137,7 +146,7 @@ class Lanes(Generic[D]):
         state = self._states[share.destination.key]
         state.active -= 1
         self._active -= 1
-        self._release(share)
+        self.release(share.delivery, share.pending)
         troubles = [one for one in outcomes.values() if isinstance(one, Deferred) and one.destination_down]
         if not troubles:
             state.came_up()
@@ -148,7 +157,7 @@ class Lanes(Generic[D]):
         put_off = []
         while state.waiting:
             waiting = self._next(state)
-            self._release(waiting)
+            self.release(waiting.delivery, waiting.pending)
             put_off.append(self._behind_a_probe(waiting, state))
         return put_off
 
@@ -171,10 +180,6 @@ class Lanes(Generic[D]):
         if not lane:
             del self._waiting[state.key]
         return share
-
-    def _release(self, share: Share[D]) -> None:
-        self.recipients -= len(share.pending)
-        self.octets -= share.octets
 
     def _behind_a_probe(self, share: Share[D], state: DestinationState) -> PutOff[D]:
         # A little apart, so that one of them comes first and probes.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Generic, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol, cast
 
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Failed, Outcome
@@ -70,7 +70,7 @@ class Runner(Generic[D]):
         self._rng = rng
         self._schedule = schedule or Schedule()
         self._lanes: Lanes[D] = Lanes(limits or RunnerLimits(), self._schedule, rng)
-        self._attempts: set[asyncio.Task[None]] = set()
+        self._attempts: set[asyncio.Task[None]] = set()  # those that a stop may cut off: under way, not yet being settled
         self._group: asyncio.TaskGroup | None = None
         self._wake = asyncio.Event()
         self._wakes_at = 0.0
@@ -93,7 +93,7 @@ class Runner(Generic[D]):
         self._start_attempts()
 
     async def run(self) -> None:
-        """Claim what is due, until `stop`. Raises StoreError only if the store cannot be read at the start."""
+        """Claim what is due, until `stop`; then until all that is known of outcomes has been settled."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             while not self._stopping:
@@ -102,17 +102,14 @@ class Runner(Generic[D]):
                 await self._sleep_until_due()
 
     async def stop(self, grace: float) -> None:
-        """Start nothing more; wait up to `grace` seconds for attempts under way, then cut them off and settle them as
-        deferred and uncertain. What was not attempted stays claimed: closing the store hands it back."""
+        """Start nothing more; wait up to `grace` seconds for attempts under way, then cut them off: they are settled as deferred
+        and uncertain before `run` ends. What was not attempted stays claimed: closing the store hands it back."""
         self._stopping = True
         self._wake.set()
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=grace)
-        cut_off = list(self._attempts)
-        for task in cut_off:
+        for task in list(self._attempts):
             task.cancel()
-        if cut_off:
-            await asyncio.wait(cut_off, timeout=grace)
 
     def states(self) -> Sequence[DestinationState]:
         """The destinations that are busy, waited for, or down."""
@@ -135,6 +132,7 @@ class Runner(Generic[D]):
             if sum(len(delivery.pending) for delivery in deliveries) < limit:
                 self._overflowed = False
                 return
+        self._overflowed = True
 
     async def _sleep_until_due(self) -> None:
         wait = POLL
@@ -169,7 +167,7 @@ class Runner(Generic[D]):
         for destination, pending in known.values():
             self._add(delivery, pending, destination, is_new=is_new)
         for pending in unknown.values():
-            self._spawn(self._locate(delivery, pending, is_new=is_new))
+            self._spawn_held(self._locate(delivery, pending, is_new=is_new), delivery, pending)
 
     async def _locate(self, delivery: Delivery, pending: Sequence[Pending], *, is_new: bool) -> None:
         """Ask where the mail of one domain goes; where it has no way, that is settled at once."""
@@ -188,7 +186,7 @@ class Runner(Generic[D]):
     def _add(self, delivery: Delivery, pending: Sequence[Pending], destination: D, *, is_new: bool) -> None:
         share = Share(delivery, tuple(pending), destination, self._clock.now(), is_new)
         if (put_off := self._lanes.add(share, share.since)) is not None:
-            self._spawn(self._put_off(put_off))
+            self._spawn_put_off(put_off)
 
     async def _put_off(self, put_off: PutOff[D]) -> None:
         """Back to the store. It is no attempt, and told only once: when the message has just come."""
@@ -217,7 +215,7 @@ class Runner(Generic[D]):
             return
         for one in self._lanes.start(self._clock.now()):
             if isinstance(one, PutOff):
-                self._spawn(self._put_off(one))
+                self._spawn_put_off(one)
             else:
                 task = self._spawn(self._attempt(one))
                 self._attempts.add(task)
@@ -231,14 +229,13 @@ class Runner(Generic[D]):
         except asyncio.CancelledError:
             # It may have got as far as the final dot: say so, and let the next start try again.
             outcomes = {recipient.address: Deferred(SHUT_DOWN, uncertain=True) for recipient in recipients}
-            if (task := asyncio.current_task()) is not None:
-                task.uncancel()
+            cast("asyncio.Task[None]", asyncio.current_task()).uncancel()
+        self._attempts.discard(cast("asyncio.Task[None]", asyncio.current_task()))
         seconds, key = self._clock.monotonic() - started, share.destination.key
         for put_off in self._lanes.finish(share, outcomes, began, self._clock.now()):
-            self._spawn(self._put_off(put_off))
+            self._spawn_put_off(put_off)
         self._start_attempts()
-        if self._overflowed and self._lanes.is_relieved:
-            self._wake.set()
+        self._wake_if_relieved()
         await self._record(share.delivery, share.pending, outcomes, key, seconds, self._lanes.back_off(key))
 
     # --- settling ---
@@ -323,6 +320,23 @@ class Runner(Generic[D]):
                 detail["why"] = "the message is from the null sender: nobody is told"
             events.append(Event(now, kind, detail))
         return tuple(events), tuple(notices)
+
+    def _spawn_put_off(self, put_off: PutOff[D]) -> None:
+        self._spawn_held(self._put_off(put_off), put_off.share.delivery, put_off.share.pending)
+
+    def _spawn_held(self, work: Coroutine[Any, Any, None], delivery: Delivery, pending: Sequence[Pending]) -> None:
+        """Do something for recipients that are in no lane; they count as held until it is done."""
+        self._lanes.hold(delivery, pending)
+
+        def done(_: asyncio.Task[None]) -> None:
+            self._lanes.release(delivery, pending)
+            self._wake_if_relieved()
+
+        self._spawn(work).add_done_callback(done)
+
+    def _wake_if_relieved(self) -> None:
+        if self._overflowed and self._lanes.is_relieved:
+            self._wake.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         if self._group is None:
