@@ -25,7 +25,7 @@ class RunnerLimits:
     """Bounds of the queue runner.
 
     `per_destination` and `total` count attempts under way. The others bound what is held in memory, waiting or being
-    attempted: `ready` recipients and `ready_octets` of bodies in all, and `waiting` recipients for one destination, so that a
+    attempted: `ready` recipients and `ready_octets` of bodies in all, and `waiting` messages for one destination, so that a
     slow one does not take the room of all. Past them messages wait in the store.
     """
 
