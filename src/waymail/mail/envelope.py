@@ -5,23 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
+from typing import Literal
 
 from waymail.values import value
+from waymail.wire import domains
 
 CHUNK = 65536
 
 
 @value
 class Recipient:
-    """One forward-path. `original` is the address the sender gave, where an alias led elsewhere."""
+    """One forward-path. `original` is the address the sender gave, where an alias led elsewhere.
+
+    `notify` and `orcpt` are the parameters of RCPT (RFC 3461 §4.1, §4.2): NOTIFY in upper case, "" where it was not given;
+    ORCPT as it was sent, its address in xtext (or as RFC 6533 §3 has it), "" where it was not given.
+    """
 
     address: str
     original: str | None = None
+    notify: str = ""
+    orcpt: str = ""
 
     @property
     def domain(self) -> str:
-        """The domain, in lower case (domains are compared without regard to case, RFC 5321 §2.4)."""
-        return self.address.rpartition("@")[2].lower()
+        """The domain in its normal form: lower case, A-labels (RFC 5321 §2.4, RFC 5890 §2.3.2.1)."""
+        domain = self.address.rpartition("@")[2]
+        return domain.lower() if domain.isascii() else domains.normal(domain)
+
+    def wants(self, occasion: Literal["SUCCESS", "FAILURE", "DELAY"]) -> bool:
+        """Whether the sender is to be told of it. RFC 3461 §4.1: where NOTIFY was not given, of failures, and (as it MAY be) of
+        delays."""
+        if not self.notify:
+            return occasion != "SUCCESS"
+        return occasion in self.notify.split(",")
 
 
 @value
@@ -40,11 +56,44 @@ class Origin:
 
 
 @value
+class DeliverBy:
+    """The parameter BY of MAIL (RFC 2852 §4): deliver until then (seconds since the epoch), and otherwise return the message
+    ("R") or notify the sender and go on ("N"). With `trace`, relaying is told as well."""
+
+    until: float
+    mode: Literal["R", "N"]
+    trace: bool = False
+
+
+@value
+class Options:
+    """What the sender asked for in MAIL besides SIZE and BODY. All is as if not asked for where the parameter was missing.
+
+    `smtputf8`: RFC 6531 §3.4. `require_tls`: RFC 8689 §2. `ret` ("FULL", "HDRS") and `envid` (in xtext, as it was sent): RFC
+    3461 §4.3, §4.4. `submitter`: AUTH (RFC 4954 §5) from a client that is trusted with it; "" is its "<>", None anything else.
+    `hold_until`, in seconds since the epoch: RFC 4865. `priority`, -9 to 9: RFC 6710.
+    """
+
+    smtputf8: bool = False
+    require_tls: bool = False
+    ret: str = ""
+    envid: str = ""
+    submitter: str | None = None
+    hold_until: float = 0.0
+    deliver_by: DeliverBy | None = None
+    priority: int = 0
+
+
+NO_OPTIONS = Options()
+
+
+@value
 class Envelope:
     """Everything about a message that is not its content.
 
     `id` is the queue id; `sender` the reverse-path, "" for the null path; `accepted_at` seconds since the epoch;
-    `body` the BODY parameter's value (RFC 6152); `message_id` the Message-ID field's value, for searching.
+    `body` the BODY parameter's value (RFC 6152, RFC 3030); `message_id` the Message-ID field's value, for searching; `options`
+    what else the sender asked for.
     """
 
     id: str
@@ -54,6 +103,7 @@ class Envelope:
     body: str = "7BIT"
     message_id: str = ""
     origin: Origin = field(default=Origin())
+    options: Options = field(default=NO_OPTIONS)
 
 
 @value

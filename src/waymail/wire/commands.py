@@ -1,4 +1,4 @@
-"""The commands of SMTP as values: what the server core reports and what the client core sends (RFC 5321 §4.1.1)."""
+"""The commands of SMTP and LMTP as values: what the server core reports and what the client core sends (RFC 5321 §4.1.1)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ NO_PARAMETERS: Mapping[str, str | None] = MappingProxyType({})
 
 @value
 class Hello:
-    """EHLO, or HELO where `extended` is false (§4.1.1.1). `name` is a domain or an address literal, as it was sent."""
+    """EHLO, or HELO where `extended` is false (§4.1.1.1), or LHLO where `lmtp` is true (RFC 2033 §4.1). `name` is a domain or
+    an address literal, as it was sent."""
 
     name: str
     extended: bool = True
+    lmtp: bool = False
 
 
 @value
@@ -64,15 +66,27 @@ class Data:
 
 
 @value
+class Bdat:
+    """BDAT (RFC 3030 §2): `octets` of content follow, the message's last ones where `last` is true.
+
+    The server core does not report it: what it reports are the octets, and an `EndOfChunk` or `EndOfData` behind them.
+    """
+
+    octets: int
+    last: bool = False
+
+
+@value
 class Reset:
     """RSET (§4.1.1.5)."""
 
 
 @value
 class Verify:
-    """VRFY (§4.1.1.6)."""
+    """VRFY (§4.1.1.6). `utf8`: with the parameter SMTPUTF8 (RFC 6531 §3.7.4.2), which the argument has no more."""
 
     argument: str
+    utf8: bool = False
 
 
 @value
@@ -92,4 +106,44 @@ class Quit:
     """QUIT (§4.1.1.10)."""
 
 
-Command = Hello | StartTls | Auth | AuthResponse | Mail | Rcpt | Data | Reset | Verify | Help | Noop | Quit
+@value
+class Etrn:
+    """ETRN (RFC 1985 §5): send what waits for `node`, and with `below` for the domains below it too."""
+
+    node: str
+    below: bool = False
+
+
+@value
+class XClient:
+    """XCLIENT: the client that a proxy speaks for. `attributes` has names in upper case and decoded values; a value is None
+    where the proxy says that it is not known ("[UNAVAILABLE]", "[TEMPUNAVAIL]")."""
+
+    attributes: Mapping[str, str | None]
+
+
+@value
+class XForward:
+    """XFORWARD: where a filter's client had the message from, for the log. `attributes` as for XCLIENT."""
+
+    attributes: Mapping[str, str | None]
+
+
+Command = (
+    Hello
+    | StartTls
+    | Auth
+    | AuthResponse
+    | Mail
+    | Rcpt
+    | Data
+    | Bdat
+    | Reset
+    | Verify
+    | Help
+    | Noop
+    | Quit
+    | Etrn
+    | XClient
+    | XForward
+)

@@ -15,6 +15,17 @@ class DataChunk:
 
 
 @value
+class EndOfChunk:
+    """A chunk of the message came whole, and it is not the last one (RFC 3030 §2).
+
+    `size` counts the octets of the chunk; `refusal` is as for `EndOfData`: with it, the transaction is over.
+    """
+
+    size: int
+    refusal: Reply | None = None
+
+
+@value
 class EndOfData:
     """The message is complete, or was refused while it came in.
 
@@ -34,4 +45,4 @@ class Refused:
     line: bytes
 
 
-Event = Command | DataChunk | EndOfData | Refused
+Event = Command | DataChunk | EndOfChunk | EndOfData | Refused

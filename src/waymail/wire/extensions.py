@@ -1,38 +1,56 @@
-"""The service extensions that the cores speak: how they are offered, and what they add to MAIL and RCPT.
+"""The service extensions that the cores speak, and how a server offers them in its answer to EHLO (RFC 5321 §4.1.1.1).
 
-SIZE (RFC 1870), 8BITMIME (RFC 6152), PIPELINING (RFC 2920), ENHANCEDSTATUSCODES (RFC 2034), STARTTLS (RFC 3207), AUTH (RFC 4954).
-What is not offered is refused, never passed over (RFC 5321 §4.1.1.11).
+Always: PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), ENHANCEDSTATUSCODES (RFC 2034), HELP. Where the state of the
+session allows it: STARTTLS (RFC 3207), AUTH (RFC 4954), REQUIRETLS (RFC 8689). The others are named in `Offer.extensions`, because
+a listener offers only what works behind it. What they add to MAIL and RCPT is in `parameters`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection
+from datetime import UTC, datetime
 
-from waymail.wire.errors import SyntaxProblem
-from waymail.wire.grammar import decode_xtext, is_mailbox
+from waymail.wire.limits import WireLimits
 from waymail.wire.replies import Reply
 
 # RFC 5321 §4.1.1.1: ehlo-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")
 KEYWORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
-# RFC 1870 §3: size-value = 1*20DIGIT
-SIZE_VALUE = re.compile(r"[0-9]{1,20}")
-# RFC 6152 §2: body-value = "7BIT" / "8BITMIME"
-BODY_VALUES = ("7BIT", "8BITMIME")
+# What every server here can do with every message. RFC 8616 §3 has no keyword of its own: it comes with SMTPUTF8.
+EVERYWHERE = frozenset({"CHUNKING", "BINARYMIME", "SMTPUTF8", "DSN", "DELIVERBY", "MT-PRIORITY", "REQUIRETLS", "LIMITS"})
+# What a listener offers to some clients: to users FUTURERELEASE (RFC 4865 §4.2), to those that are named ETRN (RFC 1985), and the
+# two by which a proxy tells for whom it speaks.
+TO_SOME = frozenset({"FUTURERELEASE", "ETRN", "XCLIENT", "XFORWARD"})
 
-EHLO_FIRST = Reply(555, "parameters need EHLO", "5.5.4")
-BAD_SIZE = Reply(501, "SIZE is a number of octets", "5.5.4")
-BAD_BODY = Reply(501, "BODY is 7BIT or 8BITMIME", "5.5.4")
-BAD_SUBMITTER = Reply(501, "AUTH is <> or a mailbox as xtext", "5.5.4")
+XCLIENT_ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "LOGIN", "DESTADDR", "DESTPORT")
+XFORWARD_ATTRIBUTES = ("NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE")
 
 
-def offered(*, message_size: int, starttls: bool, auth: tuple[str, ...]) -> tuple[str, ...]:
-    """The ehlo-lines after the first (RFC 5321 §4.1.1.1). HELP is among them: it is no required command (§4.5.1)."""
-    lines = ["PIPELINING", f"SIZE {message_size}", "8BITMIME", "ENHANCEDSTATUSCODES", "HELP"]
+def offered(
+    names: Collection[str], limits: WireLimits, *, secure: bool, starttls: bool, auth: tuple[str, ...], now: float
+) -> tuple[str, ...]:
+    """The ehlo-lines after the first. HELP is among them: it is no required command (RFC 5321 §4.5.1). `now`, in seconds since
+    the epoch, is for FUTURERELEASE, which says until when messages are held."""
+    lines = ["PIPELINING", f"SIZE {limits.message_size}", "8BITMIME", "ENHANCEDSTATUSCODES", "HELP"]
     if starttls:
         lines.append("STARTTLS")
     if auth:
         lines.append(f"AUTH {' '.join(auth)}")
+    if not names:
+        return tuple(lines)
+    lines += [name for name in ("CHUNKING", "BINARYMIME", "SMTPUTF8", "DSN", "DELIVERBY", "MT-PRIORITY", "ETRN") if name in names]
+    if "REQUIRETLS" in names and secure:
+        lines.append("REQUIRETLS")  # RFC 8689 §2: only inside TLS
+    if "FUTURERELEASE" in names:
+        until = datetime.fromtimestamp(int(now) + limits.hold, UTC)
+        lines.append(f"FUTURERELEASE {limits.hold} {until:%Y-%m-%dT%H:%M:%SZ}")
+    if "LIMITS" in names:
+        # RFC 9422 §4: what is said here must hold in every transaction of the session.
+        transactions = f" MAILMAX={limits.transactions}" if limits.transactions else ""
+        lines.append(f"LIMITS RCPTMAX={limits.recipients}{transactions}")
+    for name, attributes in (("XCLIENT", XCLIENT_ATTRIBUTES), ("XFORWARD", XFORWARD_ATTRIBUTES)):
+        if name in names:
+            lines.append(f"{name} {' '.join(attributes)}")
     return tuple(lines)
 
 
@@ -54,48 +72,3 @@ def parse_offered(reply: Reply) -> dict[str, str]:
     if old_form:
         extensions.setdefault("AUTH", old_form)
     return extensions
-
-
-def checked_mail_parameters(
-    parameters: Mapping[str, str | None], *, extended: bool, message_size: int, auth: bool
-) -> Mapping[str, str | None]:
-    """The parameters of MAIL, where they are all known and right; BODY's value in upper case.
-
-    `extended`: the client said EHLO; `auth`: AUTH is offered. Raises SyntaxProblem: 555 for an unknown one, 501 for a bad value,
-    552 5.3.4 for a SIZE over `message_size`.
-    """
-    if parameters and not extended:
-        raise SyntaxProblem(EHLO_FIRST)
-    for keyword, value in parameters.items():
-        if keyword == "SIZE":
-            _check_size(value, message_size)
-        elif keyword == "BODY":
-            if value is None or value.upper() not in BODY_VALUES:
-                raise SyntaxProblem(BAD_BODY)
-        elif keyword == "AUTH" and auth:
-            # RFC 4954 §5: it is read whether or not the client has authenticated itself; who trusts it is another matter.
-            if value is None or not (value == "<>" or is_mailbox(decode_xtext(value))):
-                raise SyntaxProblem(BAD_SUBMITTER)
-        else:
-            raise SyntaxProblem(_unknown(keyword))
-    body = parameters.get("BODY")
-    return parameters if body is None or body in BODY_VALUES else {**parameters, "BODY": body.upper()}
-
-
-def check_rcpt_parameters(parameters: Mapping[str, str | None]) -> None:
-    """The parameters of RCPT: none is known yet. Raises SyntaxProblem (555 5.5.4)."""
-    for keyword in parameters:
-        raise SyntaxProblem(_unknown(keyword))
-
-
-def _check_size(value: str | None, message_size: int) -> None:
-    if value is None or SIZE_VALUE.fullmatch(value) is None:
-        raise SyntaxProblem(BAD_SIZE)
-    if int(value) > message_size:
-        # RFC 1870 §6.1: refused before it is sent.
-        raise SyntaxProblem(Reply(552, f"the limit is {message_size} octets", "5.3.4"))
-
-
-def _unknown(keyword: str) -> Reply:
-    # The keyword is not repeated whole: it may be as long as a command line.
-    return Reply(555, f"the parameter {keyword[:32]} is not offered", "5.5.4")

@@ -3,8 +3,11 @@ r"""The grammar of command arguments (RFC 5321 §4.1.2, §4.1.3), each productio
 Promises: time linear in the length of the argument; `SyntaxProblem`, with the reply that says so, for whatever does not
 follow the grammar, and nothing else. The lengths of RFC 5321 §4.5.3.1 are part of the grammar here.
 
+Beyond ASCII the grammar is that of RFC 6531 §3.3: UTF-8 in local parts and quoted strings, U-labels in domains. Whether the client
+may use it (SMTPUTF8) is not decided here.
+
 Where we deviate:
-- UTF-8 (RFC 6531) is not accepted: 553 5.6.7.
+- Control characters and line separators beyond ASCII (U+0080 to U+009F, U+2028, U+2029) are in no address.
 - IPv4-address-literal: no leading zeros. "010" is eight to some programs and ten to others.
 - IPv6-address-literal: "::" may stand for a single group too, as it may everywhere but in mail.
 - A label has 63 octets at most, because none longer is in DNS.
@@ -16,6 +19,7 @@ from __future__ import annotations
 import re
 from ipaddress import IPv6Address
 
+from waymail.wire import domains
 from waymail.wire.errors import SyntaxProblem
 from waymail.wire.replies import Reply
 
@@ -46,18 +50,26 @@ GENERAL = r"(?P<tag>(?:[A-Za-z0-9-]*[A-Za-z0-9])):(?P<dcontent>[!-Z^-~]+)"
 LITERAL = re.compile(rf"\[(?:{IPV4}|{GENERAL})\]")
 # Mailbox = Local-part "@" ( Domain / address-literal )      Local-part = Dot-string / Quoted-string
 MAILBOX = re.compile(rf"(?P<local>{DOT_STRING}|{QUOTED_STRING})@(?P<domain>\[.*\]|{DOMAIN})")
+# RFC 6531 §3.3: atext, qtextSMTP, esmtp-value =/ UTF8-non-ascii; sub-domain =/ U-label
+UTF8 = "\u00a0-\u2027\u202a-\ud7ff\ue000-\U0010ffff"
+ATOM_UTF8 = rf"[A-Za-z0-9!#$%&'*+/=?^_`{{|}}~{UTF8}-]+"
+DOT_STRING_UTF8 = rf"{ATOM_UTF8}(?:\.{ATOM_UTF8})*"
+QUOTED_STRING_UTF8 = rf'"(?:[ !#-\[\]-~{UTF8}]|\\[ -~])*"'
+MAILBOX_UTF8 = re.compile(rf"(?P<local>{DOT_STRING_UTF8}|{QUOTED_STRING_UTF8})@(?P<domain>\[.*\]|[A-Za-z0-9.{UTF8}-]+)")
 # A-d-l = At-domain *( "," At-domain )      At-domain = "@" Domain
-SOURCE_ROUTE = re.compile(rf"@{DOMAIN}(?:,@{DOMAIN})*:")
+SOURCE_ROUTE = re.compile(rf"@(?:{DOMAIN}|[A-Za-z0-9.{UTF8}-]+)(?:,@(?:{DOMAIN}|[A-Za-z0-9.{UTF8}-]+))*:")
 # esmtp-param   = esmtp-keyword ["=" esmtp-value]
 # esmtp-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-")      esmtp-value = 1*(%d33-60 / %d62-126)
-PARAMETER = re.compile(r"(?P<keyword>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~]+))?")
+PARAMETER = re.compile(rf"(?P<keyword>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~{UTF8}]+))?")
 # xtext = *( xchar / hexchar )      xchar = %d33-42 / %d44-60 / %d62-126      hexchar = "+" 2(%x30-39 / %x41-46)
 XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+# RFC 6533 §3: utf-8-addr-xtext and utf-8-addr-unitext      EmbeddedUnicodeChar = %x5C.78 "{" HEXPOINT "}"
+UTF8_XTEXT = re.compile(rf"(?:[!-*,-<>-\[\]-~{UTF8}]|\\x\{{[0-9A-F]{{2,6}}\}})+")
 
 _DOMAIN = re.compile(DOMAIN)
 _HELLO_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 
-NOT_ASCII = Reply(553, "addresses are ASCII here: SMTPUTF8 is not offered", "5.6.7")
+NOT_UTF8 = Reply(553, "the address is neither ASCII nor UTF-8", "5.6.7")
 BAD_PARAMETERS = Reply(501, "parameters are KEYWORD or KEYWORD=value, one space between two", "5.5.4")
 
 
@@ -75,7 +87,9 @@ def is_address_literal(text: str) -> bool:
 
 
 def is_mailbox(text: str) -> bool:
-    """Whether `text` is a Mailbox within the lengths of RFC 5321 §4.5.3.1."""
+    """Whether `text` is a Mailbox within the lengths of RFC 5321 §4.5.3.1, beyond ASCII as RFC 6531 §3.3 has it."""
+    if not text.isascii():
+        return _is_mailbox_utf8(text)
     found = MAILBOX.fullmatch(text)
     if found is None or len(text) > MAX_PATH - 2 or len(found["local"]) > MAX_LOCAL_PART:
         return False
@@ -97,14 +111,16 @@ def parse_path(path: bytes, *, enhanced: str = "5.1.7") -> str:
 
         Reverse-path = Path / "<>"          Path = "<" [ A-d-l ":" ] Mailbox ">"
 
-    Raises SyntaxProblem: 501 with the `enhanced` code, or 553 5.6.7 where there are octets that are not ASCII.
+    Raises SyntaxProblem: 501 with the `enhanced` code, or 553 5.6.7 for octets that are no UTF-8 (overlong forms and
+    surrogates among them).
     """
     if path == b"<>":
         return ""
-    if not path.isascii():
-        raise SyntaxProblem(NOT_ASCII)
-    text = path.decode("ascii")
-    if len(text) > MAX_PATH:
+    try:
+        text = path.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SyntaxProblem(NOT_UTF8) from None
+    if len(path) > MAX_PATH:
         raise SyntaxProblem(Reply(501, "path too long", enhanced))  # RFC 5321 §4.5.3.1.10
     if not (text.startswith("<") and text.endswith(">")):
         raise SyntaxProblem(Reply(501, "a path stands between < and >", enhanced))
@@ -139,7 +155,11 @@ def parse_parameters(octets: bytes) -> dict[str, str | None]:
     Raises SyntaxProblem (501 5.5.4), also where a keyword comes twice.
     """
     parameters: dict[str, str | None] = {}
-    for parameter in octets.decode("latin-1").split(" "):
+    try:
+        text = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SyntaxProblem(BAD_PARAMETERS) from None
+    for parameter in text.split(" "):
         found = PARAMETER.fullmatch(parameter)
         if found is None:
             raise SyntaxProblem(BAD_PARAMETERS)
@@ -170,3 +190,20 @@ def _is_ipv6(text: str) -> bool:
         return IPv6Address(text).scope_id is None
     except ValueError:
         return False
+
+
+def _is_mailbox_utf8(text: str) -> bool:
+    found = MAILBOX_UTF8.fullmatch(text)
+    if found is None or _size(text) > MAX_PATH - 2 or _size(found["local"]) > MAX_LOCAL_PART:
+        return False
+    domain = found["domain"]
+    if domain[0] == "[":
+        return is_address_literal(domain)
+    try:
+        return is_domain(domains.to_ascii(domain))
+    except domains.BadDomain:
+        return False
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

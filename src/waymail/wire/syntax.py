@@ -17,8 +17,10 @@ from waymail.wire.commands import (
     NO_PARAMETERS,
     Auth,
     AuthResponse,
+    Bdat,
     Command,
     Data,
+    Etrn,
     Hello,
     Help,
     Mail,
@@ -28,6 +30,8 @@ from waymail.wire.commands import (
     Reset,
     StartTls,
     Verify,
+    XClient,
+    XForward,
 )
 from waymail.wire.errors import SyntaxProblem
 from waymail.wire.replies import Reply
@@ -40,6 +44,10 @@ NEEDS_ARGUMENT = Reply(501, "this command takes an argument", "5.5.4")
 MAIL_FORM = Reply(501, "the form is MAIL FROM:<address>", "5.5.4")
 RCPT_FORM = Reply(501, "the form is RCPT TO:<address>", "5.5.4")
 AUTH_FORM = Reply(501, "the form is AUTH mechanism [initial-response]", "5.5.4")
+BDAT_FORM = Reply(501, "the form is BDAT octets [LAST]; what follows cannot be told apart, closing", "5.5.4")
+ETRN_FORM = Reply(501, "the form is ETRN domain, or ETRN @domain for the domains below it too", "5.5.4")
+ATTRIBUTES_FORM = Reply(501, "attributes are NAME=value, the value in xtext", "5.5.4")
+VERIFY_UTF8 = Reply(553, "beyond ASCII, VRFY needs the parameter SMTPUTF8, and UTF-8", "5.6.7")
 BAD_BASE64 = Reply(501, "this is not base64", "5.5.2")
 # RFC 2034 §4: no enhanced code in an answer to EHLO or HELO.
 HELLO_FORM = Reply(501, "the argument is a domain or an address literal")
@@ -53,15 +61,18 @@ _PLAIN_RCPT = re.compile(rf"(?i:TO:) ?<({_PLAIN})>(?: ([!-~ ]+))?".encode())
 _MAIL = re.compile(rb"(?i:FROM:) *" + _ARGUMENT)
 _RCPT = re.compile(rb"(?i:TO:) *" + _ARGUMENT)
 # RFC 4422 §3.1: sasl-mech = 1*20mech-char, upper case letters, digits, "-" and "_".
+_BDAT = re.compile(rb"(?P<octets>[0-9]{1,19})(?P<last> +LAST)?", re.IGNORECASE)  # RFC 3030 §2: chunk-size = 1*DIGIT
+_ATTRIBUTE = re.compile(rf"(?P<name>[A-Za-z]{{1,20}})=(?P<value>{grammar.XTEXT.pattern})")
+UNKNOWN_VALUES = ("[UNAVAILABLE]", "[TEMPUNAVAIL]")
 _MECHANISM = re.compile(r"[A-Z0-9_-]{1,20}")
 
 
-def _parse_hello(argument: bytes, *, extended: bool) -> Hello:
+def _parse_hello(argument: bytes, *, extended: bool, lmtp: bool = False) -> Hello:
     # RFC 5321 §4.1.1.1: old clients put words behind their name; they are passed over.
     name = argument.split(b" ", 1)[0].decode("latin-1")
     if not grammar.is_hello_name(name):
         raise SyntaxProblem(HELLO_FORM)
-    return Hello(name, extended)
+    return Hello(name, extended, lmtp)
 
 
 def _parse_mail(argument: bytes) -> Mail:
@@ -105,7 +116,42 @@ def _parse_auth(argument: bytes) -> Auth:
 def _parse_verify(argument: bytes) -> Verify:
     if not argument:
         raise SyntaxProblem(NEEDS_ARGUMENT)
-    return Verify(argument.decode("latin-1"))
+    # RFC 6531 §3.7.4.2
+    name, space, parameter = argument.rpartition(b" ")
+    utf8 = bool(space) and parameter.upper() == b"SMTPUTF8"
+    try:
+        return Verify((name.rstrip(b" ") if utf8 else argument).decode("utf-8" if utf8 else "ascii"), utf8)
+    except UnicodeDecodeError:
+        raise SyntaxProblem(VERIFY_UTF8) from None
+
+
+def _parse_bdat(argument: bytes) -> Bdat:
+    found = _BDAT.fullmatch(argument)
+    if found is None:
+        raise SyntaxProblem(BDAT_FORM)
+    return Bdat(int(found["octets"]), found["last"] is not None)
+
+
+def _parse_etrn(argument: bytes) -> Etrn:
+    # RFC 1985 §5.3: "@" for the domains below too; "#" is for queues with names, which are not here.
+    node = argument.decode("latin-1")
+    below = node.startswith("@")
+    if not grammar.is_domain(node.removeprefix("@")):
+        raise SyntaxProblem(ETRN_FORM)
+    return Etrn(node.removeprefix("@"), below)
+
+
+def _parse_attributes(argument: bytes) -> dict[str, str | None]:
+    attributes: dict[str, str | None] = {}
+    for word in argument.decode("latin-1").split():
+        found = _ATTRIBUTE.fullmatch(word)
+        if found is None:
+            raise SyntaxProblem(ATTRIBUTES_FORM)
+        value = found["value"]
+        attributes[found["name"].upper()] = None if value.upper() in UNKNOWN_VALUES else grammar.decode_xtext(value)
+    if not attributes:
+        raise SyntaxProblem(NEEDS_ARGUMENT)
+    return attributes
 
 
 def _without_argument(command: Command) -> Callable[[bytes], Command]:
@@ -128,19 +174,24 @@ class Verb:
 VERBS: Mapping[bytes, Verb] = {
     b"EHLO": Verb(Hello, lambda argument: _parse_hello(argument, extended=True)),
     b"HELO": Verb(Hello, lambda argument: _parse_hello(argument, extended=False)),
+    b"LHLO": Verb(Hello, lambda argument: _parse_hello(argument, extended=True, lmtp=True)),
     b"STARTTLS": Verb(StartTls, _without_argument(StartTls())),
     b"AUTH": Verb(Auth, _parse_auth),
     b"MAIL": Verb(Mail, _parse_mail),
     b"RCPT": Verb(Rcpt, _parse_rcpt),
     b"DATA": Verb(Data, _without_argument(Data())),
+    b"BDAT": Verb(Bdat, _parse_bdat),
     b"RSET": Verb(Reset, _without_argument(Reset())),
     b"VRFY": Verb(Verify, _parse_verify),
     b"HELP": Verb(Help, lambda argument: Help(argument.decode("latin-1"))),
     b"NOOP": Verb(Noop, lambda _: Noop()),  # RFC 5321 §4.1.1.9: an argument is passed over
     b"QUIT": Verb(Quit, _without_argument(Quit())),
+    b"ETRN": Verb(Etrn, _parse_etrn),
+    b"XCLIENT": Verb(XClient, lambda argument: XClient(_parse_attributes(argument))),
+    b"XFORWARD": Verb(XForward, lambda argument: XForward(_parse_attributes(argument))),
 }
 # RFC 5321 §4.2.4: 502 where the command is known, but not implemented.
-KNOWN_ELSEWHERE = frozenset({b"EXPN", b"TURN", b"ETRN", b"ATRN", b"SEND", b"SOML", b"SAML", b"BDAT", b"BURL"})
+KNOWN_ELSEWHERE = frozenset({b"EXPN", b"TURN", b"ATRN", b"SEND", b"SOML", b"SAML", b"BURL"})
 
 
 def split_line(line: bytes) -> tuple[Verb, bytes]:
@@ -174,9 +225,10 @@ def decode_base64(text: bytes) -> bytes:
 
 # What may stand in a path that goes out although it is no Mailbox: some mailboxes in use ("a..b@example.org") are none, and their
 # servers know them. It cannot end the path or the line.
-_HARMLESS_PATH = re.compile(r"[!#-;=?-~]+")
+_HARMLESS_PATH = re.compile(rf"[!#-;=?-~{grammar.UTF8}]+")
 _HARMLESS_WORD = re.compile(r"[!-~]+")
 _HARMLESS_TEXT = re.compile(r"[ -~]*")
+_HARMLESS_UTF8 = re.compile(rf"[ -~{grammar.UTF8}]*")
 
 
 def encode(command: Command) -> bytes:
@@ -186,21 +238,29 @@ def encode(command: Command) -> bytes:
             line = f"MAIL FROM:<{_path(sender) if sender else ''}>{_parameters(parameters)}"
         case Rcpt(recipient, parameters):
             line = f"RCPT TO:<{_path(recipient)}>{_parameters(parameters)}"
-        case Hello(name, extended):
-            line = f"{'EHLO' if extended else 'HELO'} {_checked(_HARMLESS_WORD, name)}"
+        case Hello(name, extended, lmtp):
+            line = f"{'LHLO' if lmtp else 'EHLO' if extended else 'HELO'} {_checked(_HARMLESS_WORD, name)}"
         case Auth(mechanism, initial):
             line = f"AUTH {_checked(_MECHANISM, mechanism)}"
             if initial is not None:
                 line += f" {_base64(initial) or '='}"  # RFC 4954 §4: "=" is a response of no octets
         case AuthResponse(response):
             line = "*" if response is None else _base64(response)
-        case Verify(argument):
-            line = f"VRFY {_checked(_HARMLESS_TEXT, argument)}"
+        case Bdat(octets, last):
+            line = f"BDAT {octets}{' LAST' if last else ''}"
+        case Verify(argument, utf8):
+            line = f"VRFY {_checked(_HARMLESS_UTF8 if utf8 else _HARMLESS_TEXT, argument)}{' SMTPUTF8' if utf8 else ''}"
+        case Etrn(node, below):
+            line = f"ETRN {'@' if below else ''}{_checked(_HARMLESS_WORD, node)}"
+        case XClient(attributes):
+            line = f"XCLIENT{_attributes(attributes)}"
+        case XForward(attributes):
+            line = f"XFORWARD{_attributes(attributes)}"
         case Help(argument):
             line = f"HELP {_checked(_HARMLESS_TEXT, argument)}".rstrip()
         case _:
             return BARE_COMMANDS[type(command)]
-    return f"{line}\r\n".encode("ascii")
+    return f"{line}\r\n".encode()
 
 
 BARE_COMMANDS: Mapping[type, bytes] = {
@@ -227,6 +287,14 @@ def _parameters(parameters: Mapping[str, str | None]) -> str:
         return ""
     words = (keyword if value is None else f"{keyword}={value}" for keyword, value in parameters.items())
     return "".join(f" {_checked(grammar.PARAMETER, word)}" for word in words)
+
+
+def _attributes(attributes: Mapping[str, str | None]) -> str:
+    if not attributes:
+        raise ValueError("at least one attribute is to be said")
+    values = {name: UNKNOWN_VALUES[0] if value is None else grammar.encode_xtext(value) for name, value in attributes.items()}
+    words = (f"{name}={value}" for name, value in values.items())
+    return "".join(f" {_checked(_ATTRIBUTE, word)}" for word in words)
 
 
 def _base64(octets: bytes) -> str:
