@@ -71,7 +71,8 @@ class Options:
 
     `smtputf8`: RFC 6531 §3.4. `require_tls`: RFC 8689 §2. `ret` ("FULL", "HDRS") and `envid` (in xtext, as it was sent): RFC
     3461 §4.3, §4.4. `submitter`: AUTH (RFC 4954 §5) from a client that is trusted with it; "" is its "<>", None anything else.
-    `hold_until`, in seconds since the epoch: RFC 4865. `priority`, -9 to 9: RFC 6710.
+    `hold_until`, in seconds since the epoch, and `hold`, what was asked for as a notice repeats it ("for;3600", "until;" and a
+    date-time): RFC 4865 §5.1.2. `priority`, -9 to 9: RFC 6710.
     """
 
     smtputf8: bool = False
@@ -82,6 +83,7 @@ class Options:
     hold_until: float = 0.0
     deliver_by: DeliverBy | None = None
     priority: int = 0
+    hold: str = ""
 
 
 NO_OPTIONS = Options()

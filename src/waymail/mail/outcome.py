@@ -17,10 +17,17 @@ class Peer:
 
 @value
 class Delivered:
-    """The next hop, or the mailbox, took responsibility for the message."""
+    """The next hop, or the mailbox, took responsibility for the message.
+
+    `final` is true where it is in the mailbox itself (RFC 3461 §6.3: "delivered"). Where it was handed on, `dsn` says that the
+    next hop offered DSN, and so tells the sender what he asked to know; `deliver_by`, that it offered DELIVERBY.
+    """
 
     reply: Reply
     peer: Peer | None = None
+    final: bool = False
+    dsn: bool = False
+    deliver_by: bool = False
 
 
 @value
