@@ -1,8 +1,8 @@
 """The service extensions that the cores speak, and how a server offers them in its answer to EHLO (RFC 5321 §4.1.1.1).
 
 Always: PIPELINING (RFC 2920), SIZE (RFC 1870), 8BITMIME (RFC 6152), ENHANCEDSTATUSCODES (RFC 2034), HELP. Where the state of the
-session allows it: STARTTLS (RFC 3207), AUTH (RFC 4954), REQUIRETLS (RFC 8689). The others are named in `Offer.extensions`, because
-a listener offers only what works behind it. What they add to MAIL and RCPT is in `parameters`.
+session allows it: STARTTLS (RFC 3207), AUTH (RFC 4954), REQUIRETLS (RFC 8689). The others are named in `Offer.extensions`, for a
+listener offers only what works behind it. What they add to MAIL and RCPT is in `parameters`.
 """
 
 from __future__ import annotations

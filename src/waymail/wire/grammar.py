@@ -3,8 +3,8 @@ r"""The grammar of command arguments (RFC 5321 §4.1.2, §4.1.3), each productio
 Promises: time linear in the length of the argument; `SyntaxProblem`, with the reply that says so, for whatever does not
 follow the grammar, and nothing else. The lengths of RFC 5321 §4.5.3.1 are part of the grammar here.
 
-Beyond ASCII the grammar is that of RFC 6531 §3.3: UTF-8 in local parts and quoted strings, U-labels in domains. Whether the client
-may use it (SMTPUTF8) is not decided here.
+Beyond ASCII the grammar is that of RFC 6531 §3.3: UTF-8 in local parts and quoted strings, U-labels in domains. Whether the
+client may use it (SMTPUTF8) is not decided here.
 
 Where we deviate:
 - Control characters and line separators beyond ASCII (U+0080 to U+009F, U+2028, U+2029) are in no address.

@@ -15,14 +15,31 @@ from dataclasses import dataclass
 from typing import Any
 
 from waymail.wire import extensions, replies, syntax
-from waymail.wire.commands import Auth, AuthResponse, Command, Data, Hello, Mail, Rcpt, StartTls
+from waymail.wire.chunks import ChunkedContent
+from waymail.wire.commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
+    Command,
+    Data,
+    Etrn,
+    Hello,
+    Mail,
+    Rcpt,
+    Reset,
+    StartTls,
+    Verify,
+    XClient,
+    XForward,
+)
 from waymail.wire.data import DataDecoder
 from waymail.wire.errors import CommandOrder, ProtocolError, SyntaxProblem
-from waymail.wire.events import DataChunk, EndOfData, Event, Refused
+from waymail.wire.events import DataChunk, EndOfChunk, EndOfData, Event, Refused
 from waymail.wire.limits import DEFAULT, WireLimits
 from waymail.wire.lines import Input, TooLong
+from waymail.wire.parameters import Terms, checked_mail_parameters, checked_rcpt_parameters
 from waymail.wire.replies import Reply
-from waymail.wire.state import EXCHANGE_OVER, MESSAGE_DISPUTED, STAY, TABLE, Moves, State, out_of_sequence
+from waymail.wire.state import EXCHANGE_OVER, LOST_COUNT, MESSAGE_DISPUTED, STAY, TABLE, Moves, State, out_of_sequence
 
 LINE_TOO_LONG = Reply(500, "line too long", "5.5.2")
 RESPONSE_TOO_LONG = Reply(500, "the response is too long", "5.5.6")  # RFC 4954 §4
@@ -34,6 +51,16 @@ AUTHENTICATED_ALREADY = Reply(503, "authenticated already", "5.5.1")
 NO_SUCH_MECHANISM = Reply(504, "this mechanism is not offered", "5.5.4")
 BARE_IN_CONTENT = Reply(550, "the message has a CR or LF outside of a CRLF", "5.6.11")
 TOO_BIG = Reply(552, "the message is larger than the limit", "5.3.4")
+TOO_MANY_MESSAGES = Reply(452, "too many messages in one session: send the others in another", "4.5.3")
+IS_LMTP = Reply(500, "this is LMTP: say LHLO", "5.5.1")  # RFC 2033 §4.1
+IS_SMTP = Reply(500, "this is SMTP: say EHLO", "5.5.1")
+BINARY_BY_DATA = Reply(503, "BODY=BINARYMIME goes with BDAT only", "5.5.1")  # RFC 3030 §3
+UTF8_NOT_OFFERED = Reply(553, "addresses are ASCII here: SMTPUTF8 is not offered", "5.6.7")
+SENDER_NEEDS_UTF8 = Reply(550, "an address beyond ASCII needs the parameter SMTPUTF8", "5.6.7")  # RFC 6531 §3.5
+RECIPIENT_NEEDS_UTF8 = Reply(553, "an address beyond ASCII needs SMTPUTF8 in MAIL", "5.6.7")
+UTF8_VERIFY = Reply(555, "the parameter SMTPUTF8 is not offered", "5.5.4")
+UNKNOWN_ATTRIBUTE = Reply(501, "an attribute that is not offered", "5.5.4")
+XFORWARD = ("XFORWARD", extensions.XFORWARD_ATTRIBUTES)
 REFUSALS = {"bare": BARE_IN_CONTENT, "size": TOO_BIG}
 
 
@@ -42,29 +69,38 @@ class Offer:
     """What a listener offers.
 
     `hostname` is the name it goes by. `starttls` is offered while the connection is not secure, the mechanisms of `auth`
-    only while it is.
+    only while it is. `extensions` are the others, by the names of `wire.extensions`. `lmtp`: LMTP is spoken instead of SMTP
+    (RFC 2033).
     """
 
     hostname: str
     starttls: bool = False
     auth: tuple[str, ...] = ()
     limits: WireLimits = DEFAULT
+    extensions: frozenset[str] = frozenset()
+    lmtp: bool = False
 
 
 class ServerConnection:
     """One connection, seen from the server. `secure`: TLS was there from the beginning (RFC 8314 §3).
 
-    To be read, not set: `state`; `secure`; `hello`, the last EHLO or HELO that was accepted; `authenticated`.
+    To be read, not set: `state`; `secure`; `hello`, the last EHLO or HELO that was accepted; `authenticated`. `offer` may be
+    replaced between two commands, where more or less is offered to this client than to others.
     """
 
     __slots__ = (
         "_accepted",
         "_awaited",
+        "_binary",
+        "_chunks",
         "_decoder",
+        "_discarding",
         "_greeting",
         "_input",
         "_moves",
         "_refused",
+        "_transactions",
+        "_utf8",
         "authenticated",
         "hello",
         "offer",
@@ -86,13 +122,22 @@ class ServerConnection:
         self._awaited: type | None = None  # the kind of the event that waits for its reply
         self._moves: Moves = STAY
         self._decoder: DataDecoder | None = None
+        self._chunks: ChunkedContent | None = None  # a message that comes by BDAT
+        self._discarding: Refused | None = None  # why the octets of the present chunk count for nothing
         self._accepted = 0  # recipients of the open transaction
         self._refused = 0
+        self._transactions = 0
+        self._utf8 = self._binary = False  # what the open transaction may hold
 
     @property
     def buffered(self) -> int:
         """How many octets wait."""
         return self._input.size
+
+    @property
+    def is_in_content(self) -> bool:
+        """Whether what comes in now is content, and no command."""
+        return self.state is State.DATA or (self._chunks is not None and self._chunks.left > 0)
 
     # --- out ---
 
@@ -100,16 +145,20 @@ class ServerConnection:
         """The greeting (RFC 5321 §4.3.1)."""
         return replies.encode(Reply(220, f"{self.offer.hostname} {text}"))
 
-    def hello_reply(self, hello: Hello, text: str = "") -> Reply:
-        """The answer that accepts `hello`, with what is offered in the present state; HELO's is one line."""
+    def hello_reply(self, hello: Hello, text: str = "", *, now: float = 0.0) -> Reply:
+        """The answer that accepts `hello`, with what is offered in the present state; HELO's is one line. `now` is in seconds
+        since the epoch."""
         first = f"{self.offer.hostname} {text}" if text else self.offer.hostname
         if not hello.extended:
             return Reply(250, first)
         offer = self.offer
         lines = extensions.offered(
-            message_size=offer.limits.message_size,
+            offer.extensions,
+            offer.limits,
+            secure=self.secure,
             starttls=offer.starttls and not self.secure,
             auth=offer.auth if self.secure else (),
+            now=now,
         )
         return Reply(250, "\n".join((first, *lines)))
 
@@ -128,7 +177,12 @@ class ServerConnection:
         if self.state is State.TLS or self.state is State.CLOSED:
             # RFC 3207 §4.2: what came in clear behind STARTTLS is never read.
             self._input = Input()
-        return replies.encode(reply)
+        if not self._utf8 and not reply.text.isascii():
+            # RFC 6531 §3.7.4.1: UTF-8 only to a client that asked for it.
+            reply = Reply(reply.code, reply.text.encode("ascii", "replace").decode(), reply.enhanced)
+        octets = replies.encode(reply)
+        # RFC 2033 §4.2: after the content one reply for each recipient that was accepted.
+        return octets * self._accepted if kind is EndOfData and self.offer.lmtp and reply.code != 421 else octets
 
     def tls_started(self) -> None:
         """The handshake is over: the session begins anew, and nothing said before it counts (RFC 3207 §4.2)."""
@@ -145,22 +199,34 @@ class ServerConnection:
             return []
         if data:
             self._input.put(data)
-        if state is State.DATA and self._awaited is None:
-            return self._receive_content()
+        if self._awaited is None:
+            if state is State.DATA:
+                return self._receive_content()
+            if self._chunks is not None and self._chunks.left:
+                return self._receive_chunk(self._chunks)
         if data:
             self._check_bound()
-        if self._awaited is not None:
-            return []
-        limits = self.offer.limits
-        exchange = state is State.AUTH
+        return [] if self._awaited is not None else self._receive_line()
+
+    def _receive_line(self) -> list[Event]:
+        offer, exchange = self.offer, self.state is State.AUTH
+        # RFC 4954 §4: AUTH itself may be as long as a response, for it may hold the first one.
+        is_long = exchange or (self.state is State.READY and self.secure and bool(offer.auth))
         try:
-            line = self._input.take_line(limits.auth_line if exchange else limits.command_line)
+            line = self._input.take_line(offer.limits.auth_line if is_long else offer.limits.command_line)
         except TooLong as too_long:
             moves = EXCHANGE_OVER if exchange else STAY
             return [self._refuse(RESPONSE_TOO_LONG if exchange else LINE_TOO_LONG, too_long.start, moves)]
         if line is None:
             return []
-        return [self._auth_response(line) if exchange else self._command(line)]
+        if exchange:
+            return [self._auth_response(line)]
+        if len(line) + 2 > offer.limits.command_line and line[:5].upper() != b"AUTH ":
+            return [self._refuse(LINE_TOO_LONG, line[: Input.KEPT_OF_TOO_LONG])]
+        event = self._command(line)
+        if event is not None:
+            return [event]
+        return self._receive_chunk(self._chunks) if self._chunks is not None else []
 
     def _check_bound(self) -> None:
         if self._input.size > self.offer.limits.input_buffer:
@@ -187,11 +253,61 @@ class ServerConnection:
         events.append(EndOfData(decoder.size, REFUSALS[decoder.problem] if decoder.problem else None))
         return events
 
-    def _command(self, line: bytes) -> Event:
+    def _receive_chunk(self, chunks: ChunkedContent) -> list[Event]:
+        """Octets of a chunk; behind the last of them comes what takes its reply."""
+        received = self._input
+        received.gather()
+        start = received.offset
+        end = min(start + chunks.left, len(received.octets))
+        content = chunks.take(received.octets[start:end])
+        received.offset = end
+        events: list[Event] = [DataChunk(content)] if content and self._discarding is None else []
+        if chunks.left:
+            received.octets, received.offset = b"", 0
+            return events
+        self._check_bound()
+        events.append(self._end_of_chunk(chunks))
+        return events
+
+    def _end_of_chunk(self, chunks: ChunkedContent) -> Event:
+        refused, self._discarding = self._discarding, None
+        if refused is not None:
+            self._chunks = None
+            return self._refuse(refused.reply, refused.line)
+        if chunks.is_last:
+            chunks.finish()
+        refusal = REFUSALS[chunks.problem] if chunks.problem else None
+        if chunks.is_last:
+            self._chunks = None
+            self._await(EndOfData)
+            return EndOfData(chunks.size, refusal)
+        self._await(EndOfChunk)
+        return EndOfChunk(chunks.chunk_size, refusal)
+
+    def _begin_chunk(self, bdat: Bdat, line: bytes) -> None:
+        """What follows are octets of a chunk, also where it is refused (RFC 3030 §2): they must not be taken for commands."""
+        refusal = None
+        if "CHUNKING" not in self.offer.extensions:
+            refusal = NOT_OFFERED
+        elif Bdat not in TABLE[self.state]:
+            refusal = out_of_sequence(self.state, Bdat, recipients_refused=self._refused > 0)
+        if refusal is not None:
+            self._discarding = Refused(refusal, line)
+            self._chunks = ChunkedContent(0, binary=True)
+        elif self._chunks is None:
+            self._chunks = ChunkedContent(self.offer.limits.message_size, binary=self._binary)
+        if self._chunks is not None:
+            self._chunks.begin(bdat.octets, last=bdat.last)
+
+    def _command(self, line: bytes) -> Event | None:
+        """The event of a command line; None where octets of a chunk follow it."""
         kind: type = Refused
         try:
             verb, argument = syntax.split_line(line)
             kind = verb.kind
+            if kind is Bdat:
+                self._begin_chunk(syntax.parse_bdat(argument), line)
+                return None
             moves = TABLE[self.state].get(kind)
             if moves is None:
                 raise SyntaxProblem(out_of_sequence(self.state, kind, recipients_refused=self._refused > 0))
@@ -202,7 +318,7 @@ class ServerConnection:
         except SyntaxProblem as problem:
             if kind is Rcpt:
                 self._refused += 1
-            return self._refuse(problem.reply, line)
+            return self._refuse(problem.reply, line, LOST_COUNT if kind is Bdat else STAY)
         self._awaited = kind
         self._moves = moves
         return command
@@ -230,27 +346,64 @@ class ServerConnection:
     # --- what was offered, and the limits: each gives the command back, or raises SyntaxProblem ---
 
     def _checked_hello(self, hello: Hello) -> Hello:
+        if hello.lmtp is not self.offer.lmtp:
+            raise SyntaxProblem(IS_LMTP if self.offer.lmtp else IS_SMTP)
         self._greeting = hello
         return hello
 
+    def _terms(self) -> Terms:
+        offer = self.offer
+        extended = self.hello is not None and self.hello.extended
+        return Terms(extended, self.secure, offer.limits.message_size, offer.extensions, self.secure and bool(offer.auth))
+
     def _checked_mail(self, mail: Mail) -> Mail:
+        self._utf8 = self._binary = False
+        most = self.offer.limits.transactions
+        if most and self._transactions >= most:
+            raise SyntaxProblem(TOO_MANY_MESSAGES)
         if not mail.parameters:
+            if not mail.sender.isascii():
+                raise SyntaxProblem(SENDER_NEEDS_UTF8 if "SMTPUTF8" in self.offer.extensions else UTF8_NOT_OFFERED)
             return mail
-        checked = extensions.checked_mail_parameters(
-            mail.parameters,
-            extended=self.hello is not None and self.hello.extended,
-            message_size=self.offer.limits.message_size,
-            auth=self.secure and bool(self.offer.auth),
-        )
-        return mail if checked is mail.parameters else Mail(mail.sender, checked)
+        parameters = checked_mail_parameters(mail.parameters, self._terms())
+        self._utf8 = "SMTPUTF8" in parameters
+        self._binary = parameters.get("BODY") == "BINARYMIME"
+        if not (self._utf8 or mail.sender.isascii()):
+            raise SyntaxProblem(SENDER_NEEDS_UTF8 if "SMTPUTF8" in self.offer.extensions else UTF8_NOT_OFFERED)
+        return Mail(mail.sender, parameters)
 
     def _checked_rcpt(self, rcpt: Rcpt) -> Rcpt:
         if rcpt.parameters:
-            extensions.check_rcpt_parameters(rcpt.parameters)
+            rcpt = Rcpt(rcpt.recipient, checked_rcpt_parameters(rcpt.parameters, self._terms(), utf8=self._utf8))
+        if not (self._utf8 or rcpt.recipient.isascii()):
+            raise SyntaxProblem(RECIPIENT_NEEDS_UTF8 if "SMTPUTF8" in self.offer.extensions else UTF8_NOT_OFFERED)
         if self._accepted >= self.offer.limits.recipients:
             # RFC 5321 §4.5.3.1.10: 452, and the recipients before this one stand.
             raise SyntaxProblem(TOO_MANY_RECIPIENTS)
         return rcpt
+
+    def _checked_data(self, data: Data) -> Data:
+        if self._binary:
+            raise SyntaxProblem(BINARY_BY_DATA)
+        return data
+
+    def _checked_verify(self, verify: Verify) -> Verify:
+        if verify.utf8 and "SMTPUTF8" not in self.offer.extensions:
+            raise SyntaxProblem(UTF8_VERIFY)
+        return verify
+
+    def _checked_etrn(self, etrn: Etrn) -> Etrn:
+        if "ETRN" not in self.offer.extensions:
+            raise SyntaxProblem(NOT_OFFERED)
+        return etrn
+
+    def _checked_attributes(self, command: XClient | XForward) -> XClient | XForward:
+        name, known = ("XCLIENT", extensions.XCLIENT_ATTRIBUTES) if isinstance(command, XClient) else XFORWARD
+        if name not in self.offer.extensions:
+            raise SyntaxProblem(NOT_OFFERED)
+        if not command.attributes.keys() <= set(known):
+            raise SyntaxProblem(UNKNOWN_ATTRIBUTE)
+        return command
 
     def _checked_starttls(self, starttls: StartTls) -> StartTls:
         if self.secure:
@@ -279,12 +432,22 @@ class ServerConnection:
                 self._refused += 1
         elif kind is Mail:
             self._accepted = self._refused = 0
+            self._transactions += digit == 2
+        elif kind is EndOfChunk:
+            if digit != 2:
+                self._chunks = None
         elif kind is Data:
             if digit == 3:
                 self._decoder = DataDecoder(self.offer.limits.message_size)
-        elif kind is Hello:
+        elif kind is Hello or kind is Reset:
             if digit == 2:
-                self.hello = self._greeting
+                self._chunks = None
+                self._utf8 = False
+                if kind is Hello:
+                    self.hello = self._greeting
+        elif kind is XClient:
+            if digit == 2:
+                self.hello, self.authenticated = None, False
         elif kind is Auth or kind is AuthResponse:
             self.authenticated = self.authenticated or digit == 2
 
@@ -293,6 +456,11 @@ CHECKS: Mapping[type, Callable[[ServerConnection, Any], Command]] = {
     Hello: ServerConnection._checked_hello,
     Mail: ServerConnection._checked_mail,
     Rcpt: ServerConnection._checked_rcpt,
+    Data: ServerConnection._checked_data,
+    Verify: ServerConnection._checked_verify,
+    Etrn: ServerConnection._checked_etrn,
+    XClient: ServerConnection._checked_attributes,
+    XForward: ServerConnection._checked_attributes,
     StartTls: ServerConnection._checked_starttls,
     Auth: ServerConnection._checked_auth,
 }

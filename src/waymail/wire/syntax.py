@@ -125,7 +125,8 @@ def _parse_verify(argument: bytes) -> Verify:
         raise SyntaxProblem(VERIFY_UTF8) from None
 
 
-def _parse_bdat(argument: bytes) -> Bdat:
+def parse_bdat(argument: bytes) -> Bdat:
+    """The argument of BDAT. Raises SyntaxProblem."""
     found = _BDAT.fullmatch(argument)
     if found is None:
         raise SyntaxProblem(BDAT_FORM)
@@ -180,7 +181,7 @@ VERBS: Mapping[bytes, Verb] = {
     b"MAIL": Verb(Mail, _parse_mail),
     b"RCPT": Verb(Rcpt, _parse_rcpt),
     b"DATA": Verb(Data, _without_argument(Data())),
-    b"BDAT": Verb(Bdat, _parse_bdat),
+    b"BDAT": Verb(Bdat, parse_bdat),
     b"RSET": Verb(Reset, _without_argument(Reset())),
     b"VRFY": Verb(Verify, _parse_verify),
     b"HELP": Verb(Help, lambda argument: Help(argument.decode("latin-1"))),
