@@ -1,8 +1,8 @@
 """The content of a message that comes in chunks whose size is said beforehand (BDAT, RFC 3030 §2).
 
-The octets are the content as they are: no dot is stuffed and no line end looked for. What ends a message is a count, so nothing in
-it can be taken for a command. All the same a message that is not declared BINARYMIME consists of lines: a bare CR or LF makes it
-refused, as in DATA, because the next hop may get it by DATA (see `data`).
+The octets are the content as they are: no dot is stuffed and no line end looked for. What ends a message is a count, so nothing
+in it can be taken for a command. All the same a message that is not declared BINARYMIME consists of lines: a bare CR or LF makes
+it refused, as in DATA, because the next hop may get it by DATA (see `data`).
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ class WireLimits:
     `auth_line` is one line of an authentication exchange (RFC 4954 §4). `message_size` is what SIZE offers (RFC 1870 §4).
     `recipients` counts those accepted for one message; RFC 5321 §4.5.3.1.8 asks for 100. `transactions` is how many messages a
     session may bring (MAILMAX of RFC 9422), 0 for any number; `hold` for how many seconds a message may be held (RFC 4865).
-    `input_buffer` bounds what a client may send ahead of the replies. `reply_line` and `reply_lines` bound what a client takes from a server:
-    RFC 5321 §4.5.3.1.5 allows servers 512 octets a line, and some write more.
+    `input_buffer` bounds what a client may send ahead of the replies. `reply_line` and `reply_lines` bound what a client takes
+    from a server: RFC 5321 §4.5.3.1.5 allows servers 512 octets a line, and some write more. `reply_text` is how much is kept.
     """
 
     command_line: int = 2048

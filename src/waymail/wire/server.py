@@ -173,6 +173,8 @@ class ServerConnection:
         else:
             self.state = self._moves.get(digit, self.state)
             self._note(kind, digit)
+            if self._chunks is not None and self.state is not State.BDAT:
+                self._chunks = None
         self._awaited = None
         if self.state is State.TLS or self.state is State.CLOSED:
             # RFC 3207 §4.2: what came in clear behind STARTTLS is never read.
@@ -433,24 +435,24 @@ class ServerConnection:
         elif kind is Mail:
             self._accepted = self._refused = 0
             self._transactions += digit == 2
-        elif kind is EndOfChunk:
-            if digit != 2:
-                self._chunks = None
         elif kind is Data:
             if digit == 3:
                 self._decoder = DataDecoder(self.offer.limits.message_size)
-        elif kind is Hello or kind is Reset:
-            if digit == 2:
-                self._chunks = None
-                self._utf8 = False
-                if kind is Hello:
-                    self.hello = self._greeting
-        elif kind is XClient:
-            if digit == 2:
-                self.hello, self.authenticated = None, False
         elif kind is Auth or kind is AuthResponse:
             self.authenticated = self.authenticated or digit == 2
+        elif kind in BEGINNINGS and digit == 2:
+            self._begin_anew(kind)
 
+    def _begin_anew(self, kind: type) -> None:
+        """Nothing of a transaction is left after these."""
+        self._utf8 = False
+        if kind is Hello:
+            self.hello = self._greeting
+        elif kind is XClient:
+            self.hello, self.authenticated = None, False
+
+
+BEGINNINGS = frozenset({Hello, Reset, XClient})
 
 CHECKS: Mapping[type, Callable[[ServerConnection, Any], Command]] = {
     Hello: ServerConnection._checked_hello,

@@ -2,9 +2,9 @@
 
 A session walks through few states. It begins in START, where nobody has said hello. EHLO or HELO leads to READY, MAIL opens a
 transaction (MAIL), the first accepted RCPT makes it one that can be sent (RCPT), and DATA answered by 354 hands the line over
-to the message (DATA), whose end leads back to READY. A message that comes in chunks (RFC 3030) has the line for itself only within
-a chunk; between two of them commands are read (BDAT). Two exchanges borrow the line: AUTH, in which the client's lines are
-answers to challenges (RFC 4954 §4), and TLS, from the 220 to STARTTLS until the handshake is over, in which nothing
+to the message (DATA), whose end leads back to READY. A message that comes in chunks (RFC 3030) has the line to itself
+within a chunk only; between two of them commands are read (BDAT). Two exchanges borrow the line: AUTH, in which the client's lines
+are answers to challenges (RFC 4954 §4), and TLS, from the 220 to STARTTLS until the handshake is over, in which nothing
 that comes in is SMTP (RFC 3207 §4). CLOSED is where 221 and 421 lead, and
 the end of a message of which it is disputed where it ended (`MESSAGE_DISPUTED`): what follows may be no commands at all.
 
@@ -68,13 +68,14 @@ STAY: Final[Moves] = {}
 EXCHANGE_OVER: Final[Moves] = {2: READY, 3: AUTH, 4: READY, 5: READY}
 MESSAGE_OVER: Final[Moves] = {2: READY, 4: READY, 5: READY}
 MESSAGE_DISPUTED: Final[Moves] = {2: CLOSED, 4: CLOSED, 5: CLOSED}
-# A chunk that is refused ends the transaction (RFC 3030 §2).
-CHUNK_OVER: Final[Moves] = {2: BDAT, 4: READY, 5: READY}
 # After a BDAT that cannot be read, nobody knows what is content and what are commands.
 LOST_COUNT: Final[Moves] = {5: CLOSED}
 
 # These may stand wherever commands are read at all (RFC 5321 §4.1.4).
 ANYWHERE: Final[Mapping[type, Moves]] = {Hello: {2: READY}, Noop: STAY, Help: STAY, Verify: STAY, Quit: {2: CLOSED}}
+
+# BDAT itself moves nothing: what is answered is the end of its octets. A refusal ends the transaction (RFC 3030 §2).
+CHUNKS: Final[Mapping[type, Moves]] = {Bdat: STAY, EndOfChunk: {2: BDAT, 4: READY, 5: READY}, EndOfData: MESSAGE_OVER}
 
 TABLE: Final[Mapping[State, Mapping[type, Moves]]] = {
     START: {**ANYWHERE, Reset: STAY},
@@ -89,17 +90,9 @@ TABLE: Final[Mapping[State, Mapping[type, Moves]]] = {
         XForward: STAY,
     },
     MAIL: {**ANYWHERE, Reset: {2: READY}, Rcpt: {2: RCPT}},
-    RCPT: {
-        **ANYWHERE,
-        Reset: {2: READY},
-        Rcpt: {2: RCPT},
-        Data: {3: DATA},
-        Bdat: STAY,
-        EndOfChunk: CHUNK_OVER,
-        EndOfData: MESSAGE_OVER,
-    },
+    RCPT: {**ANYWHERE, Reset: {2: READY}, Rcpt: {2: RCPT}, Data: {3: DATA}, **CHUNKS},
     DATA: {EndOfData: MESSAGE_OVER},
-    BDAT: {**ANYWHERE, Reset: {2: READY}, Bdat: STAY, EndOfChunk: CHUNK_OVER, EndOfData: MESSAGE_OVER},
+    BDAT: {**ANYWHERE, Reset: {2: READY}, **CHUNKS},
     AUTH: {AuthResponse: EXCHANGE_OVER},
     TLS: {},
     CLOSED: {},

@@ -236,6 +236,9 @@ def encode(command: Command) -> bytes:
     """The command's line, CRLF included. Raises ValueError where an argument cannot stand in it."""
     match command:
         case Mail(sender, parameters):
+            utf8 = "SMTPUTF8" in parameters
+            if not (utf8 or (sender.isascii() and all(value is None or value.isascii() for value in parameters.values()))):
+                raise ValueError(f"beyond ASCII this cannot stand in a command without SMTPUTF8: {sender!r}")  # RFC 6531 §3.4
             line = f"MAIL FROM:<{_path(sender) if sender else ''}>{_parameters(parameters)}"
         case Rcpt(recipient, parameters):
             line = f"RCPT TO:<{_path(recipient)}>{_parameters(parameters)}"
@@ -251,26 +254,25 @@ def encode(command: Command) -> bytes:
             line = f"BDAT {octets}{' LAST' if last else ''}"
         case Verify(argument, utf8):
             line = f"VRFY {_checked(_HARMLESS_UTF8 if utf8 else _HARMLESS_TEXT, argument)}{' SMTPUTF8' if utf8 else ''}"
-        case Etrn(node, below):
-            line = f"ETRN {'@' if below else ''}{_checked(_HARMLESS_WORD, node)}"
-        case XClient(attributes):
-            line = f"XCLIENT{_attributes(attributes)}"
-        case XForward(attributes):
-            line = f"XFORWARD{_attributes(attributes)}"
         case Help(argument):
             line = f"HELP {_checked(_HARMLESS_TEXT, argument)}".rstrip()
         case _:
-            return BARE_COMMANDS[type(command)]
+            line = _rare(command)
     return f"{line}\r\n".encode()
 
 
-BARE_COMMANDS: Mapping[type, bytes] = {
-    StartTls: b"STARTTLS\r\n",
-    Data: b"DATA\r\n",
-    Reset: b"RSET\r\n",
-    Noop: b"NOOP\r\n",
-    Quit: b"QUIT\r\n",
-}
+def _rare(command: Command) -> str:
+    match command:
+        case Etrn(node, below):
+            return f"ETRN {'@' if below else ''}{_checked(_HARMLESS_WORD, node)}"
+        case XClient(attributes):
+            return f"XCLIENT{_attributes(attributes)}"
+        case XForward(attributes):
+            return f"XFORWARD{_attributes(attributes)}"
+    return BARE_COMMANDS[type(command)]
+
+
+BARE_COMMANDS: Mapping[type, str] = {StartTls: "STARTTLS", Data: "DATA", Reset: "RSET", Noop: "NOOP", Quit: "QUIT"}
 
 
 def _checked(pattern: re.Pattern[str], text: str) -> str:
