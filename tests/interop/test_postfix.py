@@ -58,7 +58,7 @@ def test_postfix_bounces_at_once_what_waymail_refuses(mail: Mail, start_postfix:
 def test_waymail_relays_to_postfix_over_opportunistic_tls(
     start_mail: Callable[..., Mail], start_postfix: Postfix, sink: Sink, tmp_path: Path
 ) -> None:
-    from waymail.net.tls import self_signed
+    from waymail.net.self_signed import self_signed
 
     certificate, key = self_signed(tmp_path / "postfix-tls", "localhost")
     tls = {"smtpd_tls_security_level": "may", "smtpd_tls_cert_file": str(certificate), "smtpd_tls_key_file": str(key)}

@@ -22,6 +22,7 @@ from cryptography import x509
 from tests.server.real_sockets import SOON, Client, Server, code
 
 from waymail.net import tls
+from waymail.net.identity import CHECK_INTERVAL, ServerIdentity
 from waymail.net.streams import parse_address
 from waymail.server import listener as module
 from waymail.server.users import add_user
@@ -279,7 +280,7 @@ def test_scram_with_a_wrong_password_or_an_unknown_user_gets_535(server: Server,
 def test_a_renewed_certificate_is_served_to_the_next_connection(server: Server, tmp_path: Path) -> None:
     clock = JumpingClock()
     files = write_certificate(tmp_path)
-    context = tls.ServerIdentity(*files, clock=clock).context
+    context = ServerIdentity(*files, clock=clock).context
     addresses = [server.listen(context, implicit=implicit)[1] for implicit in (True, False)]
 
     def serials() -> list[int]:
@@ -297,7 +298,7 @@ def test_a_renewed_certificate_is_served_to_the_next_connection(server: Server, 
 
     before = serials()
     write_certificate(tmp_path)
-    server.do(clock.advance(tls.CHECK_INTERVAL + 0.1))
+    server.do(clock.advance(CHECK_INTERVAL + 0.1))
     after = serials()
     assert before[0] == before[1]
     assert after[0] == after[1] != before[0]

@@ -37,7 +37,9 @@ from waymail.delivery.smtp import SmtpTransport
 from waymail.mail.envelope import QueueIds
 from waymail.net import streams, tls
 from waymail.net.clock import SystemClock
+from waymail.net.identity import ServerIdentity
 from waymail.net.resolver import Resolver
+from waymail.net.self_signed import self_signed
 from waymail.queue.bounce import NoticeWriter
 from waymail.queue.plan import RunnerLimits
 from waymail.queue.retry import DAY, Schedule
@@ -164,10 +166,10 @@ def tls_contexts(config: Config) -> Callable[[], ssl.SSLContext] | None:
     if config.tls.certificate and config.tls.key:
         certificate, key = config.tls.certificate, config.tls.key
     elif config.tls.self_signed:
-        certificate, key = tls.self_signed(config.data_dir / "tls", config.hostname)
+        certificate, key = self_signed(config.data_dir / "tls", config.hostname)
     else:
         return None
-    return tls.ServerIdentity(
+    return ServerIdentity(
         certificate, key, report=lambda text: log.error("TLS certificate", extra={"fields": {"error": text}})
     ).context
 

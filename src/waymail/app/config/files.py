@@ -12,7 +12,7 @@ from pathlib import Path
 
 from waymail.app.config.check import Finding
 from waymail.app.config.schema import Config
-from waymail.net import tls
+from waymail.net import self_signed, tls
 from waymail.server.users import UsersFileError, list_users
 
 FIX = "for a development server, self_signed = true makes a certificate, in place of certificate and key"
@@ -38,7 +38,7 @@ def _certificate(config: Config, unreadable: frozenset[str]) -> Iterator[Finding
         if certificate and key and not missing:
             tls.server(certificate, key)
         elif config.tls.self_signed and unreadable.isdisjoint(("hostname", "data_dir")):
-            tls.is_kept(config.data_dir / "tls", config.hostname)
+            self_signed.is_kept(config.data_dir / "tls", config.hostname)
     except tls.IdentityProblem as problem:
         yield Finding(("tls", "certificate" if certificate else "self_signed"), str(problem))
 
