@@ -172,7 +172,8 @@ def test_another_process_cannot_use_what_is_remembered(clock: Clock) -> None:
 
 
 def log_in(users: Users, name: str, password: str) -> sasl.Step:
-    server = sasl.server_exchange("SCRAM-SHA-256", nonce="the-server's-nonce", keys=users.scram_keys, secret=users.secret)
+    known = sasl.Secrets(lambda _, user: users.scram_keys(user), lambda _: None, users.secret)
+    server = sasl.server_exchange("SCRAM-SHA-256", nonce="the-server's-nonce", secrets=known)
     client = sasl.client_mechanism("SCRAM-SHA-256", name, password, "the-client's-nonce")
     step = server.start(client.initial())
     while isinstance(step, sasl.Challenge):

@@ -9,25 +9,21 @@ connection (`attempt` does). Raises ConnectionFailed, TlsError, AuthenticationFa
 from __future__ import annotations
 
 import asyncio
-import binascii
-import secrets
 import ssl
 from dataclasses import dataclass
 from functools import partial
 from math import inf
 
+from waymail.client.authenticate import authenticate
 from waymail.client.connection import Connection
+from waymail.client.dialogue import ask, lost
 from waymail.client.errors import AuthenticationFailed, ConnectionFailed, TlsError
 from waymail.client.target import Credentials, Host, Tls
 from waymail.client.transaction import Timeouts
 from waymail.net import streams
 from waymail.net import tls as tls_contexts
-from waymail.wire.commands import Auth, AuthResponse, Command, Hello, StartTls
+from waymail.wire.commands import Hello, StartTls
 from waymail.wire.errors import ProtocolError
-from waymail.wire.replies import Reply
-from waymail.wire.sasl import AuthenticationProtocolError, ClientMechanism, best_mechanism, client_mechanism
-
-_LOOP_LIMIT = 10  # challenges in one exchange; SCRAM needs three
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +68,7 @@ async def open_session(
             # RFC 3207 §4.2: what was learnt before the handshake is forgotten, and asked again.
             await _hello(connection, name)
         if credentials is not None:
-            await _authenticate(connection, credentials)
+            await authenticate(connection, credentials)
     except (ConnectionFailed, TlsError, AuthenticationFailed) as error:
         error.peer = connection.peer
         await connection.quit()  # RFC 5321 §4.1.1.10: also after a refusal
@@ -108,7 +104,7 @@ async def _connect(
 async def _greeting(connection: Connection) -> None:
     responses = await connection.replies(connection.timeouts.greeting)
     if not responses:
-        raise _lost(connection, "greeting")
+        raise lost(connection, "greeting")
     greeting = responses[0].reply
     # RFC 5321 §3.1, RFC 7504 §3: 220, or 554 or 521; RFC 5321 §4.3.2: others by their first digit.
     if not greeting.is_positive:
@@ -116,10 +112,10 @@ async def _greeting(connection: Connection) -> None:
 
 
 async def _hello(connection: Connection, name: str) -> None:
-    reply = await _ask(connection, Hello(name), "EHLO")
+    reply = await ask(connection, Hello(name), "EHLO")
     if reply.code in (500, 502):
         # RFC 5321 §3.2, §4.1.1.1: a server that does not know EHLO is greeted with HELO, once.
-        reply = await _ask(connection, Hello(name, extended=False), "HELO")
+        reply = await ask(connection, Hello(name, extended=False), "HELO")
     if not reply.is_positive:
         raise ConnectionFailed(f"{connection.peer.host} refused {name}: {reply}", reply)
     connection.learn_extensions()
@@ -133,7 +129,7 @@ async def _start_tls(connection: Connection, host: Host, demand: Tls, contexts: 
         # RFC 8314 §5, RFC 3207 §6: whoever sits in the middle may have taken the keyword out.
         raise TlsError(f'{host.name} does not offer STARTTLS; to send in cleartext all the same, say tls="off"')
     try:
-        reply = await _ask(connection, StartTls(), "STARTTLS")
+        reply = await ask(connection, StartTls(), "STARTTLS")
     except ConnectionFailed as error:
         raise TlsError(str(error), error.reply) from error
     if reply.code != 220:
@@ -167,66 +163,6 @@ def _secured(connection: Connection, transport: asyncio.Transport, context: ssl.
     described = tls_contexts.describe(transport.get_extra_info("ssl_object"), is_verified)
     # Who demanded TLS and gave a context of his own has decided what is safe enough for a password.
     connection.use(transport, described, confidential=is_verified or demand is not Tls.OPPORTUNISTIC)
-
-
-async def _authenticate(connection: Connection, credentials: Credentials) -> None:
-    """RFC 4954. The strongest mechanism first; the next where the server takes back its offer, but never after 535."""
-    host = connection.peer.host
-    offered = connection.core.extensions.get("AUTH", "").upper().split()
-    while True:
-        name = best_mechanism(offered, connection.is_confidential)
-        if name is None:
-            raise AuthenticationFailed(_no_mechanism(connection, offered))
-        try:
-            mechanism = client_mechanism(name, credentials.user, credentials.password, secrets.token_urlsafe(24))
-            reply = await _exchange(connection, mechanism)
-            if reply.is_positive:
-                mechanism.succeeded()
-                return
-        except AuthenticationProtocolError as error:
-            connection.abort("did not keep to the rules of authentication")
-            raise AuthenticationFailed(f"{host}: {error}") from error
-        # RFC 4954 §6: 504 and 534 are about the mechanism; all else is about us.
-        if reply.code not in (504, 534):
-            raise AuthenticationFailed(f"{host} refused user {credentials.user}: {reply}", reply)
-        offered = [other for other in offered if other != name]
-
-
-async def _exchange(connection: Connection, mechanism: ClientMechanism) -> Reply:
-    reply = await _ask(connection, Auth(mechanism.name, mechanism.initial()), "AUTH")
-    for _ in range(_LOOP_LIMIT):
-        if reply.code != 334:
-            return reply
-        try:
-            challenge = binascii.a2b_base64(reply.text.strip(), strict_mode=True)
-        except ValueError:
-            raise AuthenticationProtocolError("the server's challenge is not base64") from None
-        # SCRAM hashes the password some thousand times: too long for the loop.
-        answer = await asyncio.to_thread(mechanism.step, challenge)
-        reply = await _ask(connection, AuthResponse(answer), "AUTH")
-    raise AuthenticationProtocolError("the server's challenges do not end")
-
-
-def _no_mechanism(connection: Connection, offered: list[str]) -> str:
-    host = connection.peer.host
-    if not offered:
-        return f"{host} does not offer AUTH" + ("" if connection.peer.tls else " (it may offer it over TLS only)")
-    if best_mechanism(offered, True) is not None:
-        what = "TLS without a verified certificate" if connection.peer.tls else "a cleartext connection"
-        return f'{host} offers {" ".join(offered)}: not used over {what}, for it gives the password away; use tls="require"'
-    return f"{host} offers no mechanism that is known here: {' '.join(offered)}"
-
-
-async def _ask(connection: Connection, command: Command, what: str) -> Reply:
-    responses = await connection.ask(connection.timeouts.command, command)
-    if not responses:
-        raise _lost(connection, what)
-    return responses[-1].reply
-
-
-def _lost(connection: Connection, what: str) -> ConnectionFailed:
-    trouble = connection.trouble
-    return ConnectionFailed(f"{trouble} (waiting for the reply to {what})", trouble.reply if trouble else None)
 
 
 def _remaining(seconds: float, deadline: float) -> float:

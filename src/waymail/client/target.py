@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 
@@ -15,12 +16,25 @@ class Tls(Enum):
     IMPLICIT = "implicit"  # TLS from the first octet, verified (RFC 8314 §3)
 
 
+Token = str | Callable[[], str | Awaitable[str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """User name and password for AUTH."""
+    """What AUTH needs: a user name, and a password, a bearer token of OAuth 2.0, or neither, where the client certificate of the
+    TLS context proves who we are (EXTERNAL; `user` may be empty then).
+
+    `token` may be a function that gives one. It is called whenever one is needed, a plain function in a thread, so that it may
+    block, and again where the server refused what it gave: it should not give the same one then. `mechanism` names the one
+    to use, "" the strongest that the server offers. `cleartext` true permits to send password or token to where anybody may
+    listen (RFC 4954 §4 forbids it for good reasons).
+    """
 
     user: str
-    password: str
+    password: str = ""
+    token: Token = ""
+    mechanism: str = ""
+    cleartext: bool = False
 
     def __repr__(self) -> str:
         return f"Credentials({self.user!r}, ...)"

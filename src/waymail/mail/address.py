@@ -4,13 +4,16 @@ An address here is what stands between the angle brackets of MAIL and RCPT: `Loc
 (RFC 5321 §4.1.2), or a local part alone ("postmaster"). These functions do not judge syntax, `waymail.wire.grammar` does
 that; they give some answer for every string and never raise.
 
-The domain is compared without regard to case. The local part belongs to the domain alone: nobody else may change its case or
+The domain is compared without regard to case, and a U-label is the same as its A-label. The local part belongs to the domain alone: nobody else may change its case or
 its spelling (RFC 5321 §2.4), so it is kept byte for byte. Only `same` looks through its quoting.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+
+from waymail.wire import domains
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
@@ -62,6 +65,12 @@ def from_name(name: str, domain: str) -> str:
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + f'"@{domain}'
 
 
+def folded(name: str) -> str:
+    """A local part, or the name of a mailbox, as a domain compares it that does not tell Ann from ann: lower case, and beyond ASCII
+    in the normal form C, in which RFC 6530 §10.1 would have all mailbox names."""
+    return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).lower()
+
+
 def same(a: str, b: str) -> bool:
     """Whether both are the same mailbox.
 
@@ -79,4 +88,4 @@ def is_postmaster(address: str) -> bool:
 def _normal_domain(domain: str) -> str:
     # One trailing dot is how DNS spells "complete"; in mail it is no part of the name (RFC 5321 §2.3.5), and two
     # spellings of a domain must not be two destinations, or one local and one foreign.
-    return domain.lower().removesuffix(".")
+    return domain.lower().removesuffix(".") if domain.isascii() else domains.normal(domain)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from waymail.wire import sasl
-from waymail.wire.sasl import Challenge, Failure, NeedsVerification, ScramKeys, ServerExchange, Success
+from waymail.wire.sasl import Challenge, Failure, NeedsToken, NeedsVerification, ScramKeys, Secrets, ServerExchange, Success
 
 # Argon2id takes memory and a core for a while: more than two at a time would only make everybody wait longer.
 VERIFIERS = 2
@@ -46,6 +46,8 @@ class Exchange:
         else:
             self._begun = True
             step = self._exchange.start(response)
+        if isinstance(step, NeedsToken):
+            return Failure("nobody here can tell whose a token is")
         if not isinstance(step, NeedsVerification):
             return step
         loop = asyncio.get_running_loop()
@@ -63,10 +65,14 @@ class Authenticator:
 
     def begin(self, mechanism: str) -> Exchange:
         """Raises sasl.UnknownMechanism; the wire core lets only offered ones through."""
-        exchange = sasl.server_exchange(
-            mechanism, nonce=self._nonce(), keys=self._passwords.scram_keys, secret=self._passwords.secret
+        passwords = self._passwords
+        secrets = Secrets(
+            lambda hash_name, user: passwords.scram_keys(user) if hash_name == "SCRAM-SHA-256" else None,
+            lambda _: None,
+            passwords.secret,
         )
-        return Exchange(exchange, self._passwords, self._threads)
+        exchange = sasl.server_exchange(mechanism, nonce=self._nonce(), secrets=secrets)
+        return Exchange(exchange, passwords, self._threads)
 
     def close(self) -> None:
         """Begin no more verifications."""

@@ -3,8 +3,8 @@
 A session walks through few states. It begins in START, where nobody has said hello. EHLO or HELO leads to READY, MAIL opens a
 transaction (MAIL), the first accepted RCPT makes it one that can be sent (RCPT), and DATA answered by 354 hands the line over
 to the message (DATA), whose end leads back to READY. A message that comes in chunks (RFC 3030) has the line to itself
-within a chunk only; between two of them commands are read (BDAT). Two exchanges borrow the line: AUTH, in which the client's lines
-are answers to challenges (RFC 4954 §4), and TLS, from the 220 to STARTTLS until the handshake is over, in which nothing
+within a chunk only; between two of them commands are read (BDAT). Two exchanges borrow the line: AUTH, in which the client's
+lines are answers to challenges (RFC 4954 §4), and TLS, from the 220 to STARTTLS until the handshake is over, in which nothing
 that comes in is SMTP (RFC 3207 §4). CLOSED is where 221 and 421 lead, and
 the end of a message of which it is disputed where it ended (`MESSAGE_DISPUTED`): what follows may be no commands at all.
 

@@ -236,10 +236,9 @@ def encode(command: Command) -> bytes:
     """The command's line, CRLF included. Raises ValueError where an argument cannot stand in it."""
     match command:
         case Mail(sender, parameters):
-            utf8 = "SMTPUTF8" in parameters
-            if not (utf8 or (sender.isascii() and all(value is None or value.isascii() for value in parameters.values()))):
-                raise ValueError(f"beyond ASCII this cannot stand in a command without SMTPUTF8: {sender!r}")  # RFC 6531 §3.4
             line = f"MAIL FROM:<{_path(sender) if sender else ''}>{_parameters(parameters)}"
+            if not line.isascii() and "SMTPUTF8" not in parameters:
+                raise ValueError(f"beyond ASCII this cannot stand in a command without SMTPUTF8: {line!r}")  # RFC 6531 §3.4
         case Rcpt(recipient, parameters):
             line = f"RCPT TO:<{_path(recipient)}>{_parameters(parameters)}"
         case Hello(name, extended, lmtp):

@@ -2,7 +2,8 @@
 
 **Server side.** A mechanism is a generator that yields challenges, is sent responses, and returns how it ended. `ServerExchange`
 drives one and turns whatever a client sends wrong into a `Failure`; it never raises for what came from the client. Passwords
-are not checked here: `NeedsVerification` hands them to the caller, who may take his time in a thread.
+are not checked here: `NeedsVerification` hands them to the caller, who may take his time in a thread. Neither are bearer tokens:
+`NeedsToken` hands one over, and `verified` takes what became of it.
 
 **Client side.** A `ClientMechanism` gives responses. It raises `AuthenticationProtocolError` where the server breaks the
 mechanism's rules or cannot prove that it knows the password.
@@ -12,11 +13,14 @@ Challenges and responses are the decoded octets; base64 is the business of SMTP 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+import re
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from waymail.wire.sasl.saslprep import PreparationProblem, saslprep
+
+NONCE = r"[!-+\--~]+"  # RFC 5802 §7: printable = %x21-2B / %x2D-7E
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,38 @@ class NeedsVerification:
     password: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class NeedsToken:
+    """The client is `user` if the bearer token says so; "" where the token alone is to say who he is. Not the end: find out, and
+    give the answer to `ServerExchange.verified`. `user` has the form of `user_name`."""
+
+    user: str
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What is known of the connection in which an exchange takes place. Both sides use it.
+
+    `bindings` are the channel bindings by their types (RFC 5056 §2): empty where there is no TLS, or none is known.
+    `external` is the identity that the verified client certificate proves, for the server only. `host` and `port` are what
+    the client connected to, empty and 0 where that is not known, or is not to be compared. `offers_plus` tells whether the
+    server offered a -PLUS mechanism on this connection.
+    """
+
+    bindings: Mapping[str, bytes] = field(default_factory=dict)
+    external: str = ""
+    host: str = ""
+    port: int = 0
+    offers_plus: bool = False
+
+
+NO_CHANNEL = Channel()
+"""Nothing is known."""
+
 Outcome = Success | Failure | NeedsVerification
-Step = Challenge | Outcome
-Exchange = Generator[Challenge, bytes, Outcome]
+Step = Challenge | NeedsToken | Outcome
+Exchange = Generator[Challenge | NeedsToken, bytes, Outcome]
 Mechanism = Callable[[bytes | None], Exchange]
 
 
@@ -72,6 +105,7 @@ class ServerExchange:
     def __init__(self, mechanism: Mechanism) -> None:
         self._mechanism = mechanism
         self._exchange: Exchange | None = None
+        self._waits_for_token = False
 
     def start(self, initial: bytes | None) -> Step:
         """Begin. `initial` is the decoded initial response: None where AUTH had none, b"" where it was "="."""
@@ -84,12 +118,26 @@ class ServerExchange:
         """Go on with the client's answer to the last challenge. Raises RuntimeError where no challenge waits for one."""
         if self._exchange is None:
             raise RuntimeError("the exchange has not begun")
+        if self._waits_for_token:
+            raise RuntimeError("the exchange waits for a token to be verified")
         return self._advance(self._exchange, response)
 
-    @staticmethod
-    def _advance(exchange: Exchange, response: bytes | None) -> Step:
+    def verified(self, user: str | None) -> Step:
+        """Go on after NeedsToken: the token is that of `user`, or None, it is nobody's (or not to be used here).
+
+        A refused token leads to one more Challenge, which tells the client, and then to Failure. Raises RuntimeError where no
+        token waits for it.
+        """
+        if self._exchange is None or not self._waits_for_token:
+            raise RuntimeError("no token waits to be verified")
+        return self._advance(self._exchange, (user or "").encode())
+
+    def _advance(self, exchange: Exchange, response: bytes | None) -> Step:
+        self._waits_for_token = False
         try:
-            return next(exchange) if response is None else exchange.send(response)
+            step = next(exchange) if response is None else exchange.send(response)
+            self._waits_for_token = isinstance(step, NeedsToken)
+            return step
         except StopIteration as end:
             outcome: Outcome | None = end.value
             if outcome is None:
@@ -97,6 +145,10 @@ class ServerExchange:
             return outcome
         except Refusal as refusal:
             return Failure(str(refusal), refusal.malformed)
+
+
+class UnknownMechanism(ValueError):
+    """There is no mechanism of that name here (RFC 4954 §4: 504 5.5.4)."""
 
 
 class AuthenticationProtocolError(Exception):
@@ -143,14 +195,37 @@ def text_of(octets: bytes) -> str:
 
 def credentials(user: str, password: str) -> NeedsVerification:
     """What a mechanism that carries the password ends with. Raises Refusal where one of the two cannot be prepared."""
-    try:
-        name = user_name(user)
-    except PreparationProblem as problem:
-        raise Refusal(f"the user name cannot be one: {problem}") from None
+    name = known_name(user)
     try:
         return NeedsVerification(name, saslprep(password))
     except PreparationProblem as problem:
         raise Refusal(f"the password of {name} cannot be one: {problem}") from None
+
+
+def check_authorization(identity: str, user: str) -> None:
+    """Nobody acts for somebody else: the authorization identity is absent, or the user himself. Raises Refusal."""
+    if not identity:
+        return
+    try:
+        same = user_name(identity) == user
+    except PreparationProblem:
+        same = False
+    if not same:
+        raise Refusal(f"{user} asked to act as somebody else")
+
+
+def known_name(text: str) -> str:
+    """`text` as a user's name (`user_name`). Raises Refusal where it cannot be one."""
+    try:
+        return user_name(text)
+    except PreparationProblem as problem:
+        raise Refusal(f"the user name cannot be one: {problem}") from None
+
+
+def check_nonce(nonce: str) -> None:
+    """Raises ValueError where `nonce` is not printable ASCII without a comma, sixteen characters at least."""
+    if len(nonce) < 16 or not re.fullmatch(NONCE, nonce):
+        raise ValueError("a nonce is sixteen or more printable ASCII characters, none of them a comma")
 
 
 def sendable(text: str, what: str) -> bytes:

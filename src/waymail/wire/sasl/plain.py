@@ -7,12 +7,11 @@ from waymail.wire.sasl.mechanism import (
     Challenge,
     Exchange,
     Refusal,
+    check_authorization,
     credentials,
     sendable,
     text_of,
-    user_name,
 )
-from waymail.wire.sasl.saslprep import PreparationProblem
 
 NAME = "PLAIN"
 
@@ -28,18 +27,6 @@ def plain(initial: bytes | None) -> Exchange:
     found = credentials(user, password)
     check_authorization(authorization, found.user)
     return found
-
-
-def check_authorization(identity: str, user: str) -> None:
-    """Nobody acts for somebody else: the authorization identity is absent, or the user himself. Raises Refusal."""
-    if not identity:
-        return
-    try:
-        same = user_name(identity) == user
-    except PreparationProblem:
-        same = False
-    if not same:
-        raise Refusal(f"{user} asked to act as somebody else")
 
 
 class PlainClient:
