@@ -6,6 +6,10 @@ instead); a reply is matched to its command by counting and by nothing else; how
 same. `ProtocolError` means that the server cannot be understood: the connection is to be closed. Whether the server
 offers PIPELINING is for the caller to look up in `extensions` before it sends a group.
 
+Content goes by DATA (`content_sent` says that it went) or in chunks (RFC 3030 §2): a BDAT is the last in what `send` is given, its
+octets follow at once, and `chunk_sent` says that they did. After LHLO each accepted recipient has a reply of its own to the end
+of the content (RFC 2033 §4.2, §4.3). A refusal that comes before the end of the content is taken for the reply to it.
+
 A reply line may end in a bare LF: some old servers do that, and nothing can be smuggled into a reply but more reply.
 """
 
@@ -19,7 +23,7 @@ from enum import Enum
 from types import MappingProxyType
 
 from waymail.wire import extensions, syntax
-from waymail.wire.commands import Auth, AuthResponse, Command, Data, Hello, Mail, Rcpt, Reset, StartTls
+from waymail.wire.commands import Auth, AuthResponse, Bdat, Command, Data, Hello, Mail, Rcpt, Reset, StartTls, XClient
 from waymail.wire.errors import CommandOrder, ProtocolError
 from waymail.wire.limits import DEFAULT, WireLimits
 from waymail.wire.replies import Reply
@@ -40,7 +44,10 @@ class Greeting:
 
 @dataclass(frozen=True, slots=True)
 class EndOfContent:
-    """Stands for the dot that ends the content, which a reply answers (RFC 5321 §4.1.1.4)."""
+    """Stands for the end of the content, which a reply answers: the dot (RFC 5321 §4.1.1.4); in LMTP the last chunk too, and
+    `recipient` is then the one that the reply is about (RFC 2033 §4.2)."""
+
+    recipient: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +62,41 @@ class Due(Enum):
     """What must come now, in place of a command, because the server's last reply asked for it."""
 
     CONTENT = "the content that 354 asked for"
+    CHUNK = "the octets of the chunk"
     RESPONSE = "the response to a challenge"
     HANDSHAKE = "the TLS handshake"
 
 
-# RFC 2920 §3.1: what may stand anywhere in a group; content may be its beginning. All others are the last in theirs.
-GROUPED = frozenset({Mail, Rcpt, Reset, EndOfContent})
+# RFC 2920 §3.1: what may stand anywhere in a group; content may be its beginning. All others are the last in theirs. A chunk is
+# content (RFC 3030 §4.2).
+GROUPED = frozenset({Mail, Rcpt, Reset, Bdat, EndOfContent})
+# The replies by which an LMTP server says that it does not take BDAT at all. It says so once, and not for each recipient.
+_NOT_TAKEN = (500, 501, 502, 503, 504)
 
 
 class ClientConnection:
     """One connection, seen from the client.
 
     To be read, not set: `pending`, what still awaits its reply, in order; `extensions`, what the latest accepted EHLO was
-    answered with: keywords in upper case, and the text behind them. It is empty before that, after HELO and after `tls_started`.
+    answered with: keywords in upper case, and the text behind them. It is empty before that, after HELO, after `tls_started`
+    and after an accepted XCLIENT.
     """
 
-    __slots__ = ("_broken", "_buffer", "_code", "_due", "_line_count", "_lines", "_text_size", "extensions", "limits", "pending")
+    __slots__ = (
+        "_accepted",
+        "_broken",
+        "_buffer",
+        "_code",
+        "_due",
+        "_line_count",
+        "_lines",
+        "_lmtp",
+        "_text_size",
+        "_utf8",
+        "extensions",
+        "limits",
+        "pending",
+    )
 
     def __init__(self, limits: WireLimits = DEFAULT) -> None:
         self.limits = limits
@@ -83,14 +109,18 @@ class ClientConnection:
         self._text_size = 0
         self._due: Due | None = None
         self._broken = ""
+        self._lmtp = False
+        self._accepted: list[str] = []  # in LMTP: the recipients that stand, in order
+        self._utf8 = False  # the transaction has SMTPUTF8
 
     # --- out ---
 
     def send(self, *commands: Command) -> bytes:
         """The octets of a group of commands, which now await their replies.
 
-        Raises ValueError for an argument that cannot stand in a command, and CommandOrder for a command that cannot stand
-        where it does. Then nothing is to be sent, and nothing new awaits a reply.
+        Raises ValueError for an argument that cannot stand in a command (a path beyond ASCII is none without SMTPUTF8: RFC
+        6531 §3.4), and CommandOrder for a command that cannot stand where it does. Then nothing is to be sent, and
+        nothing new awaits a reply.
         """
         due = self._due
         if due is not None and due is not Due.RESPONSE:
@@ -102,21 +132,50 @@ class ClientConnection:
             if (type(command) is AuthResponse) is not (due is Due.RESPONSE):
                 raise CommandOrder("an exchange of AUTH consists of challenges and responses")
             before = command
+            if due is Due.CHUNK:
+                raise CommandOrder("the octets of a chunk come before the next command")
+            if type(command) is Bdat and command.octets:
+                due = Due.CHUNK
         octets = b"".join([syntax.encode(command) for command in commands])
+        if not octets.isascii():
+            self._check_utf8(commands)
         if commands:
-            self._due = None
+            self._due = due if due is Due.CHUNK else None
             self.pending.extend(commands)
         return octets
 
+    def _check_utf8(self, commands: tuple[Command, ...]) -> None:
+        utf8 = self._utf8
+        for command in (*self.pending, *commands):
+            match command:
+                case Mail(path, parameters):
+                    utf8 = "SMTPUTF8" in parameters
+                case Rcpt(path, _):
+                    pass
+                case _:
+                    continue
+            if not utf8 and not path.isascii():
+                raise ValueError(f"an address beyond ASCII needs SMTPUTF8: {path!r}")
+
+    def chunk_sent(self) -> None:
+        """All octets of the chunk that BDAT announced were written. Raises CommandOrder where no chunk is due."""
+        if self._due is not Due.CHUNK:
+            raise CommandOrder("a chunk follows BDAT only")
+        self._due = None
+
     def content_sent(self) -> None:
-        """The content and its end were written (`waymail.wire.data.stuff`): the end now awaits its reply.
+        """The content and its end were written (`waymail.wire.data.stuff`): the end now awaits its reply, in LMTP one for each
+        accepted recipient.
 
         Raises CommandOrder where no 354 asked for content.
         """
         if self._due is not Due.CONTENT:
             raise CommandOrder("content is sent after 354 only")
         self._due = None
-        self.pending.append(EndOfContent())
+        if self._lmtp:
+            self.pending.extend([EndOfContent(recipient) for recipient in self._accepted])
+        else:
+            self.pending.append(EndOfContent())
 
     def tls_started(self) -> None:
         """The handshake is over: what the server said before it is forgotten (RFC 3207 §4.2).
@@ -189,19 +248,40 @@ class ClientConnection:
         if not self.pending:
             if reply.code == 421:
                 return Response(None, reply)
+            if self._due is Due.CONTENT and reply.code >= 400:
+                # Too early, but clear: it is not taken. What the server reads from here on nobody knows.
+                return Response(EndOfContent(), reply)
             raise self._break(f"a reply that nothing awaits: {reply}")
         command = self.pending.popleft()
         match command:
-            case Hello(extended=extended) if reply.is_positive:
+            case Hello(extended=extended, lmtp=lmtp) if reply.is_positive:
                 offered = extensions.parse_offered(reply) if extended else {}
                 self.extensions = MappingProxyType(offered)
+                self._lmtp = lmtp
+            case Mail(parameters=parameters):
+                self._utf8 = "SMTPUTF8" in parameters
             case Data() if reply.code == 354:
                 self._due = Due.CONTENT
             case StartTls() if reply.code == 220:
                 self._due = Due.HANDSHAKE
             case Auth() | AuthResponse() if reply.code == 334:
                 self._due = Due.RESPONSE
-        return Response(command, reply)
+            case XClient() if reply.code == 220:
+                # It is another client's session now, whose greeting this is: EHLO comes again.
+                self.extensions = NOTHING_OFFERED
+        return Response(self._of_recipient(command, reply) if self._lmtp else command, reply)
+
+    def _of_recipient(self, command: Command | Greeting | EndOfContent, reply: Reply) -> Command | Greeting | EndOfContent:
+        """In LMTP: keep count of the recipients that stand, and tell the replies to the last chunk apart (RFC 2033 §4.3)."""
+        match command:
+            case Rcpt(recipient) if reply.is_positive:
+                self._accepted.append(recipient)
+            case Mail() | Reset():
+                self._accepted = []
+            case Bdat(last=True) if self._accepted and reply.code not in _NOT_TAKEN:
+                self.pending.extendleft([EndOfContent(recipient) for recipient in reversed(self._accepted[1:])])
+                return EndOfContent(self._accepted[0])
+        return command
 
     def _break(self, reason: str) -> ProtocolError:
         self._broken = reason
