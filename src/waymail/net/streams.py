@@ -134,8 +134,12 @@ async def start_tls(
 class Listener:
     """What listens. `addresses` are the real ones ("127.0.0.1:2525", "[::1]:2525"), also where port 0 was asked for."""
 
-    def __init__(self, servers: list[asyncio.Server], addresses: tuple[str, ...]) -> None:
+    def __init__(
+        self, servers: list[asyncio.Server], addresses: tuple[str, ...], closed: Callable[[], None] = lambda: None
+    ) -> None:
+        """`closed` is called when nobody is accepted any more."""
         self._servers = servers
+        self._closed = closed
         self.addresses = addresses
 
     @property
@@ -146,6 +150,7 @@ class Listener:
         """Accept no more connections; those that exist go on. Safe to call twice."""
         for server in self._servers:
             server.close()
+        self._closed()
 
 
 async def listen(

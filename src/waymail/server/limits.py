@@ -18,7 +18,13 @@ class Limits:
     message_size: int = 50_000_000  # 552 5.3.4 at MAIL or after the final dot
     recipients: int = 1_000  # 452 4.5.3 for each further RCPT; those accepted stand
     sessions: int = 20_000  # 421 4.3.2 instead of the greeting
-    sessions_per_client: int = 1_000  # by IP address; 421 4.7.0 instead of the greeting
+    sessions_per_client: int = 1_000  # by IPv4 address or IPv6 /64; 421 4.7.0 instead of the greeting
+    sessions_per_network: int | None = None  # by IPv4 /24 or IPv6 /48; 421 4.7.0 instead of the greeting
+    connections_per_minute: int | None = None  # by client; 421 4.7.0 instead of the greeting
+    messages_per_minute: int | None = None  # by user, or else by client
+    crowded: float = 0.9  # the part of `sessions` from which on they are scarce
+    crowded_share: float = 0.001  # the part of `sessions` that a client may have then and still get more; one at least
+    crowded_timeout: float = 30.0  # how long a session may be silent then; 421 4.4.2
     errors: int = 20  # refused commands in a session; then 421 4.7.0
     junk: int = 1_000  # commands in a row that carry no mail (NOOP, RSET, VRFY, HELP, EHLO); then 421 4.7.0
     received_hops: int = 100  # Received fields; 554 5.4.6 (RFC 5321 §6.3)

@@ -1,7 +1,8 @@
 """A listener: its sockets, its sessions, and what they share.
 
-Promises: past the bounds on sessions a client gets a 421 and the others notice nothing; a session that is late is told so with
-a 421 within a second, and cut off where it does not take that; `stop` lets messages that are being stored finish.
+Promises: past the bounds on sessions (`admission`) a client gets a 421 and the others notice nothing; a session that is late is
+told so with a 421 within a second, and cut off where it does not take that; `stop` lets messages that are being stored finish.
+Where sessions are scarce, those that are silent are ended early.
 """
 
 from __future__ import annotations
@@ -9,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Container, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
-from waymail.net import streams
-from waymail.net.door import TlsDoor
-from waymail.server.answers import SHUTTING_DOWN, TIMED_OUT, TOO_MANY_OF_YOURS, TOO_MANY_SESSIONS
+from waymail.net import streams, unix
+from waymail.net.door import Door
+from waymail.server.admission import Admission
+from waymail.server.answers import SHUTTING_DOWN, TIMED_OUT
 from waymail.server.authentication import Authenticator
 from waymail.server.intake import Intake
 from waymail.server.limits import Limits
-from waymail.server.reception import Reception
+from waymail.server.reception import Client, Reception
 from waymail.server.session import Session
 from waymail.wire.limits import WireLimits
 from waymail.wire.replies import Reply
@@ -27,6 +29,7 @@ from waymail.wire.server import Offer
 
 log = logging.getLogger("waymail.server")
 
+UNIX = "unix:"  # what the address of a Unix-domain socket begins with
 SWEEP = 0.5  # seconds between looks for sessions that are late
 
 
@@ -42,7 +45,8 @@ class Listener:
     """Serves one kind of session at one address.
 
     `tls_context` gives the TLS context of the moment, so that a renewed certificate is taken up without a restart; None where
-    the listener offers no TLS.
+    the listener offers no TLS. From `proxies` a PROXY header is read, and tells who the client is. `exempt` are the addresses
+    that no rate applies to.
     """
 
     def __init__(
@@ -55,6 +59,8 @@ class Listener:
         limits: Limits,
         tls_context: Callable[[], ssl.SSLContext] | None,
         implicit_tls: bool = False,
+        proxies: Container[str] | None = None,
+        exempt: Container[str] = (),
     ) -> None:
         self.reception = reception
         self.intake = intake
@@ -69,9 +75,13 @@ class Listener:
         )
         self._tls_context = tls_context
         self._sessions: set[Session] = set()
-        self._per_client: Counter[str] = Counter()
+        self._refused: set[Session] = set()
+        self._expected: dict[Session, tuple[str, str]] = {}  # the addresses of client and proxy, before the session is connected
+        self._silent: dict[Session, tuple[float, float]] = {}  # where sessions are scarce: a deadline, and since when it stands
+        self._admission = Admission(limits, exempt)
+        self._proxies = proxies
         self._group: asyncio.TaskGroup | None = None
-        self._sockets: streams.Listener | TlsDoor | None = None
+        self._sockets: streams.Listener | Door | None = None
         self._done = asyncio.Event()
         self.time = asyncio.get_running_loop().time
 
@@ -85,22 +95,27 @@ class Listener:
     def admit(self, session: Session) -> Reply | None:
         """Count a new session; a Reply is the refusal that it gets instead of a greeting."""
         self._sessions.add(session)
-        self._per_client[session.client.address] += 1
-        if self._done.is_set():
-            return SHUTTING_DOWN
-        if len(self._sessions) > self.limits.sessions:
-            return TOO_MANY_SESSIONS
-        if self._per_client[session.client.address] > self.limits.sessions_per_client:
-            return TOO_MANY_OF_YOURS
-        return None
+        if self._expected and (expected := self._expected.pop(session, None)) is not None:
+            session.client.address, session.client.proxy = expected
+        refusal = SHUTTING_DOWN if self._done.is_set() else self._admission.enter(session.client.address, self.time())
+        if refusal is not None:
+            self._refused.add(session)
+        return refusal
+
+    def allows_message(self, client: Client) -> bool:
+        """Whether the client may begin one more message now (`messages_per_minute`)."""
+        return self._admission.allows_message(client.address, client.user, self.time())
 
     def left(self, session: Session) -> None:
         """The session's connection is gone."""
         if session in self._sessions:
             self._sessions.remove(session)
-            self._per_client[session.client.address] -= 1
-            if self._per_client[session.client.address] <= 0:
-                del self._per_client[session.client.address]
+            if session in self._refused:
+                self._refused.remove(session)
+            else:
+                self._admission.leave(session.client.address)
+        self._expected.pop(session, None)
+        self._silent.pop(session, None)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work of a session that takes its time."""
@@ -119,19 +134,39 @@ class Listener:
 
     # --- for the application ---
 
-    async def open(self, address: str) -> Sequence[str]:
-        """Bind `address` ("0.0.0.0:25"). Returns the addresses bound. Raises OSError with a text that names the fix."""
-        if self.implicit_tls:
-            timeout = self.limits.handshake_timeout
-            door = TlsDoor(self._admit_to_tls, context=self.tls_context, timeout=timeout, spawn=self.spawn)
+    async def open(self, address: str, mode: int = 0o660) -> Sequence[str]:
+        """Bind `address` ("0.0.0.0:25", or "unix:/run/waymail/lmtp.sock" with the file mode `mode`). Returns the addresses bound.
+        Raises ListenFailed, whose text names the fix."""
+        if address.startswith(UNIX):
+            if self.implicit_tls or self._proxies is not None:
+                raise streams.ListenFailed(
+                    f"cannot listen on {address}: a Unix socket has neither implicit TLS nor proxies"
+                )
+            self._sockets = await unix.listen(lambda: Session(self), Path(address.removeprefix(UNIX)), mode)
+        elif self.implicit_tls or self._proxies is not None:
+            door = Door(
+                self._admit_to_tls if self.implicit_tls else self._expect,
+                context=self.tls_context if self.implicit_tls else None,
+                proxies=self._proxies or (),
+                timeout=self.limits.handshake_timeout,
+                most_waiting=self.limits.sessions,
+                spawn=self.spawn,
+            )
             await door.open(address)
             self._sockets = door
         else:
             self._sockets = await streams.listen(lambda: Session(self), address)
         return self._sockets.addresses
 
-    def _admit_to_tls(self, address: str) -> Session | None:
+    def _expect(self, address: str, proxy: str) -> Session:
+        """A session in clear: it is admitted when it is connected, so that one that is refused can be told."""
+        session = Session(self)
+        self._expected[session] = address, proxy
+        return session
+
+    def _admit_to_tls(self, address: str, proxy: str) -> Session | None:
         session = Session(self, address)
+        session.client.proxy = proxy
         if self.admit(session) is None:
             return session
         self.left(session)
@@ -150,14 +185,27 @@ class Listener:
                     continue
 
     def _sweep(self) -> None:
-        now = self.time()
+        now, is_crowded = self.time(), self._admission.is_crowded
+        if not is_crowded:
+            self._silent.clear()
         for session in list(self._sessions):
             if session.is_busy:
                 continue  # this server is at work, not the peer
             age = now - session.started
             too_old = age > self.limits.session_time and (not session.is_receiving or age > 2 * self.limits.session_time)
-            if now > session.deadline or too_old:
+            if now > session.deadline or too_old or (is_crowded and self._is_silent(session, now)):
                 self._end(session, TIMED_OUT)
+
+    def _is_silent(self, session: Session, now: float) -> bool:
+        """Whether its peer has let time pass that others need: whatever it says moves the deadline. In the middle of a message,
+        that counts only for a peer with many sessions."""
+        deadline, since = self._silent.get(session, (0.0, now))
+        if deadline != session.deadline:
+            self._silent[session] = session.deadline, now
+            return False
+        return now - since > self.limits.crowded_timeout and (
+            not session.is_receiving or self._admission.holds_many(session.client.address)
+        )
 
     @staticmethod
     def _end(session: Session, reply: Reply) -> None:

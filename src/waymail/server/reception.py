@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from waymail.mail.envelope import Recipient
+from waymail.net.tls import PeerCertificate
 from waymail.wire.replies import Reply
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -27,6 +28,8 @@ class Client:
     extended: bool = False
     tls: str = ""
     user: str = ""
+    certificate: PeerCertificate | None = None  # what the client proved in TLS, for SASL EXTERNAL
+    proxy: str = ""  # the IP address of the proxy that said `address`
 
 
 @dataclass(slots=True)
