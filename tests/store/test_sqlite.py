@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from waymail.mail.envelope import Body, encode_id
-from waymail.store import read, recover, schema
+from waymail.mail.envelope import Body, Options, Recipient, encode_id
+from waymail.store import read, recover, schema, statements
 from waymail.store.contract import Change, Delivery, NewMessage, State, StoreError
 from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
@@ -290,9 +292,68 @@ async def test_a_reader_of_nothing_says_so(tmp_path: Path) -> None:
 
 
 async def test_no_query_walks_through_the_history(store: SqliteStore) -> None:
-    claims = "SELECT message, number FROM recipient WHERE state = 0 AND next_at <= 1 ORDER BY next_at, message, number LIMIT 1"
-    for query in (claims, read.WITH_WORD.replace("?", "1"), recover.CLAIMED):
-        steps = [row[3] for row in store._connection.execute(f"EXPLAIN QUERY PLAN {query}")]
+    of_two = [
+        statements.rows(one, 2, 2) for one in (statements.CLAIM, statements.MOVE, statements.FLUSH, statements.RELEASE_LAPSED)
+    ]
+    for query in (
+        *(read.WITH_WORD, recover.CLAIMED, read.WAITING, read.DOMAINS, read.NEXT_RANKED, *of_two),
+        *(statements.DUE_ORDINARY, statements.DUE_RANKED),
+    ):
+        steps = [row[3] for row in store._connection.execute("EXPLAIN QUERY PLAN " + re.sub(r"\?\d?", "1", query))]
         assert not any(
-            step.startswith(("SCAN recipient", "SCAN word", "SCAN message", "USE TEMP B-TREE FOR ORDER BY r")) for step in steps
+            step.startswith(("SCAN recipient", "SCAN word", "SCAN message", "USE TEMP B-TREE FOR ORDER BY r"))
+            and step != "SCAN recipient USING INDEX recipient_domain"  # its first entry, with LIMIT 1
+            for step in steps
         ), steps
+
+
+async def test_whether_anybody_has_a_priority_is_seen_at_a_glance(store: SqliteStore) -> None:
+    (step,) = store._connection.execute(f"EXPLAIN QUERY PLAN {statements.ANY_RANKED}").fetchall()
+    assert step[3] == "SCAN recipient USING INDEX recipient_ranked"
+
+
+async def test_an_ordinary_message_is_written_without_a_word_of_options(store: SqliteStore, messages: Messages) -> None:
+    await store.accept(messages.new())
+    await store.accept(messages.new(options=Options(envid="x")))
+    ordinary, other = (json.loads(text) for (text,) in store._connection.execute("SELECT envelope FROM message ORDER BY id"))
+    assert len(ordinary) == 6
+    assert other[6] == {"options": {"envid": "x"}, "recipients": {}}
+
+
+async def test_options_that_this_version_does_not_know_are_passed_over(store: SqliteStore, messages: Messages) -> None:
+    new = messages.new(Recipient("a@example.net", notify="NEVER"), options=Options(envid="x"), claim=False)
+    await store.accept(new)
+    text = store._connection.execute("SELECT envelope FROM message").fetchone()[0]
+    text = text.replace('"envid"', '"of_tomorrow":1,"envid"').replace('"notify"', '"of_tomorrow":1,"notify"')
+    store._connection.execute("UPDATE message SET envelope = ?", (text,))
+    (delivery,) = await store.claim(START, 1)
+    assert delivery.envelope == new.envelope
+
+
+OF_VERSION_1 = """
+CREATE TABLE recipient (
+    message INTEGER NOT NULL, number INTEGER NOT NULL, address TEXT NOT NULL, original TEXT, state INTEGER NOT NULL,
+    attempts INTEGER NOT NULL, next_at REAL NOT NULL, token INTEGER NOT NULL, lease_until REAL NOT NULL,
+    reply TEXT NOT NULL, warned INTEGER NOT NULL,
+    PRIMARY KEY (message, number)) WITHOUT ROWID;
+CREATE INDEX recipient_due ON recipient (next_at) WHERE state = 0;
+PRAGMA user_version = 1;
+"""
+
+
+async def test_the_tables_of_version_1_are_brought_up_to_date(messages: Messages, tmp_path: Path) -> None:
+    store = await open_store(tmp_path)
+    new = messages.new(claim=False)
+    await store.accept(new)
+    await store.close()
+    with sqlite3.connect(tmp_path / schema.FILE) as connection:
+        (row,) = connection.execute("SELECT * FROM recipient").fetchall()
+        connection.executescript(f"DROP TABLE recipient; {OF_VERSION_1}")
+        connection.execute("INSERT INTO recipient VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row[:11])
+    connection.close()
+    store = await open_store(tmp_path)
+    await store.accept(messages.new(claim=False, options=Options(priority=3)))
+    assert (await store.flush_domain("example.net", START)).messages == 2
+    first, second = await store.claim(START, 10)
+    assert (first.envelope.options.priority, second.envelope) == (3, new.envelope)
+    await store.close()

@@ -18,13 +18,15 @@ class Recipient:
     """One forward-path. `original` is the address the sender gave, where an alias led elsewhere.
 
     `notify` and `orcpt` are the parameters of RCPT (RFC 3461 §4.1, §4.2): NOTIFY in upper case, "" where it was not given;
-    ORCPT as it was sent, its address in xtext (or as RFC 6533 §3 has it), "" where it was not given.
+    ORCPT as it was sent, its address in xtext (or as RFC 6533 §3 has it), "" where it was not given. `expanded` marks the first
+    of the recipients that an alias led to where SUCCESS was asked for the alias: see `waymail.mail.expansion`.
     """
 
     address: str
     original: str | None = None
     notify: str = ""
     orcpt: str = ""
+    expanded: bool = False
 
     @property
     def domain(self) -> str:
@@ -106,6 +108,12 @@ class Envelope:
     message_id: str = ""
     origin: Origin = field(default=Origin())
     options: Options = field(default=NO_OPTIONS)
+
+    @property
+    def released_at(self) -> float:
+        """From when on it may be delivered (RFC 4865 §4.2), in seconds since the epoch: its time in the queue begins then."""
+        options = self.options
+        return self.accepted_at if options is NO_OPTIONS else max(self.accepted_at, options.hold_until)
 
 
 @value

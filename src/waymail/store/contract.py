@@ -82,6 +82,7 @@ class Event:
                    "deferred" | "failed", reply: "250 2.0.0 ...", uncertain?: true, next?: seconds since the epoch, why?: text}]
         bounced    notice (queue id of the DSN), to: [address, ...], why
         delayed    notice, to
+        confirmed  notice, to, why: the sender asked to be told of "delivered", "relayed" or "expanded"
         waiting    to, destination, reply, next, why: nothing was attempted, the destination is down or busy
         recovered  to: [address, ...], uncertain: true; the process ended while these were being attempted
         held | released | removed | flushed    to
@@ -96,11 +97,21 @@ class Event:
 @value
 class NewMessage:
     """A message to accept. With `claim` the recipients come back ACTIVE, claimed by the caller, for a first attempt at once;
-    without it they are QUEUED and due now."""
+    without it they are QUEUED and due now. What its sender wants held (RFC 4865) is QUEUED in any case, and due then."""
 
     envelope: Envelope
     body: Body
     claim: bool = True
+
+    @property
+    def due(self) -> float:
+        """When the recipients are due for the first time, in seconds since the epoch."""
+        return self.envelope.released_at
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the recipients come back claimed."""
+        return self.claim and self.envelope.released_at <= self.envelope.accepted_at
 
 
 @value
@@ -170,6 +181,14 @@ class Story:
     events: tuple[Event, ...] = field(default=())
 
 
+@value
+class Flushed:
+    """What waits for some domains: how many messages, and for which of the domains."""
+
+    messages: int
+    domains: tuple[str, ...]
+
+
 class Spool(Protocol):
     """Takes a message's octets while they come in. Memory up to a bound, a file above it."""
 
@@ -195,7 +214,8 @@ class Store(Protocol):
         Raises StoreError also where the id is taken; ValueError where it is none, or there are no recipients."""
 
     async def claim(self, now: float, limit: int) -> Sequence[Delivery]:
-        """Claim up to `limit` recipients that are due at `now`, oldest due first, those of one message in one Delivery."""
+        """Claim up to `limit` recipients that are due at `now`: those of the highest priority (RFC 6710) first, within a priority
+        the oldest due first; those of one message in one Delivery."""
 
     async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
         """Record outcomes, events and notices. Returns a claim for each notice that was to be claimed. Raises StaleToken."""
@@ -224,6 +244,10 @@ class Store(Protocol):
 
     async def flush(self, ids: Sequence[str], now: float) -> int:
         """Queued recipients that are due later are due now."""
+
+    async def flush_domain(self, domain: str, now: float, *, below: bool = False) -> Flushed:
+        """Queued recipients in `domain` (as `Recipient.domain` has it), with `below` also in the domains below it, are due
+        now. What its sender wants held is left alone. It may take long; others do not wait for it."""
 
     async def remove(self, ids: Sequence[str], now: float) -> int:
         """Live recipients are given up without notice to anybody."""

@@ -16,6 +16,7 @@ from waymail.store.contract import (
     Change,
     Delivery,
     Event,
+    Flushed,
     NewMessage,
     Pending,
     RecipientState,
@@ -111,13 +112,13 @@ class MemoryStore:
         for record in self.tables.records.values():
             self._requeue(record, now, lambda entry: entry.lease_until <= now)
         due = sorted(
-            (entry.next_at, id, number)
+            (-record.envelope.options.priority, entry.next_at, id, number)
             for id, record in self.tables.records.items()
             for number, entry in enumerate(record.entries)
             if entry.state is State.QUEUED and entry.next_at <= now
         )
         numbers: dict[str, list[int]] = {}
-        for _, id, number in due[: max(limit, 0)]:
+        for _, _, id, number in due[: max(limit, 0)]:
             numbers.setdefault(id, []).append(number)
         return [self._claim(self.tables.records[id], some, now) for id, some in numbers.items()]
 
@@ -179,6 +180,27 @@ class MemoryStore:
         """As `Store.flush`."""
         return self._move(ids, (State.QUEUED,), State.QUEUED, now, "flushed", later=True)
 
+    async def flush_domain(self, domain: str, now: float, *, below: bool = False) -> Flushed:
+        """As `Store.flush_domain`."""
+        self._check_open()
+        messages, domains = 0, set()
+        for record in self.tables.records.values():
+            if record.envelope.released_at > now:
+                continue
+            found = [
+                number
+                for number, entry in enumerate(record.entries)
+                if entry.state is State.QUEUED and _is_in(record.envelope.recipients[number].domain, domain, below)
+            ]
+            domains |= {record.envelope.recipients[number].domain for number in found}
+            messages += bool(found)
+            later = [number for number in found if record.entries[number].next_at > now]
+            for number in later:
+                record.entries[number].next_at = now
+            if later:
+                record.events.append(Event(now, "flushed", {"to": record.addresses(later)}))
+        return Flushed(messages, tuple(sorted(domains)))
+
     async def remove(self, ids: Sequence[str], now: float) -> int:
         """As `Store.remove`."""
         return self._move(ids, (State.QUEUED, State.ACTIVE, State.HELD), State.REMOVED, now, "removed")
@@ -215,9 +237,9 @@ class MemoryStore:
 
     def _insert(self, message: NewMessage) -> Delivery:
         envelope, body = message.envelope, message.body
-        entries = [Entry(State.QUEUED, 0, 0.0, envelope.accepted_at) for _ in envelope.recipients]
+        entries = [Entry(State.QUEUED, 0, 0.0, message.due) for _ in envelope.recipients]
         record = self.tables.records[envelope.id] = Record(envelope, body.size, body, entries)
-        if not message.claim:
+        if not message.is_claimed:
             return Delivery(envelope, body, (), 0)
         return self._claim(record, range(len(entries)), self._now())
 
@@ -268,6 +290,10 @@ class MemoryStore:
             self._drop_body(record)
             changed += len(numbers)
         return changed
+
+
+def _is_in(domain: str, wanted: str, below: bool) -> bool:
+    return domain == wanted or (below and domain.endswith(f".{wanted}"))
 
 
 def _story(record: Record, events: Sequence[Event] = ()) -> Story:

@@ -3,6 +3,8 @@
 `SqliteReader` is also what another process uses to look into the store while the server runs.
 """
 
+# ruff: noqa: S608 - statements are put together of constants alone
+
 from __future__ import annotations
 
 import asyncio
@@ -13,12 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from waymail.mail.envelope import Body, Recipient, decode_id
+from waymail.mail.envelope import Body, decode_id
 from waymail.store import schema
 from waymail.store.body import BodyFiles
 from waymail.store.contract import Delivery, Pending, StoreError, Story
 from waymail.store.rows import Row, body_of, envelope_of, plain, story_of, word_of
-from waymail.store.statements import chunks, rows
+from waymail.store.statements import ANY_RANKED, PRIORITIES, chunks, rows
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -29,6 +31,23 @@ RECIPIENTS = (
     " WHERE message IN (VALUES {rows}) ORDER BY message, number"
 )
 BODIES = "SELECT message, prefix, content FROM body WHERE message IN (VALUES {rows})"
+NEXT_ORDINARY = "SELECT next_at FROM recipient WHERE state = 0 AND priority = 0 ORDER BY next_at LIMIT 1"
+NEXT_RANKED = (
+    "SELECT next_at FROM recipient WHERE state = 0 AND priority <> 0 AND priority = ? ORDER BY priority, next_at LIMIT 1"
+)
+WAITING = (
+    f"SELECT message, number, next_at, envelope FROM recipient JOIN message ON id = message WHERE state = 0"
+    f" AND {schema.DOMAIN} = ? AND (message, number) > (?, ?) ORDER BY message, number LIMIT ?"
+)
+# From one domain to the next, not from one recipient to the next.
+DOMAINS = f"""
+WITH RECURSIVE domains (domain) AS (
+    SELECT (SELECT {schema.DOMAIN} FROM recipient WHERE state = 0 ORDER BY {schema.DOMAIN} LIMIT 1)
+    UNION ALL SELECT (
+        SELECT {schema.DOMAIN} FROM recipient WHERE state = 0 AND {schema.DOMAIN} > domains.domain
+        ORDER BY {schema.DOMAIN} LIMIT 1) FROM domains WHERE domain IS NOT NULL)
+SELECT domain FROM domains WHERE substr(domain, -length(?1)) = ?1 OR substr(domain, -length(?2)) = ?2
+"""
 # Slice by slice from the newest on: the recursive part steps from one slice to the one before it.
 WITH_WORD = """
 WITH RECURSIVE slices (slice) AS (
@@ -109,8 +128,10 @@ class SqliteReader:
 
 
 def next_due(connection: sqlite3.Connection) -> float | None:
-    row = connection.execute("SELECT next_at FROM recipient WHERE state = 0 ORDER BY next_at LIMIT 1").fetchone()
-    return None if row is None else row[0]
+    times = [connection.execute(NEXT_ORDINARY).fetchone()]
+    if connection.execute(ANY_RANKED).fetchone():
+        times += [connection.execute(NEXT_RANKED, (priority,)).fetchone() for priority in PRIORITIES if priority]
+    return min((row[0] for row in times if row), default=None)
 
 
 def live_stories(connection: sqlite3.Connection, limit: int) -> list[Story]:
@@ -175,12 +196,24 @@ def deliveries(
     for id in ids:
         if id not in bodies:
             continue
-        everybody = tuple(Recipient(row[2], row[3]) for row in recipients[id])
+        envelope = envelope_of(messages[id], recipients[id])
+        everybody = envelope.recipients
         chosen = [recipients[id][number] for number in numbers[id]]
         pending = tuple(Pending(row[1], everybody[row[1]], row[5], bool(row[8])) for row in chosen)
         content = body_of(bodies[id], messages[id][4], files.path(id))
-        made.append(Delivery(envelope_of(messages[id], everybody), content, pending, token))
+        made.append(Delivery(envelope, content, pending, token))
     return made
+
+
+def domains_below(connection: sqlite3.Connection, *domains: str) -> list[str]:
+    """The domains of QUEUED recipients that are below one of two."""
+    first, last = domains
+    return [row[0] for row in connection.execute(DOMAINS, (f".{first}", f".{last}"))]
+
+
+def waiting(connection: sqlite3.Connection, domain: str, after: tuple[int, int], limit: int) -> list[Row]:
+    """QUEUED recipients in a domain behind `after`, a (message, number): (message, number, next_at, envelope's text)."""
+    return connection.execute(WAITING, (domain, *after, limit)).fetchall()
 
 
 def lapsed(connection: sqlite3.Connection, now: float) -> tuple[list[Row], float | None]:

@@ -14,12 +14,14 @@ from typing import Any
 from zlib import crc32
 
 from waymail.mail.envelope import Body, Envelope, Origin, Recipient, decode_id, encode_id
+from waymail.store.asked import asked, is_ordinary, options_of, recipient_of
 from waymail.store.contract import Event, NewMessage, RecipientState, Settlement, State, Story
 
 # ASCII: a text with a lone surrogate (an octet that was no UTF-8) is escaped and survives.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 Row = tuple[Any, ...]
+ORIGIN = 5  # fields of an `Origin` in the envelope's text; what the sender asked for follows them
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ def accepting(new: NewMessage, token: int, lease_until: float, slice: int) -> Ac
     id = number_of(envelope.id)
     if not envelope.recipients:
         raise ValueError(f"{envelope.id} has no recipients")
-    state, token = (State.ACTIVE, token) if new.claim else (State.QUEUED, 0)
-    at = envelope.accepted_at
+    state, token = (State.ACTIVE, token) if new.is_claimed else (State.QUEUED, 0)
+    at, due, priority = envelope.accepted_at, new.due, envelope.options.priority
     texts = {envelope.message_id, envelope.sender}
     recipients = []
     for number, one in enumerate(envelope.recipients):
@@ -79,7 +81,7 @@ def accepting(new: NewMessage, token: int, lease_until: float, slice: int) -> Ac
         if one.original is not None:
             texts.add(one.original)
         # int(): an IntEnum would go through sqlite3's adapters, ten times slower.
-        recipients.append((id, number, one.address, one.original, int(state), 0, at, token, lease_until, "", 0))
+        recipients.append((id, number, one.address, one.original, int(state), 0, due, token, lease_until, "", 0, priority))
     texts.discard("")
     return Accepting(
         id,
@@ -113,19 +115,32 @@ def event_row(id: int, number: int, event: Event) -> Row:
 
 def _envelope_text(envelope: Envelope) -> str:
     origin = envelope.origin
-    return _encode((envelope.body, origin.protocol, origin.helo, origin.address, origin.tls, origin.user))
+    ordinary = (envelope.body, origin.protocol, origin.helo, origin.address, origin.tls, origin.user)
+    return _encode(ordinary if is_ordinary(envelope) else (*ordinary, asked(envelope)))
 
 
-def envelope_of(message: Row, recipients: tuple[Recipient, ...]) -> Envelope:
-    """The envelope of a row of `message`."""
+def envelope_of(message: Row, recipients: list[Row]) -> Envelope:
+    """The envelope of a row of `message` and those of all its recipients."""
     id, accepted_at, sender, message_id, _, text = message
     body, *origin = json.loads(text)
-    return Envelope(encode_id(id), sender, recipients, accepted_at, body, message_id, Origin(*origin))
+    if len(origin) <= ORIGIN:
+        people = tuple(Recipient(row[2], row[3]) for row in recipients)
+        return Envelope(encode_id(id), sender, people, accepted_at, body, message_id, Origin(*origin))
+    data = origin.pop()
+    people = tuple(recipient_of(data, row[1], row[2], row[3]) for row in recipients)
+    return Envelope(encode_id(id), sender, people, accepted_at, body, message_id, Origin(*origin), options_of(data))
+
+
+def held_until(text: str) -> float:
+    """Until when the sender had the message of this envelope's text held (RFC 4865), in seconds since the epoch; else 0."""
+    if '"hold_until"' not in text or not isinstance(data := json.loads(text)[-1], dict):
+        return 0.0
+    return options_of(data).hold_until
 
 
 def story_of(message: Row, recipients: list[Row], events: list[Row]) -> Story:
     """A story of rows; those of recipients have the columns of `RECIPIENT_COLUMNS`."""
-    envelope = envelope_of(message, tuple(Recipient(row[2], row[3]) for row in recipients))
+    envelope = envelope_of(message, recipients)
     states = tuple(RecipientState(row[1], row[2], row[3], State(row[4]), row[5], row[6], row[7]) for row in recipients)
     return Story(envelope, message[4], states, tuple(Event(at, kind, json.loads(detail)) for at, kind, detail in events))
 

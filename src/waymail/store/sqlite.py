@@ -24,13 +24,15 @@ from waymail.mail.envelope import Body, decode_id
 from waymail.store import read, recover, schema, statements
 from waymail.store.body import BodyFiles, FileSpool, sync
 from waymail.store.checkpoint import Checkpointer
-from waymail.store.contract import Delivery, NewMessage, Pending, Settlement, State, StoreError, Story
+from waymail.store.contract import Delivery, Flushed, NewMessage, Pending, Settlement, State, StoreError, Story
 from waymail.store.group import GroupCommit
 from waymail.store.lock import ProcessLock
 from waymail.store.read import SqliteReader
-from waymail.store.rows import Accepting, Row, Settling, accepting, number_of, settling
+from waymail.store.rows import Accepting, Row, Settling, accepting, held_until, number_of, settling
+from waymail.wire import domains
 
 FEW = 20  # recipients of an item that is small enough for the loop
+FLUSH_BATCH = 500  # recipients that one transaction makes due
 FORGET_BATCH = 500  # messages deleted by one transaction, so that no accept waits long behind it
 
 
@@ -182,7 +184,9 @@ class SqliteStore:
             if row.in_file:
                 raise ValueError("a notice's body must be in memory")
         await self._submit(settling(settlement, self._numbers, notices), urgent=bool(notices))
-        return [_delivery(notice, row.token) for notice, row in zip(settlement.notices, notices, strict=True) if notice.claim]
+        return [
+            _delivery(notice, row.token) for notice, row in zip(settlement.notices, notices, strict=True) if notice.is_claimed
+        ]
 
     async def next_due(self) -> float | None:
         """As `Store.next_due`."""
@@ -215,6 +219,28 @@ class SqliteStore:
     async def flush(self, ids: Sequence[str], now: float) -> int:
         """As `Store.flush`."""
         return await self._move(ids, (State.QUEUED,), State.QUEUED, now, "flushed", later=True)
+
+    async def flush_domain(self, domain: str, now: float, *, below: bool = False) -> Flushed:
+        """As `Store.flush_domain`."""
+        spellings = list(dict.fromkeys((domain, domains.to_unicode(domain))))  # an address keeps the one it was given in
+        if below:
+            spellings += await self._reader.run(read.domains_below, spellings[0], spellings[-1])
+        messages: set[int] = set()
+        hit: set[str] = set()
+        for one in spellings:
+            after: tuple[int, int] | None = (-1, -1)
+            while after is not None:
+                found = await self._reader.run(read.waiting, one, after, FLUSH_BATCH)
+                after = found[-1][:2] if len(found) == FLUSH_BATCH else None
+                due = [row for row in found if held_until(row[3]) <= now]
+                messages.update(row[0] for row in due)
+                hit.update(domains.normal(one) for _ in due[:1])
+                if later := [row[:2] for row in due if row[2] > now]:
+                    await self._submit(partial(self._flush, found=later, now=now))
+        return Flushed(len(messages), tuple(sorted(hit)))
+
+    def _flush(self, connection: sqlite3.Connection, found: Sequence[Row], now: float) -> None:
+        recover.tell(connection, statements.flush(connection, found, now), "flushed", self._numbers, now, {})
 
     async def remove(self, ids: Sequence[str], now: float) -> int:
         """As `Store.remove`."""
@@ -354,6 +380,7 @@ def _is_small(item: Item) -> bool:
 
 def _delivery(message: NewMessage, token: int) -> Delivery:
     """What the caller of accept gets: everything claimed, or nothing."""
-    recipients = message.envelope.recipients if message.claim else ()
+    is_claimed = message.is_claimed
+    recipients = message.envelope.recipients if is_claimed else ()
     pending = tuple(Pending(number, recipient) for number, recipient in enumerate(recipients))
-    return Delivery(message.envelope, message.body, pending, token if message.claim else 0)
+    return Delivery(message.envelope, message.body, pending, token if is_claimed else 0)

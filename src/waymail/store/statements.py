@@ -6,6 +6,8 @@ the loop is busy, each taking can last some milliseconds. So what all callers of
 many rows, not one statement a row: a batch of accepts and settlements takes nine executions, of whatever size up to CHUNK.
 """
 
+# ruff: noqa: S608 - statements are put together of constants alone
+
 from __future__ import annotations
 
 import sqlite3
@@ -21,7 +23,8 @@ CHUNK = 32  # rows of one execution: each size up to it is a statement of its ow
 
 INSERT_MESSAGE = "INSERT INTO message (id, accepted_at, sender, message_id, size, envelope) VALUES {rows}"
 INSERT_RECIPIENT = (
-    "INSERT INTO recipient (message, number, address, original, state, attempts, next_at, token, lease_until, reply, warned)"
+    "INSERT INTO recipient (message, number, address, original, state, attempts, next_at, token, lease_until, reply, warned,"
+    " priority)"
     " VALUES {rows}"
 )
 INSERT_BODY = "INSERT INTO body (message, prefix, content) VALUES {rows}"
@@ -37,12 +40,20 @@ DELETE_BODY = (
     " (SELECT 1 FROM recipient WHERE recipient.message = body.message AND state <= 2)"
 )
 SELECT_LIVE = "SELECT message FROM body WHERE message IN (VALUES {rows})"
-CLAIM = "UPDATE recipient SET state = 1, token = ?, lease_until = ? WHERE (message, number) IN (VALUES {rows}) AND state = 0"
+# A join, not "(message, number) IN (VALUES ...)": for that SQLite would walk through an index, or through the whole table.
+THESE = "FROM (VALUES {rows}) AS these WHERE message = these.column1 AND number = these.column2"
+CLAIM = f"UPDATE recipient SET state = 1, token = ?, lease_until = ? {THESE} AND state = 0"
 HAND_BACK = "UPDATE recipient SET state = 0, next_at = ? WHERE message IN (VALUES {rows}) AND state = 1 AND token = ?"
-MOVE = "UPDATE recipient SET state = ?, next_at = ? WHERE (message, number) IN (VALUES {rows})"
+MOVE = f"UPDATE recipient SET state = ?, next_at = ? {THESE}"
+FLUSH = f"UPDATE recipient SET next_at = ? {THESE} AND state = 0 AND next_at > ? RETURNING message, number, address"
+DUE = "SELECT message, number FROM recipient WHERE state = 0 AND {} AND next_at <= ? ORDER BY next_at, message, number LIMIT ?"
+DUE_ORDINARY = DUE.format("priority = 0")
+DUE_RANKED = DUE.format("priority <> 0 AND priority = ?")
+# SQLite would rather look for it in another of the indices, and there it may have to look long.
+ANY_RANKED = "SELECT 1 FROM recipient INDEXED BY recipient_ranked WHERE state = 0 AND priority <> 0 LIMIT 1"
+PRIORITIES = range(9, -10, -1)  # RFC 6710 §3
 RELEASE_LAPSED = (
-    "UPDATE recipient SET state = 0, next_at = ? WHERE (message, number) IN (VALUES {rows}) AND state = 1 AND lease_until <= ?"
-    " RETURNING message, number, address"
+    f"UPDATE recipient SET state = 0, next_at = ? {THESE} AND state = 1 AND lease_until <= ? RETURNING message, number, address"
 )
 
 
@@ -99,13 +110,24 @@ def live(connection: sqlite3.Connection, ids: Sequence[int]) -> set[int]:
 
 
 def claim(connection: sqlite3.Connection, now: float, limit: int, token: int, lease_until: float) -> list[tuple[int, int]]:
-    """Claim what is due, oldest due first: (message, number)."""
-    due = connection.execute(
-        "SELECT message, number FROM recipient WHERE state = 0 AND next_at <= ? ORDER BY next_at, message, number LIMIT ?",
-        (now, limit),
-    ).fetchall()
+    """Claim what is due, by priority and then the oldest due first: (message, number)."""
+    due: list[tuple[int, int]] = []
+    is_ranked = connection.execute(ANY_RANKED).fetchone() is not None
+    for priority in PRIORITIES if is_ranked else (0,):
+        statement, values = (DUE_RANKED, (priority, now)) if priority else (DUE_ORDINARY, (now,))
+        due += connection.execute(statement, (*values, limit - len(due))).fetchall()
     write(connection, CLAIM, due, before=(token, lease_until))
     return due
+
+
+def flush(connection: sqlite3.Connection, found: Sequence[Row], now: float) -> list[Row]:
+    """Of these recipients, (message, number), those that are still QUEUED and due later are due now. Returns them as (message,
+    number, address)."""
+    flushed: list[Row] = []
+    for chunk in chunks(found):
+        text = rows(FLUSH, 2, len(chunk))
+        flushed += connection.execute(text, (now, *chain.from_iterable(chunk), now)).fetchall()
+    return flushed
 
 
 def release_lapsed(connection: sqlite3.Connection, lapsed: Sequence[Row], now: float) -> list[Row]:
@@ -140,7 +162,7 @@ def move(
     marks = ", ".join(str(int(state)) for state in states)
     for chunk in chunks(ids):
         moved += connection.execute(
-            f"SELECT message, number, address FROM recipient WHERE message IN ({', '.join('?' * len(chunk))})"  # noqa: S608 - numbers
+            f"SELECT message, number, address FROM recipient WHERE message IN ({', '.join('?' * len(chunk))})"
             f" AND state IN ({marks}) AND next_at > ?",
             (*chunk, now if later else float("-inf")),
         ).fetchall()

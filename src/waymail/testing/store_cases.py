@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from waymail.mail.envelope import Body, Envelope, Origin, QueueIds, Recipient
+from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Options, Origin, QueueIds, Recipient
 from waymail.store.contract import Change, Delivery, Event, NewMessage, Settlement, State, Store, Story
 
 LEASE = 600.0  # seconds: open your store with this
@@ -43,10 +43,11 @@ class Messages:
         message_id: str = "",
         content: bytes = CONTENT,
         claim: bool = True,
+        options: Options = NO_OPTIONS,
     ) -> NewMessage:
         everybody = tuple(Recipient(one) if isinstance(one, str) else one for one in recipients or ("bob@example.net",))
         id = self._ids.next(at)
-        envelope = Envelope(id, sender, everybody, at, "8BITMIME", message_id, ORIGIN)
+        envelope = Envelope(id, sender, everybody, at, "8BITMIME", message_id, ORIGIN, options)
         return NewMessage(envelope, Body(content, len(content)), claim)
 
 

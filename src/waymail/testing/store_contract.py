@@ -18,6 +18,7 @@ import pytest
 
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.store.contract import Change, Delivery, NewMessage, Settlement, StaleToken, State, Store, StoreError
+from waymail.testing.store_asked import AskedContract
 from waymail.testing.store_cases import (
     CONTENT,
     LEASE,
@@ -35,7 +36,7 @@ from waymail.testing.store_cases import (
 from waymail.testing.store_operators import OperatorContract
 
 
-class StoreContract(OperatorContract):
+class StoreContract(OperatorContract, AskedContract):
     """Subclass it and give it a `place`."""
 
     # --- accepting ---
