@@ -46,7 +46,7 @@ from waymail.queue.retry import DAY, Schedule
 from waymail.queue.runner import Runner
 from waymail.server.authentication import Authenticator
 from waymail.server.directory import Directory, LocalDomain
-from waymail.server.inbound import Inbound
+from waymail.server.inbound import Inbound, Trust
 from waymail.server.intake import Intake
 from waymail.server.limits import Limits
 from waymail.server.listener import Listener
@@ -121,10 +121,12 @@ def receiving_side(
     config: Config, intake: Intake, users: Users, contexts: Callable[[], ssl.SSLContext] | None
 ) -> tuple[tuple[ListenerConfig, Listener], ...]:
     domains = {name: LocalDomain(domain.recipients, domain.aliases) for name, domain in config.domains.items()}
-    directory, allowed = Directory(config.hostname, domains), Networks(config.relay.allow)
+    directory, relay = Directory(config.hostname, domains), config.relay
+    trust = Trust(Networks(relay.allow), Networks(relay.etrn), Networks(relay.xclient), Networks(relay.xforward))
     receptions: dict[str, Reception] = {
-        "mx": Inbound(directory, allowed),
-        "submission": Submission(directory, users, allowed, config.hostname),
+        "mx": Inbound(directory, trust),
+        "lmtp": Inbound(directory, trust, lmtp=True),
+        "submission": Submission(directory, users, trust, config.hostname, hold=int(config.limits.hold)),
     }
     authenticator = Authenticator(users, nonce=lambda: secrets.token_urlsafe(18))
     limits = server_limits(config)

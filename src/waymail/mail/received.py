@@ -22,14 +22,18 @@ _NOT_IN_COMMENT = re.compile(r"[^ !-'*-\[\]-~]")  # printable ASCII without "(",
 _MAILBOX = re.compile(r"""(?:[!#-'*+\-./0-9=?A-Z^-~]+|"(?:[ !#-\[\]-~]|\\[ -~])*")@[A-Za-z0-9.:\[\]_-]+""")
 
 
-def protocol(*, secure: bool, authenticated: bool, extended: bool) -> str:
-    """The "with" value (RFC 3848): ESMTP and its S and A forms; plain SMTP after HELO, which knows neither."""
+def protocol(*, secure: bool, authenticated: bool, extended: bool, utf8: bool = False, lmtp: bool = False) -> str:
+    """The "with" value (RFC 3848; RFC 6531 §4.3 where SMTPUTF8 was used): ESMTP or LMTP and their S and A forms; plain SMTP after
+    HELO, which knows neither."""
     if not extended:
         return "SMTP"
-    return "ESMTP" + "S" * secure + "A" * authenticated
+    base = "UTF8LMTP" if utf8 and lmtp else "UTF8SMTP" if utf8 else "LMTP" if lmtp else "ESMTP"
+    return base + "S" * secure + "A" * authenticated
 
 
-def received_field(origin: Origin, *, by: str, id: str, now: float, recipient: str | None = None) -> bytes:
+def received_field(
+    origin: Origin, *, by: str, id: str, now: float, recipient: str | None = None, priority: int = 0
+) -> bytes:
     """The Received field for a message from `origin`, accepted by the host `by` under the queue id `id`.
 
     `now` is in seconds since the epoch. `recipient` is for messages that have exactly one: with several, naming any of them
@@ -40,6 +44,8 @@ def received_field(origin: Origin, *, by: str, id: str, now: float, recipient: s
     clauses = [f"id {id}"]
     if recipient is not None and _MAILBOX.fullmatch(recipient):
         clauses.append(f"for <{recipient}>")
+    if priority:
+        clauses.append(f"priority {priority}")  # RFC 6710 §4.1
     clauses[-1] += ";"
     clauses.append(headers.date_time(now))
     return f"{opening}{_folded(clauses, column)}\r\n".encode("ascii")

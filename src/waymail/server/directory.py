@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from waymail.mail import address as addresses
 from waymail.mail.envelope import Recipient
+from waymail.wire import domains
 from waymail.wire.replies import Reply
 
 NO_SUCH_USER = Reply(550, "no such user here", "5.1.1")
@@ -38,7 +39,7 @@ class Directory:
         self._postmaster = home if home in self._domains else next(iter(self._domains), home)
 
     def is_local(self, domain: str) -> bool:
-        return domain.lower() in self._domains
+        return domains.normal(domain) in self._domains
 
     def resolve(self, address: str) -> tuple[Recipient, ...] | Reply | None:
         """The recipients that an address stands for: itself, or where its alias leads; a refusal; None where the address is not
@@ -47,7 +48,7 @@ class Directory:
             address = f"{address}@{self._postmaster}"
             if self._postmaster not in self._domains:
                 return (Recipient(address),)
-        name, domain = addresses.mailbox_name(address).lower(), addresses.domain_of(address)
+        name, domain = addresses.folded(addresses.mailbox_name(address)), addresses.domain_of(address)
         known = self._domains.get(domain)
         if known is None:
             return None
@@ -73,7 +74,7 @@ class Directory:
         """Collect where an alias leads, each address once. False where it leads round in a circle."""
         if depth == 0:
             return False
-        name, domain = addresses.mailbox_name(address).lower(), addresses.domain_of(address)
+        name, domain = addresses.folded(addresses.mailbox_name(address)), addresses.domain_of(address)
         known = self._domains.get(domain)
         if known is None:
             found[addresses.normalise(address)] = Recipient(address, original)

@@ -2,37 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from waymail.mail.envelope import Recipient
+from waymail.mail.envelope import Options, Recipient
 from waymail.server.directory import Directory
-from waymail.server.reception import Client, Networks
+from waymail.server.reception import Client, Networks, Transaction
+from waymail.wire.extensions import EVERYWHERE
 from waymail.wire.replies import Reply
+from waymail.wire.server import Offer, offering
 
 # RFC 3463 §3.8: X.7.1, delivery not authorized.
 RELAY_DENIED = Reply(550, "relaying denied: this server takes mail for its own domains only", "5.7.1")
 
+NOBODY = Networks(())
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """The networks that may do what others may not: `relay` to anywhere, start queues by ETRN, speak for others by XCLIENT, or say
+    by XFORWARD where a message came from."""
+
+    relay: Networks = field(default=NOBODY)
+    etrn: Networks = field(default=NOBODY)
+    xclient: Networks = field(default=NOBODY)
+    xforward: Networks = field(default=NOBODY)
+
+    def extensions(self, client: Client) -> frozenset[str]:
+        """The extensions that only some are offered."""
+        named = (("ETRN", self.etrn), ("XCLIENT", self.xclient), ("XFORWARD", self.xforward))
+        return frozenset(name for name, networks in named if client.address in networks)
+
 
 class Inbound:
-    """The reception of an "mx" listener."""
+    """The reception of an "mx" listener, and with `lmtp` that of an "lmtp" one (RFC 2033), where mail is local or refused."""
 
-    mechanisms: tuple[str, ...] = ()  # users authenticate at submission listeners
-
-    def __init__(self, directory: Directory, relay_allowed: Networks) -> None:
+    def __init__(self, directory: Directory, trust: Trust, *, lmtp: bool = False) -> None:
+        self.edit: Callable[[bytes], bytes] | None = None
         self._directory = directory
-        self._relay_allowed = relay_allowed
+        self._trust = trust
+        self._lmtp = lmtp
 
-    def mail(self, client: Client, sender: str) -> Reply | None:
+    def offer(self, base: Offer, client: Client) -> Offer:
+        """No AUTH: users authenticate at submission listeners."""
+        return offering(base, EVERYWHERE | self._trust.extensions(client), (), 0, self._lmtp)
+
+    def mail(self, client: Client, transaction: Transaction) -> Reply | None:
         """Anybody may send: the null path too (RFC 5321 §4.5.5)."""
-        return None
+        return believed(transaction, trusted=client.address in self._trust.relay)
 
     def rcpt(self, client: Client, recipient: str) -> Sequence[Recipient] | Reply:
         """Local recipients, known ones only: refused here, an unknown one costs nobody a bounce (RFC 5321 §6.2)."""
         found = self._directory.resolve(recipient)
         if found is not None:
             return found
-        return (Recipient(recipient),) if client.address in self._relay_allowed else RELAY_DENIED
+        return (Recipient(recipient),) if not self._lmtp and client.address in self._trust.relay else RELAY_DENIED
 
     def message(self, client: Client, head: bytes, *, id: str, now: float) -> bytes | Reply:
         """Nothing is added: what other servers send is not ours to complete (RFC 5321 §6.4)."""
         return b""
+
+
+def believed(transaction: Transaction, *, trusted: bool) -> Reply | None:
+    """Take out of a transaction's options what only a trusted client may say; a reply where he is told.
+
+    RFC 4954 §5: the submitter that AUTH= names counts as "<>" from anybody else. RFC 6710 §4.1: nobody else may raise the priority
+    of a message, and X.3.6 says that it was changed.
+    """
+    options = transaction.options
+    if trusted or (options.priority <= 0 and not options.submitter):
+        return None
+    raised = options.priority > 0
+    transaction.options = Options(
+        smtputf8=options.smtputf8,
+        require_tls=options.require_tls,
+        ret=options.ret,
+        envid=options.envid,
+        submitter="" if options.submitter else options.submitter,
+        hold=options.hold,
+        hold_until=options.hold_until,
+        deliver_by=options.deliver_by,
+        priority=min(options.priority, 0),
+    )
+    return Reply(250, "0 is the priority of this message: a higher one needs authentication", "2.3.6") if raised else None

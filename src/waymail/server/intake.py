@@ -24,6 +24,8 @@ class Queue(Protocol):
 
     def offer(self, delivery: Delivery) -> None: ...
 
+    async def flush_domain(self, domain: str, below: bool) -> int: ...
+
 
 class Intake:
     """Where sessions put messages. Shared by all listeners."""
@@ -43,6 +45,14 @@ class Intake:
 
     def spool(self, id: str) -> Spool:
         return self._store.spool(id)
+
+    async def flush(self, domain: str, *, below: bool) -> int | None:
+        """Try at once what waits for a domain, and for those below it. How many messages that are; None where the store fails."""
+        try:
+            return await self._queue.flush_domain(domain, below)
+        except StoreError as error:
+            log.error("the queue cannot be read", extra={"fields": {"error": str(error)}})
+            return None
 
     async def take(self, envelope: Envelope, body: Body, spool: Spool) -> Reply:
         """Store the message and hand it to the queue. The reply is a 250 only when it is on disk (RFC 5321 §6.1)."""

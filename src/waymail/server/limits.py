@@ -27,6 +27,8 @@ class Limits:
     crowded_timeout: float = 30.0  # how long a session may be silent then; 421 4.4.2
     errors: int = 20  # refused commands in a session; then 421 4.7.0
     junk: int = 1_000  # commands in a row that carry no mail (NOOP, RSET, VRFY, HELP, EHLO); then 421 4.7.0
+    messages_per_session: int = 10_000  # 452 4.5.3 at the next MAIL (MAILMAX of RFC 9422)
+    hold: float = 30 * 24 * 60 * MINUTE  # for how long a user may have a message held (RFC 4865); 501 5.5.4
     received_hops: int = 100  # Received fields; 554 5.4.6 (RFC 5321 §6.3)
     command_timeout: float = 5 * MINUTE  # waiting for a command; 421 4.4.2
     data_timeout: float = 10 * MINUTE  # waiting for the next octets of a message; 421 4.4.2

@@ -70,8 +70,9 @@ class Listener:
         self.offer = Offer(
             hostname=hostname,
             starttls=tls_context is not None and not implicit_tls,
-            auth=reception.mechanisms,
-            limits=WireLimits(message_size=limits.message_size, recipients=limits.recipients),
+            limits=WireLimits(
+                message_size=limits.message_size, recipients=limits.recipients, transactions=limits.messages_per_session
+            ),
         )
         self._tls_context = tls_context
         self._sessions: set[Session] = set()

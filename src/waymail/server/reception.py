@@ -7,21 +7,22 @@ data; they answer with values and know nothing of the wire.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
 
-from waymail.mail.envelope import Recipient
+from waymail.mail.envelope import NO_OPTIONS, Options, Recipient
 from waymail.net.tls import PeerCertificate
 from waymail.wire.replies import Reply
+from waymail.wire.server import Offer
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(slots=True)
 class Client:
-    """What a session knows of its peer. `user` is "" until it has authenticated."""
+    """What a session knows of its peer. `user` is "" until it has authenticated; `forwarded` is what XFORWARD said."""
 
     address: str
     helo: str = ""
@@ -30,6 +31,7 @@ class Client:
     user: str = ""
     certificate: PeerCertificate | None = None  # what the client proved in TLS, for SASL EXTERNAL
     proxy: str = ""  # the IP address of the proxy that said `address`
+    forwarded: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -37,18 +39,27 @@ class Transaction:
     """One message while it comes in."""
 
     sender: str
+    at: float = 0.0  # seconds since the epoch
     body: str = "7BIT"
+    options: Options = NO_OPTIONS
     recipients: dict[str, Recipient] = field(default_factory=dict)  # by normalised address: each gets one copy
     named: int = 0  # RCPT commands accepted: an alias adds several recipients, a repetition none
 
 
 class Reception(Protocol):
-    """The decisions of one kind of listener. A Reply is a refusal."""
+    """The decisions of one kind of listener. A Reply is a refusal.
 
-    mechanisms: tuple[str, ...]
+    `edit`, where it is not None, is given each message's header section and returns it as it is to be kept.
+    """
 
-    def mail(self, client: Client, sender: str) -> Reply | None:
-        """May this client send as `sender` ("" is the null path)?"""
+    edit: Callable[[bytes], bytes] | None
+
+    def offer(self, base: Offer, client: Client) -> Offer:
+        """What this client is offered; `base` is what all clients of the listener are."""
+
+    def mail(self, client: Client, transaction: Transaction) -> Reply | None:
+        """May this client send as `transaction.sender` ("" is the null path), with these options? A positive reply accepts it in
+        other words."""
 
     def rcpt(self, client: Client, recipient: str) -> Sequence[Recipient] | Reply:
         """Who stands behind this recipient, and may this client send to them?"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import getaddresses
 from typing import Protocol
 
@@ -11,16 +11,26 @@ from waymail.mail import headers
 from waymail.mail import message as messages
 from waymail.mail.envelope import Recipient
 from waymail.server.directory import Directory
-from waymail.server.reception import Client, Networks
+from waymail.server.inbound import Trust, believed
+from waymail.server.reception import Client, Transaction
+from waymail.wire.extensions import EVERYWHERE
 from waymail.wire.replies import Reply
+from waymail.wire.server import Offer, offering
 
 # RFC 4954 §6: 530 5.7.0 where a command needs authentication first.
 AUTHENTICATE_FIRST = Reply(530, "authentication required", "5.7.0")
 # RFC 6409 §8.1: a message whose author cannot be made out is not passed on as if it were the user's.
-UNREADABLE_AUTHOR = Reply(550, "the From field holds no address that can be read", "5.6.0")
+UNREADABLE_AUTHOR = Reply(550, "the From field, or Sender, holds no address that can be read", "5.6.0")
 # RFC 5322 §3.6: exactly one From field.
 SEVERAL_AUTHORS = Reply(550, "the message has more than one From field", "5.6.0")
 MALFORMED = Reply(550, "the header section has a line that is no header field", "5.6.0")
+
+HOLD_TOO_LONG = Reply(501, "messages are not held that long here", "5.5.4")
+HOLD_PAST_DEADLINE = Reply(501, "the message would be held past the time by which it is to be delivered", "5.5.4")
+
+AUTHORS = {b"from": "From", b"sender": "Sender", b"resent-from": "Resent-From", b"resent-sender": "Resent-Sender"}
+
+MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
 
 # A line of a header section that neither begins a field nor goes on with one.
 _NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t]|\Z)")
@@ -33,23 +43,41 @@ class Rights(Protocol):
 
 
 class Submission:
-    """The reception of a "submission" listener. `trusted` networks need not authenticate, and may use any address."""
+    """The reception of a "submission" listener. Who may relay need not authenticate, and may use any address. `hold` is for how
+    many seconds a message may be held for its sender (RFC 4865), 0 for not at all."""
 
-    mechanisms: tuple[str, ...] = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-
-    def __init__(self, directory: Directory, rights: Rights, trusted: Networks, hostname: str) -> None:
+    def __init__(self, directory: Directory, rights: Rights, trust: Trust, hostname: str, *, hold: int = 0) -> None:
         self._directory = directory
         self._rights = rights
-        self._trusted = trusted
+        self._trust = trust
         self._hostname = hostname
+        self._hold = hold
+        self.edit: Callable[[bytes], bytes] | None = without_blind_copies
 
-    def mail(self, client: Client, sender: str) -> Reply | None:
+    def offer(self, base: Offer, client: Client) -> Offer:
+        """AUTH, and to hold messages (RFC 4865 §4.2: only at submission)."""
+        names = EVERYWHERE | self._trust.extensions(client)
+        return offering(base, names | {"FUTURERELEASE"} if self._hold else names, MECHANISMS, self._hold, False)
+
+    def mail(self, client: Client, transaction: Transaction) -> Reply | None:
         """RFC 6409 §4.3: no mail without authentication. §6.1: an address that is not the user's is refused; the null path is
         nobody's and everybody's (a mail client sends disposition notifications under it, RFC 8098 §2.1)."""
-        if not client.user:
-            return None if client.address in self._trusted else AUTHENTICATE_FIRST
-        if sender and not self._rights.may_send_as(client.user, sender):
+        sender, options = transaction.sender, transaction.options
+        if not client.user and client.address not in self._trust.relay:
+            return AUTHENTICATE_FIRST
+        if client.user and sender and not self._rights.may_send_as(client.user, sender):
             return Reply(553, f"{sender} is not an address of {client.user}", "5.7.1")
+        if options.hold and (refusal := self._judge_hold(transaction)) is not None:
+            return refusal
+        return believed(transaction, trusted=True)
+
+    def _judge_hold(self, transaction: Transaction) -> Reply | None:
+        """RFC 4865 §4.2: no longer than was offered; §5.2: and not past the time by which it is to be delivered."""
+        options = transaction.options
+        if options.hold_until > transaction.at + self._hold:
+            return HOLD_TOO_LONG
+        if options.deliver_by is not None and options.hold_until > options.deliver_by.until:
+            return HOLD_PAST_DEADLINE
         return None
 
     def rcpt(self, client: Client, recipient: str) -> Sequence[Recipient] | Reply:
@@ -60,20 +88,28 @@ class Submission:
     def message(self, client: Client, head: bytes, *, id: str, now: float) -> bytes | Reply:
         """RFC 6409 §8.2, §8.3: Date and Message-ID where they are missing. The From field must name the user's addresses, as the
         envelope must: it is the one that people see."""
-        if client.user and (refusal := self._judge_author(client.user, head)) is not None:
+        if client.user and (refusal := self._judge_authors(client.user, head)) is not None:
             return refusal
         return messages.complete(head, now=now, message_id=f"<{id}@{self._hostname}>", hostname=self._hostname)
 
-    def _judge_author(self, user: str, head: bytes) -> Reply | None:
-        """A refusal where a From field names an address that is not the user's, or nothing that can be read as one."""
+    def _judge_authors(self, user: str, head: bytes) -> Reply | None:
+        """A refusal where one of the fields that name an author or a sender holds an address that is not the user's, or nothing
+        that can be read as one. That of a message sent again (RFC 5322 §3.6.6) is the user too."""
         section = headers.header_section(head)
         if headers.starts_with_field(section) and (_NO_FIELD.search(section) or b"\0" in section):
             return MALFORMED  # what is no field here may be the author to somebody else
-        values = [value.decode("utf-8", "replace") for name, value in headers.fields(section) if name.lower() == b"from"]
-        if not values:
-            return None
-        if len(values) > 1:
+        found: dict[str, list[str]] = {}
+        for name, value in headers.fields(section):
+            if (lowered := name.lower()) in AUTHORS:
+                found.setdefault(AUTHORS[lowered], []).append(value.decode("utf-8", "replace"))
+        if len(found.get("From", ())) > 1:
             return SEVERAL_AUTHORS
+        for field, values in found.items():
+            if (refusal := self._judge_field(user, field, values)) is not None:
+                return refusal
+        return None
+
+    def _judge_field(self, user: str, name: str, values: list[str]) -> Reply | None:
         try:
             authors = [address for _, address in getaddresses(values)]
         except (RecursionError, ValueError):  # the parser descends once for each parenthesis
@@ -82,5 +118,10 @@ class Submission:
             return UNREADABLE_AUTHOR
         for author in authors:
             if not self._rights.may_send_as(user, author):
-                return Reply(550, f"the From field names {author}, which is not an address of {user}", "5.7.1")
+                return Reply(550, f"the {name} field names {author}, which is not an address of {user}", "5.7.1")
         return None
+
+
+def without_blind_copies(head: bytes) -> bytes:
+    """RFC 5322 §3.6.3: those who get a blind copy are named in the envelope alone. `head` begins with the header section."""
+    return messages.without_bcc(head) if headers.starts_with_field(head) else head

@@ -11,7 +11,8 @@ replies than the bound allows: the connection is to be closed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from waymail.wire import extensions, replies, syntax
@@ -79,6 +80,12 @@ class Offer:
     limits: WireLimits = DEFAULT
     extensions: frozenset[str] = frozenset()
     lmtp: bool = False
+
+
+@lru_cache(maxsize=256)
+def offering(base: Offer, names: frozenset[str], auth: tuple[str, ...], hold: int, lmtp: bool) -> Offer:
+    """`base` with the extensions `names`, the mechanisms `auth`, `hold` as in `WireLimits`; made once for the same arguments."""
+    return replace(base, extensions=names, auth=auth, limits=replace(base.limits, hold=hold), lmtp=lmtp)
 
 
 class ServerConnection:

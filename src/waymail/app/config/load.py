@@ -20,6 +20,7 @@ from waymail.app.config.explain import explain
 from waymail.app.config.positions import KeyPath, positions
 from waymail.app.config.problems import ConfigError, Problem
 from waymail.app.config.schema import SECTIONS, Config, Source
+from waymail.wire import domains
 
 _SYNTAX_AT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -95,7 +96,7 @@ def _meaning(key: KeyPath) -> KeyPath:
 
 
 def _one_spelling(name: str) -> str:
-    return ("*" + name if name.startswith(".") else name).lower().removesuffix(".")
+    return domains.normal("*" + name if name.startswith(".") else name)
 
 
 def _said_twice(data: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:

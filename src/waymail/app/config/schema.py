@@ -62,7 +62,7 @@ class Queue(Section):
 class Listener(Section):
     """[[listener]]"""
 
-    kind: Literal["mx", "submission"]
+    kind: Literal["mx", "submission", "lmtp"]
     address: ListenAddress
     tls: Literal["starttls", "implicit", "off"] = default("starttls")
 
@@ -85,6 +85,9 @@ class Relay(Section):
     """[relay]"""
 
     allow: tuple[RelayNetwork, ...] = default([])
+    etrn: tuple[RelayNetwork, ...] = default([])
+    xclient: tuple[RelayNetwork, ...] = default([])
+    xforward: tuple[RelayNetwork, ...] = default([])
 
 
 class Domain(Section):
@@ -111,6 +114,8 @@ class Limits(Section):
     sessions_per_client: Count = default(1_000)
     errors: Count = default(20)
     junk: Count = default(1_000)
+    messages_per_session: Count = default(10_000)
+    hold: Seconds = default("30d")
     received_hops: Count = default(100)
     auth_failures: Count = default(3)
     command_timeout: Seconds = default("5m")

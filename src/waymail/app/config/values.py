@@ -19,6 +19,8 @@ from waymail.app.config import units
 from waymail.app.config.units import shown
 from waymail.client.target import NextHop
 from waymail.delivery.routes import ByMx, Mailboxes, RouteError, Target, parse_target
+from waymail.mail import address as addresses
+from waymail.wire import domains
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -65,14 +67,16 @@ def endpoint(text: object, default_port: int | None = None) -> Endpoint:
 
 
 def domain_name(value: object) -> str:
-    """A domain name (RFC 5321 §2.3.5) in lower case, without a trailing dot."""
+    """A domain name (RFC 5321 §2.3.5) in lower case and A-labels, without a trailing dot; the file may have it in U-labels."""
     if not isinstance(value, str):
         raise ValueError(f'must be a domain name, like "mail.example.org", not {shown(value)}')
     name = value.lower().removesuffix(".")
     if _is_ip(name.strip("[]")) or re.fullmatch(r"[0-9.]+", name):
         raise ValueError(f'must be a domain name, like "mail.example.org": {shown(value)} is an IP address')
-    if not name.isascii():
-        raise ValueError(f"{shown(value)} must be written in its ASCII form{_ascii_form(name)}")
+    try:
+        name = domains.to_ascii(name)
+    except domains.BadDomain as problem:
+        raise ValueError(f"{shown(value)} is no domain name: {problem}") from None
     if not _DOMAIN.fullmatch(name):
         raise ValueError(f"{shown(value)} is no domain name: those are letters, digits and inner hyphens between dots")
     return name
@@ -100,7 +104,7 @@ def local_part(value: object) -> str:
     if not _LOCAL_PART.fullmatch(value) or len(value.encode()) > 64:
         allowed = "letters, digits, inner dots and !#$%&'*+/=?^_`{|}~-, 64 octets at most"
         raise ValueError(f'{shown(value)} cannot stand before an "@": {allowed}')
-    return value.lower()
+    return addresses.folded(value)
 
 
 def mailbox(value: object) -> str:
@@ -221,13 +225,6 @@ def _is_ip(value: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _ascii_form(name: str) -> str:
-    try:
-        return f': "{name.encode("idna").decode()}"'
-    except UnicodeError:
-        return ""
 
 
 Flag = Annotated[bool, PlainValidator(flag)]
