@@ -224,14 +224,14 @@ class ServerConnection:
         try:
             line = self._input.take_line(offer.limits.auth_line if is_long else offer.limits.command_line)
         except TooLong as too_long:
-            moves = EXCHANGE_OVER if exchange else STAY
+            moves = EXCHANGE_OVER if exchange else _after_refused(too_long.start)
             return [self._refuse(RESPONSE_TOO_LONG if exchange else LINE_TOO_LONG, too_long.start, moves)]
         if line is None:
             return []
         if exchange:
             return [self._auth_response(line)]
         if len(line) + 2 > offer.limits.command_line and line[:5].upper() != b"AUTH ":
-            return [self._refuse(LINE_TOO_LONG, line[: Input.KEPT_OF_TOO_LONG])]
+            return [self._refuse(LINE_TOO_LONG, line[: Input.KEPT_OF_TOO_LONG], _after_refused(line))]
         event = self._command(line)
         if event is not None:
             return [event]
@@ -327,7 +327,7 @@ class ServerConnection:
         except SyntaxProblem as problem:
             if kind is Rcpt:
                 self._refused += 1
-            return self._refuse(problem.reply, line, LOST_COUNT if kind is Bdat else STAY)
+            return self._refuse(problem.reply, line, _after_refused(line))
         self._awaited = kind
         self._moves = moves
         return command
@@ -457,6 +457,12 @@ class ServerConnection:
             self.hello = self._greeting
         elif kind is XClient:
             self.hello, self.authenticated = None, False
+
+
+def _after_refused(line: bytes) -> Moves:
+    """Where the refusal of a line leads. How many octets follow a BDAT that cannot be read nobody knows, whatever is wrong with it:
+    they must not be taken for commands."""
+    return LOST_COUNT if line[:4].upper() == b"BDAT" else STAY
 
 
 BEGINNINGS = frozenset({Hello, Reset, XClient})
