@@ -7,7 +7,7 @@ what it saw. Subclass it and override `answer` for a server that answers otherwi
 from __future__ import annotations
 
 from waymail.wire.commands import Auth, AuthResponse, Data, Hello, Quit, Rcpt, StartTls
-from waymail.wire.events import DataChunk, EndOfData, Event, Refused
+from waymail.wire.events import DataChunk, EndOfChunk, EndOfData, Event, Refused
 from waymail.wire.replies import Reply
 from waymail.wire.server import Offer, ServerConnection
 
@@ -33,7 +33,7 @@ class Shell:
     def answer(self, event: Event) -> Reply:
         """The reply to an event that takes one."""
         match event:
-            case Refused(reply) | EndOfData(refusal=Reply() as reply):
+            case Refused(reply) | EndOfData(refusal=Reply() as reply) | EndOfChunk(refusal=Reply() as reply):
                 return reply
             case Hello():
                 return self.core.hello_reply(event)
