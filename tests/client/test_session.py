@@ -1,8 +1,7 @@
-"""Greeting, EHLO, STARTTLS and AUTH: what is asked of TLS decides, never what the server says."""
+"""Greeting, EHLO and STARTTLS: what is asked of TLS decides, never what the server says."""
 
 from __future__ import annotations
 
-import base64
 import ssl
 from collections.abc import Awaitable, Callable
 
@@ -10,12 +9,11 @@ import pytest
 import trustme
 
 from waymail.client.connection import Connection
-from waymail.client.errors import AuthenticationFailed, ConnectionFailed, SMTPError, TlsError
+from waymail.client.errors import ConnectionFailed, SMTPError, TlsError
 from waymail.client.session import Contexts, open_session
 from waymail.client.target import Credentials, Host, Tls
 from waymail.client.transaction import Timeouts
 from waymail.testing.peer import DROP, GREETING, HANG, Answer, Peer, Rule
-from waymail.wire.sasl import Challenge, ScramKeys, Success, server_exchange
 
 Connect = Callable[..., Awaitable[Connection]]
 ANN = Credentials("ann", "secret word")
@@ -200,120 +198,6 @@ async def test_a_handshake_that_does_not_end_is_given_up(connect: Connect) -> No
     async with Peer(rules) as peer:
         with pytest.raises(TlsError):
             await connect(peer, tls=Tls.REQUIRED, timeouts=Timeouts(tls=0.2))
-
-
-# --- AUTH
-
-
-class Authority:
-    """The server's side of AUTH, as rules of a peer."""
-
-    def __init__(self, password: str = ANN.password, keys: ScramKeys | None = None) -> None:
-        self._keys = keys or ScramKeys.derive(password, b"salt" * 4, 4096)
-        self._exchange = server_exchange("PLAIN", nonce="", keys=lambda _: None, secret=b"x" * 32)
-        self.user = ""
-
-    def begin(self, line: bytes) -> bytes:
-        _, mechanism, *initial = line.decode().split(" ")
-        self._exchange = server_exchange(mechanism, nonce="n" * 24, keys=lambda _: self._keys, secret=b"x" * 32)
-        return self._say(self._exchange.start(base64.b64decode(initial[0]) if initial else None))
-
-    def go_on(self, line: bytes) -> bytes:
-        return self._say(self._exchange.step(base64.b64decode(line)))
-
-    def _say(self, step: object) -> bytes:
-        match step:
-            case Challenge(data):
-                return b"334 " + base64.b64encode(data) + b"\r\n"
-            case Success(user):
-                self.user = user
-                return b"235 2.7.0 welcome\r\n"
-        return b"535 5.7.8 no\r\n"
-
-    @property
-    def rules(self) -> list[Rule]:
-        return [("AUTH SCRAM", self.begin), ("[A-Za-z0-9+/]{20,}=*$|$", self.go_on)]
-
-
-async def test_the_strongest_mechanism_is_taken(connect: Connect, server_tls: ssl.SSLContext) -> None:
-    authority = Authority()
-    async with Peer(authority.rules, extensions=("AUTH PLAIN LOGIN SCRAM-SHA-256",), tls=server_tls) as peer:
-        await connect(peer, tls=Tls.REQUIRED, credentials=ANN)
-        assert authority.user == "ann"
-        assert not [line for line in peer.commands if line.startswith((b"AUTH PLAIN", b"AUTH LOGIN"))]
-
-
-async def test_scram_may_be_used_in_cleartext(connect: Connect) -> None:
-    authority = Authority()
-    async with Peer(authority.rules, extensions=("AUTH PLAIN SCRAM-SHA-256",)) as peer:
-        await connect(peer, credentials=ANN)
-        assert authority.user == "ann"
-
-
-async def test_a_server_that_says_235_without_proving_that_it_knows_the_password_is_not_believed(connect: Connect) -> None:
-    async with Peer([("AUTH", b"235 2.7.0 welcome\r\n")], extensions=("AUTH SCRAM-SHA-256",)) as peer:
-        with pytest.raises(AuthenticationFailed):
-            await connect(peer, credentials=ANN)
-
-
-async def test_a_server_with_a_wrong_signature_is_not_believed(connect: Connect) -> None:
-    authority = Authority()
-    rules: list[Rule] = [
-        ("AUTH SCRAM", authority.begin),
-        ("[A-Za-z0-9+/]{20,}=*$", b"334 " + base64.b64encode(b"v=" + base64.b64encode(b"x" * 32)) + b"\r\n"),
-    ]
-    async with Peer(rules, extensions=("AUTH SCRAM-SHA-256",)) as peer:
-        with pytest.raises(AuthenticationFailed, match="signature"):
-            await connect(peer, credentials=ANN)
-
-
-async def test_plain_goes_over_tls_that_was_demanded(connect: Connect, server_tls: ssl.SSLContext) -> None:
-    async with Peer([("AUTH", b"235 2.7.0 welcome\r\n")], extensions=("AUTH PLAIN",), tls=server_tls) as peer:
-        await connect(peer, tls=Tls.REQUIRED, credentials=ANN)
-        assert peer.commands[-1] == b"AUTH PLAIN " + base64.b64encode(b"\0ann\0secret word")
-
-
-@pytest.mark.parametrize("demand", [Tls.OFF, Tls.OPPORTUNISTIC])
-async def test_plain_and_login_never_go_where_anybody_may_listen(
-    connect: Connect, server_tls: ssl.SSLContext, demand: Tls
-) -> None:
-    context = server_tls if demand is Tls.OPPORTUNISTIC else None
-    async with Peer(extensions=("AUTH PLAIN LOGIN",), tls=context) as peer:
-        with pytest.raises(AuthenticationFailed, match='tls="require"'):
-            await connect(peer, tls=demand, credentials=ANN)
-        assert not [line for line in peer.commands if line.startswith(b"AUTH")]
-
-
-async def test_a_refused_password_is_not_tried_with_the_next_mechanism(connect: Connect, server_tls: ssl.SSLContext) -> None:
-    rules = [("AUTH", b"535 5.7.8 no\r\n")]
-    async with Peer(rules, extensions=("AUTH SCRAM-SHA-256 PLAIN LOGIN",), tls=server_tls) as peer:
-        with pytest.raises(AuthenticationFailed) as caught:
-            await connect(peer, tls=Tls.REQUIRED, credentials=ANN)
-        assert caught.value.reply is not None
-        assert caught.value.reply.code == 535
-        assert len([line for line in peer.commands if line.startswith(b"AUTH")]) == 1
-        assert ANN.password not in str(caught.value)
-
-
-@pytest.mark.parametrize("refusal", [b"504 5.5.4 no such mechanism\r\n", b"534 5.7.9 too weak\r\n"])
-async def test_a_refused_mechanism_is_followed_by_the_next(connect: Connect, server_tls: ssl.SSLContext, refusal: bytes) -> None:
-    rules = [("AUTH SCRAM", refusal), ("AUTH PLAIN", b"235 2.7.0 welcome\r\n")]
-    async with Peer(rules, extensions=("AUTH SCRAM-SHA-256 PLAIN",), tls=server_tls) as peer:
-        await connect(peer, tls=Tls.REQUIRED, credentials=ANN)
-        assert [line.split()[1] for line in peer.commands if line.startswith(b"AUTH")] == [b"SCRAM-SHA-256", b"PLAIN"]
-
-
-async def test_a_server_without_auth_does_not_get_the_message(connect: Connect) -> None:
-    async with Peer() as peer:
-        with pytest.raises(AuthenticationFailed, match="does not offer AUTH"):
-            await connect(peer, credentials=ANN)
-
-
-@pytest.mark.parametrize("challenge", [b"334 !!!\r\n", b"334 AAAA\r\n"])
-async def test_challenges_without_sense_or_end_fail(connect: Connect, server_tls: ssl.SSLContext, challenge: bytes) -> None:
-    async with Peer([("AUTH|[A-Za-z0-9+/]{12,}=*$", challenge)], extensions=("AUTH PLAIN",), tls=server_tls) as peer:
-        with pytest.raises(AuthenticationFailed):
-            await connect(peer, tls=Tls.REQUIRED, credentials=ANN)
 
 
 async def test_every_failure_is_one_base_and_leaves_nothing_open(connect: Connect, server_tls: ssl.SSLContext) -> None:
