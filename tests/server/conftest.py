@@ -11,17 +11,17 @@ import pytest
 from waymail.mail.envelope import Envelope, QueueIds
 from waymail.net.clock import SystemClock
 from waymail.server.authentication import Authenticator
+from waymail.server.backends.contract import UserBackend
 from waymail.server.directory import Directory, LocalDomain
-from waymail.server.inbound import Inbound
+from waymail.server.inbound import Inbound, Trust
 from waymail.server.intake import Intake
 from waymail.server.limits import Limits
 from waymail.server.listener import Listener
-from waymail.server.reception import Networks, Reception
+from waymail.server.reception import Reception
 from waymail.server.session import Session
 from waymail.server.submission import Submission
 from waymail.store.contract import Delivery, NewMessage, StoreError
 from waymail.store.memory import MemoryStore
-from waymail.wire.sasl import ScramKeys
 
 
 class MemoryTransport(asyncio.Transport):
@@ -78,9 +78,15 @@ class CollectingQueue:
 
     def __init__(self) -> None:
         self.deliveries: list[Delivery] = []
+        self.flushed: list[tuple[str, bool]] = []
+        self.waiting = 0
 
     def offer(self, delivery: Delivery) -> None:
         self.deliveries.append(delivery)
+
+    async def flush_domain(self, domain: str, below: bool) -> int:
+        self.flushed.append((domain, below))
+        return self.waiting
 
     @property
     def envelopes(self) -> Sequence[Envelope]:
@@ -90,17 +96,16 @@ class CollectingQueue:
         return b"".join(self.deliveries[number].body.chunks())
 
 
-class OneUser:
+class OneUser(UserBackend):
+    """Ann, whose password is "secret"."""
+
     secret = b"s" * 32
 
-    def verify(self, name: str, password: str) -> str | None:
+    async def verify(self, name: str, password: str) -> str | None:
         return "ann" if (name, password) == ("ann", "secret") else None
 
-    def scram_keys(self, name: str) -> ScramKeys | None:
-        return None
-
-    def may_send_as(self, user: str, address: str) -> bool:
-        return address == "ann@example.org"
+    def senders(self, user: str) -> frozenset[str]:
+        return frozenset({"ann@example.org"})
 
 
 class Conversation:
@@ -141,6 +146,7 @@ class Place:
     def __init__(self) -> None:
         self.store = ScriptedStore()
         self.queue = CollectingQueue()
+        self.trust = Trust()
         self.intake = Intake(self.store, self.queue, QueueIds(7), SystemClock())
         self.users = OneUser()
         self.authenticator = Authenticator(self.users, nonce=lambda: "n" * 24)
@@ -153,8 +159,16 @@ class Place:
 
     async def listener(self, kind: str = "mx", *, secure: bool = False, **limits: Any) -> Listener:
         receptions: dict[str, Reception] = {
-            "mx": Inbound(self.directory, Networks([])),
-            "submission": Submission(self.directory, self.users, Networks([]), "mail.example.org"),
+            "mx": Inbound(self.directory, self.trust),
+            "lmtp": Inbound(self.directory, self.trust, lmtp=True),
+            "submission": Submission(
+                self.directory,
+                self.users,
+                self.trust,
+                "mail.example.org",
+                mechanisms=self.authenticator.mechanisms,
+                hold=3600,
+            ),
         }
         made = Listener(
             receptions[kind],
@@ -176,7 +190,7 @@ class Place:
         for listener in self._listeners:
             await listener.stop(grace=0)
         await asyncio.gather(*self._running)
-        self.authenticator.close()
+        await self.authenticator.close()
 
 
 @pytest.fixture

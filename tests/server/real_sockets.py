@@ -18,10 +18,11 @@ from tests.server.conftest import Place
 
 from waymail.net.streams import parse_address
 from waymail.server.authentication import Authenticator
-from waymail.server.inbound import Inbound
+from waymail.server.backends.file import FileBackend
+from waymail.server.inbound import Inbound, Trust
 from waymail.server.limits import Limits
 from waymail.server.listener import Listener
-from waymail.server.reception import Networks, Reception
+from waymail.server.reception import Reception
 from waymail.server.submission import Submission
 from waymail.server.users import Users
 
@@ -111,7 +112,8 @@ class Server:
 
     async def _make_place(self) -> None:
         self.place = Place()
-        self.authenticator = Authenticator(self._users, nonce=lambda: "0123456789abcdef01234567")
+        self.backend = FileBackend(self._users)
+        self.authenticator = Authenticator(self.backend, nonce=lambda: "0123456789abcdef01234567")
 
     def listen(
         self,
@@ -129,9 +131,10 @@ class Server:
         self, context: Callable[[], ssl.SSLContext] | None, kind: str, implicit: bool, address: str, limits: Limits
     ) -> tuple[Listener, str]:
         directory = self.place.directory
-        reception: Reception = Inbound(directory, Networks([]))
+        reception: Reception = Inbound(directory, Trust())
         if kind == "submission":
-            reception = Submission(directory, self._users, Networks([]), "mail.example.org")
+            mechanisms = self.authenticator.mechanisms
+            reception = Submission(directory, self.backend, Trust(), "mail.example.org", mechanisms=mechanisms)
         made = Listener(
             reception,
             self.place.intake,
@@ -168,7 +171,7 @@ class Server:
     async def _close(self) -> None:
         for listener in list(self._running):
             await self.stopped(listener, 0)
-        self.authenticator.close()
+        await self.authenticator.close()
         await self.place.close()
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in left:

@@ -6,13 +6,13 @@ import pytest
 
 from waymail.mail.envelope import Recipient
 from waymail.server.directory import Directory, LocalDomain
-from waymail.server.inbound import RELAY_DENIED, Inbound
-from waymail.server.reception import Client, Networks
+from waymail.server.inbound import RELAY_DENIED, Inbound, Trust
+from waymail.server.reception import Client, Networks, Transaction
 from waymail.server.submission import AUTHENTICATE_FIRST, Submission
 from waymail.wire.replies import Reply
 
 DIRECTORY = Directory("mail.example.org", {"example.org": LocalDomain(frozenset({"ann"}))})
-TRUSTED = Networks([ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8::/32")])
+TRUSTED = Trust(relay=Networks([ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("2001:db8::/32")]))
 STRANGER = Client("192.0.2.1")
 
 
@@ -21,51 +21,51 @@ class AnnOnly:
         return user == "ann" and address.lower() == "ann@example.org"
 
 
-SUBMISSION = Submission(DIRECTORY, AnnOnly(), TRUSTED, "mail.example.org")
+SUBMISSION = Submission(DIRECTORY, AnnOnly(), TRUSTED, "mail.example.org", mechanisms=lambda _: ())
 ANN = Client("192.0.2.1", user="ann")
 
 
 def judged(head: bytes, client: Client = ANN) -> bytes | Reply:
-    return SUBMISSION.message(client, head, id="abc", now=1_800_000_000.0)
+    return SUBMISSION.message(client, Transaction(""), head, id="abc", now=1_800_000_000.0)
 
 
 @pytest.mark.parametrize("address", ["10.1.2.3", "2001:db8::1"])
 def test_a_trusted_network_may_relay(address: str) -> None:
-    found = Inbound(DIRECTORY, TRUSTED).rcpt(Client(address), "x@elsewhere.example")
+    found = Inbound(DIRECTORY, TRUSTED).rcpt(Client(address), Transaction(""), "x@elsewhere.example")
     assert found == (Recipient("x@elsewhere.example"),)
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "2001:db9::1", "not an address", ""])
 def test_nobody_else_may_relay(address: str) -> None:
-    assert Inbound(DIRECTORY, TRUSTED).rcpt(Client(address), "x@elsewhere.example") == RELAY_DENIED
+    assert Inbound(DIRECTORY, TRUSTED).rcpt(Client(address), Transaction(""), "x@elsewhere.example") == RELAY_DENIED
 
 
 def test_nobody_may_relay_by_default() -> None:
-    assert Inbound(DIRECTORY, Networks([])).rcpt(Client("127.0.0.1"), "x@elsewhere.example") == RELAY_DENIED
+    assert Inbound(DIRECTORY, Trust()).rcpt(Client("127.0.0.1"), Transaction(""), "x@elsewhere.example") == RELAY_DENIED
 
 
 def test_anybody_may_send_to_local_recipients_also_from_the_null_path() -> None:
-    inbound = Inbound(DIRECTORY, Networks([]))
-    assert inbound.mail(STRANGER, "") is None
-    assert inbound.rcpt(STRANGER, "ann@example.org") == (Recipient("ann@example.org"),)
+    inbound = Inbound(DIRECTORY, Trust())
+    assert inbound.mail(STRANGER, Transaction("")) is None
+    assert inbound.rcpt(STRANGER, Transaction(""), "ann@example.org") == (Recipient("ann@example.org"),)
 
 
 def test_submission_needs_authentication_except_from_trusted_networks() -> None:
-    assert SUBMISSION.mail(STRANGER, "ann@example.org") == AUTHENTICATE_FIRST
-    assert SUBMISSION.mail(Client("10.0.0.1"), "whoever@example.org") is None
+    assert SUBMISSION.mail(STRANGER, Transaction("ann@example.org")) == AUTHENTICATE_FIRST
+    assert SUBMISSION.mail(Client("10.0.0.1"), Transaction("whoever@example.org")) is None
 
 
 def test_a_user_may_send_as_themselves_and_from_the_null_path_only() -> None:
-    assert SUBMISSION.mail(ANN, "ann@example.org") is None
-    assert SUBMISSION.mail(ANN, "") is None
-    refusal = SUBMISSION.mail(ANN, "bob@example.org")
+    assert SUBMISSION.mail(ANN, Transaction("ann@example.org")) is None
+    assert SUBMISSION.mail(ANN, Transaction("")) is None
+    refusal = SUBMISSION.mail(ANN, Transaction("bob@example.org"))
     assert refusal is not None
     assert (refusal.code, refusal.enhanced) == (553, "5.7.1")
 
 
 def test_a_user_may_send_to_anybody_but_unknown_local_recipients() -> None:
-    assert SUBMISSION.rcpt(ANN, "x@elsewhere.example") == (Recipient("x@elsewhere.example"),)
-    refusal = SUBMISSION.rcpt(ANN, "nobody@example.org")
+    assert SUBMISSION.rcpt(ANN, Transaction(""), "x@elsewhere.example") == (Recipient("x@elsewhere.example"),)
+    refusal = SUBMISSION.rcpt(ANN, Transaction(""), "nobody@example.org")
     assert isinstance(refusal, Reply)
     assert refusal.enhanced == "5.1.1"
 

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.server.conftest import Conversation, Place, settled
 
-from waymail.server.reception import Client
+from waymail.server.inbound import Inbound, Trust
+from waymail.server.reception import Client, Transaction
 from waymail.wire.replies import Reply
 
 HELLO = b"EHLO client.example"
@@ -326,18 +327,10 @@ async def test_every_reply_but_greeting_hello_and_354_has_an_enhanced_code_of_it
         assert enhanced[:2] == code[:1] + b".", line
 
 
-class Stumbling:
+class Stumbling(Inbound):
     """A reception with a bug."""
 
-    mechanisms: tuple[str, ...] = ()
-
-    def mail(self, client: Client, sender: str) -> Reply | None:
-        raise RecursionError
-
-    def rcpt(self, client: Client, recipient: str) -> Reply:
-        raise RecursionError
-
-    def message(self, client: Client, head: bytes, *, id: str, now: float) -> Reply:
+    def mail(self, client: Client, transaction: Transaction) -> Reply:
         raise RecursionError
 
 
@@ -345,7 +338,7 @@ async def test_a_bug_ends_the_session_that_meets_it_with_421_and_no_other(place:
     listener = await place.listener()
     unlucky, other = Conversation(listener), Conversation(listener)
     await unlucky.say(HELLO)
-    reception, listener.reception = listener.reception, Stumbling()
+    reception, listener.reception = listener.reception, Stumbling(place.directory, Trust())
     assert (await unlucky.say(MAIL, RCPT))[-1].startswith(b"421 4.3.0")
     assert unlucky.transport.is_closing()
     listener.reception = reception

@@ -45,6 +45,7 @@ from waymail.queue.plan import RunnerLimits
 from waymail.queue.retry import DAY, Schedule
 from waymail.queue.runner import Runner
 from waymail.server.authentication import Authenticator
+from waymail.server.backends.file import FileBackend
 from waymail.server.directory import Directory, LocalDomain
 from waymail.server.inbound import Inbound, Trust
 from waymail.server.intake import Intake
@@ -123,12 +124,14 @@ def receiving_side(
     domains = {name: LocalDomain(domain.recipients, domain.aliases) for name, domain in config.domains.items()}
     directory, relay = Directory(config.hostname, domains), config.relay
     trust = Trust(Networks(relay.allow), Networks(relay.etrn), Networks(relay.xclient), Networks(relay.xforward))
+    backend = FileBackend(users)
+    authenticator = Authenticator(backend, nonce=lambda: secrets.token_urlsafe(18))
+    hold, hostname = int(config.limits.hold), config.hostname
     receptions: dict[str, Reception] = {
         "mx": Inbound(directory, trust),
         "lmtp": Inbound(directory, trust, lmtp=True),
-        "submission": Submission(directory, users, trust, config.hostname, hold=int(config.limits.hold)),
+        "submission": Submission(directory, backend, trust, hostname, mechanisms=authenticator.mechanisms, hold=hold),
     }
-    authenticator = Authenticator(users, nonce=lambda: secrets.token_urlsafe(18))
     limits = server_limits(config)
 
     def listener(one: ListenerConfig) -> Listener:

@@ -86,7 +86,7 @@ class Arrival:
 
 
 def judged(
-    body: Body, client: Client, reception: Reception, limits: Limits, *, id: str, now: float
+    body: Body, client: Client, transaction: Transaction, reception: Reception, limits: Limits, *, id: str, now: float
 ) -> tuple[bytes, bytes] | Reply:
     """The header section of a complete message, and the fields to put in front of it; a Reply refuses it."""
     head = body.head(limits.head)
@@ -95,7 +95,7 @@ def judged(
         return answers.HEADER_TOO_LARGE  # what stands beyond could not be judged
     if headers.count(section, b"received") > limits.received_hops:
         return answers.LOOP  # RFC 5321 §6.3
-    fields = reception.message(client, head, id=id, now=now)
+    fields = reception.message(client, transaction, head, id=id, now=now)
     return fields if isinstance(fields, Reply) else (section, fields)
 
 

@@ -17,8 +17,9 @@ from waymail.mail.address import normalise
 from waymail.mail.options import options_of, with_parameters
 from waymail.server import answers
 from waymail.server.arrival import Arrival, enveloped, judged
-from waymail.server.authentication import Exchange
+from waymail.server.authentication import Blocked, Exchange
 from waymail.server.reception import Client, Transaction
+from waymail.server.submission import connection_of
 from waymail.wire.commands import (
     Auth,
     AuthResponse,
@@ -92,10 +93,10 @@ class Conversation:
             self._arrival.discard()
         self._transaction = self._arrival = None
 
-    def tls_started(self, described: str) -> None:
+    def tls_started(self) -> None:
         """RFC 3207 §4.2: what was said in clear is forgotten."""
         self.wants_tls = False
-        self.client = Client(self.client.address, tls=described)
+        self.client = Client(self.client.address, proxy=self.client.proxy)
 
     # --- the transaction ---
 
@@ -105,10 +106,11 @@ class Conversation:
         return self._count_junk() or self._wire.hello_reply(hello, now=self._listener.intake.now())
 
     def _mail(self, mail: Mail) -> Answer:
-        transaction = Transaction(mail.sender)
+        if not self._listener.allows_message(self.client):
+            return self._count_error(answers.TOO_FAST)
+        transaction = Transaction(mail.sender, self._listener.intake.now())
         if mail.parameters:
             transaction.body = mail.parameters.get("BODY") or "7BIT"
-            transaction.at = self._listener.intake.now()
             transaction.options = options_of(mail.parameters, transaction.at)
         reply = self._listener.reception.mail(self.client, transaction)
         if reply is not None and not reply.is_positive:
@@ -121,7 +123,7 @@ class Conversation:
         transaction = self._transaction
         if transaction is None:  # the wire core lets RCPT through only after an accepted MAIL
             raise ProtocolError("RCPT without a transaction")
-        found = self._listener.reception.rcpt(self.client, rcpt.recipient)
+        found = self._listener.reception.rcpt(self.client, transaction, rcpt.recipient)
         if isinstance(found, Reply):
             return self._count_error(found)
         for one in found:
@@ -164,7 +166,7 @@ class Conversation:
             return body
         listener = self._listener
         now = listener.intake.now()
-        found = judged(body, self.client, listener.reception, listener.limits, id=arrival.id, now=now)
+        found = judged(body, self.client, transaction, listener.reception, listener.limits, id=arrival.id, now=now)
         if isinstance(found, Reply):
             self.drop_transaction()
             return self._count_error(found)
@@ -229,7 +231,7 @@ class Conversation:
         address = old.address if said.get("ADDR") is None else _ip_address(said["ADDR"] or "")
         if address is None:
             return self._count_error(answers.NO_ADDRESS)
-        self.client = Client(address, helo=said.get("HELO") or old.helo, tls=old.tls, user=said.get("LOGIN") or "")
+        self.client = Client(address, said.get("HELO") or old.helo, tls=old.tls, user=said.get("LOGIN") or "", proxy=old.address)
         self._wire.offer = self._listener.reception.offer(self._listener.offer, self.client)
         log.info("a proxy speaks for another client", extra={"fields": {"proxy": old.address, "peer": address}})
         return Reply(220, f"{self._listener.offer.hostname} ESMTP waymail")
@@ -253,14 +255,22 @@ class Conversation:
         return Reply(253, f"{waiting} messages for {node} are tried now", "2.0.0")
 
     def _auth(self, auth: Auth) -> Answer:
-        self._exchange = self._listener.authenticator.begin(auth.mechanism)
+        listener = self._listener
+        connection = connection_of(self.client, offers_plus=any(name.endswith("-PLUS") for name in self._wire.offer.auth))
+        self._exchange = listener.authenticator.begin(auth.mechanism, connection, pause=listener.pause)
         return self._authenticate(auth.initial)
 
     def _auth_response(self, answer: AuthResponse) -> Answer:
         if answer.response is None:  # RFC 4954 §4: "*" cancels
-            self._exchange = None
+            self.end_exchange()
             return self._count_error(answers.CANCELLED)
         return self._authenticate(answer.response)
+
+    def end_exchange(self) -> None:
+        """Give up an exchange that is not over, or forget one that is."""
+        if self._exchange is not None:
+            self._exchange.close()
+            self._exchange = None
 
     async def _authenticate(self, response: bytes | None) -> Reply:
         exchange = self._exchange
@@ -276,16 +286,18 @@ class Conversation:
             case Challenge(data):
                 return Reply(334, base64.b64encode(data).decode("ascii"))
             case Success(user):
-                self._exchange = None
+                self.end_exchange()
                 self.client.user = user
                 log.info("authenticated", extra={"fields": fields | {"user": user}})
                 return answers.AUTHENTICATED
+            case Blocked(reply):
+                self.end_exchange()
+                return reply
             case Failure(cause):
                 log.warning("authentication failed", extra={"fields": fields | {"cause": cause}})
-        self._exchange = None
+        self.end_exchange()
         self._failures += 1
-        # The same delay and words for every reason: nobody learns which users exist.
-        await self._listener.pause(self._listener.limits.auth_failure_delay)
+        # The same words for every reason: nobody learns which users exist.
         return answers.TOO_MANY_FAILURES if self._failures >= self._listener.limits.auth_failures else answers.NOT_AUTHENTICATED
 
 

@@ -51,14 +51,14 @@ class Inbound:
         """Anybody may send: the null path too (RFC 5321 §4.5.5)."""
         return believed(transaction, trusted=client.address in self._trust.relay)
 
-    def rcpt(self, client: Client, recipient: str) -> Sequence[Recipient] | Reply:
+    def rcpt(self, client: Client, transaction: Transaction, recipient: str) -> Sequence[Recipient] | Reply:
         """Local recipients, known ones only: refused here, an unknown one costs nobody a bounce (RFC 5321 §6.2)."""
         found = self._directory.resolve(recipient)
         if found is not None:
             return found
         return (Recipient(recipient),) if not self._lmtp and client.address in self._trust.relay else RELAY_DENIED
 
-    def message(self, client: Client, head: bytes, *, id: str, now: float) -> bytes | Reply:
+    def message(self, client: Client, transaction: Transaction, head: bytes, *, id: str, now: float) -> bytes | Reply:
         """Nothing is added: what other servers send is not ours to complete (RFC 5321 §6.4)."""
         return b""
 

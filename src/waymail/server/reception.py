@@ -7,7 +7,7 @@ data; they answer with values and know nothing of the wire.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -30,6 +30,7 @@ class Client:
     tls: str = ""
     user: str = ""
     certificate: PeerCertificate | None = None  # what the client proved in TLS, for SASL EXTERNAL
+    bindings: Mapping[str, bytes] = field(default_factory=dict)  # of TLS, for SCRAM-...-PLUS (RFC 5056 §2)
     proxy: str = ""  # the IP address of the proxy that said `address`
     forwarded: dict[str, str] = field(default_factory=dict)
 
@@ -39,7 +40,7 @@ class Transaction:
     """One message while it comes in."""
 
     sender: str
-    at: float = 0.0  # seconds since the epoch
+    at: float = 0.0  # when it began, in seconds since the epoch
     body: str = "7BIT"
     options: Options = NO_OPTIONS
     recipients: dict[str, Recipient] = field(default_factory=dict)  # by normalised address: each gets one copy
@@ -61,10 +62,10 @@ class Reception(Protocol):
         """May this client send as `transaction.sender` ("" is the null path), with these options? A positive reply accepts it in
         other words."""
 
-    def rcpt(self, client: Client, recipient: str) -> Sequence[Recipient] | Reply:
+    def rcpt(self, client: Client, transaction: Transaction, recipient: str) -> Sequence[Recipient] | Reply:
         """Who stands behind this recipient, and may this client send to them?"""
 
-    def message(self, client: Client, head: bytes, *, id: str, now: float) -> bytes | Reply:
+    def message(self, client: Client, transaction: Transaction, head: bytes, *, id: str, now: float) -> bytes | Reply:
         """Header fields to put in front of the message, complete and CRLF-ended. `head` holds its header section."""
 
 

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
-from waymail.net import streams, tls
+from waymail.net import binding, streams, tls
 from waymail.server import answers
 from waymail.server.conversation import Conversation
 from waymail.server.reception import Client
@@ -77,7 +77,7 @@ class Session(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=self._listener.limits.unread)
         if self._shaking_hands:
             self._shaking_hands = False
-            self.client.tls = tls.describe(self._transport.get_extra_info("ssl_object"), verified=None)
+            self._secured(self._transport)
         else:
             self.client.address = streams.peer_address(self._transport)
             if (refusal := self._listener.admit(self)) is not None:
@@ -118,6 +118,13 @@ class Session(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._read_on_or_wait()
+
+    def _secured(self, transport: asyncio.Transport) -> None:
+        """Note what the handshake came to."""
+        connection, client = transport.get_extra_info("ssl_object"), self.client
+        client.tls = tls.describe(connection, verified=None)
+        client.certificate = tls.peer_certificate(connection)
+        client.bindings = binding.of_server(connection, tls.served_certificate(connection) or b"")
 
     def _offer(self) -> None:
         """What is offered depends on who it is."""
@@ -279,7 +286,8 @@ class Session(asyncio.Protocol):
         self._transport = secure
         secure.set_write_buffer_limits(high=listener.limits.unread)
         self._wire.tls_started()
-        self._talk.tls_started(tls.describe(secure.get_extra_info("ssl_object"), verified=None))
+        self._talk.tls_started()
+        self._secured(secure)
         self._offer()
         self.deadline = listener.time() + listener.limits.command_timeout
         early, self._early = self._early, b""

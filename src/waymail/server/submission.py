@@ -10,11 +10,14 @@ from typing import Protocol
 from waymail.mail import headers
 from waymail.mail import message as messages
 from waymail.mail.envelope import Recipient
+from waymail.server.authentication import Connection
 from waymail.server.directory import Directory
 from waymail.server.inbound import Trust, believed
+from waymail.server.quota import Quota
 from waymail.server.reception import Client, Transaction
 from waymail.wire.extensions import EVERYWHERE
 from waymail.wire.replies import Reply
+from waymail.wire.sasl import NO_CHANNEL, Channel
 from waymail.wire.server import Offer, offering
 
 # RFC 4954 §6: 530 5.7.0 where a command needs authentication first.
@@ -30,8 +33,6 @@ HOLD_PAST_DEADLINE = Reply(501, "the message would be held past the time by whic
 
 AUTHORS = {b"from": "From", b"sender": "Sender", b"resent-from": "Resent-From", b"resent-sender": "Resent-Sender"}
 
-MECHANISMS = ("SCRAM-SHA-256", "PLAIN", "LOGIN")
-
 # A line of a header section that neither begins a field nor goes on with one.
 _NO_FIELD = re.compile(rb"\r\n(?![!-9;-~]+[ \t]*:|[ \t]|\Z)")
 
@@ -46,18 +47,31 @@ class Submission:
     """The reception of a "submission" listener. Who may relay need not authenticate, and may use any address. `hold` is for how
     many seconds a message may be held for its sender (RFC 4865), 0 for not at all."""
 
-    def __init__(self, directory: Directory, rights: Rights, trust: Trust, hostname: str, *, hold: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        rights: Rights,
+        trust: Trust,
+        hostname: str,
+        *,
+        mechanisms: Callable[[Connection], tuple[str, ...]],
+        hold: int = 0,
+        quota: Quota | None = None,
+    ) -> None:
         self._directory = directory
         self._rights = rights
         self._trust = trust
         self._hostname = hostname
+        self._mechanisms = mechanisms
         self._hold = hold
+        self._quota = quota
         self.edit: Callable[[bytes], bytes] | None = without_blind_copies
 
     def offer(self, base: Offer, client: Client) -> Offer:
         """AUTH, and to hold messages (RFC 4865 §4.2: only at submission)."""
         names = EVERYWHERE | self._trust.extensions(client)
-        return offering(base, names | {"FUTURERELEASE"} if self._hold else names, MECHANISMS, self._hold, False)
+        mechanisms = self._mechanisms(connection_of(client))
+        return offering(base, names | {"FUTURERELEASE"} if self._hold else names, mechanisms, self._hold, False)
 
     def mail(self, client: Client, transaction: Transaction) -> Reply | None:
         """RFC 6409 §4.3: no mail without authentication. §6.1: an address that is not the user's is refused; the null path is
@@ -67,6 +81,9 @@ class Submission:
             return AUTHENTICATE_FIRST
         if client.user and sender and not self._rights.may_send_as(client.user, sender):
             return Reply(553, f"{sender} is not an address of {client.user}", "5.7.1")
+        if client.user and self._quota is not None:
+            if (refusal := self._quota.check(client.user, transaction.at)) is not None:
+                return refusal
         if options.hold and (refusal := self._judge_hold(transaction)) is not None:
             return refusal
         return believed(transaction, trusted=True)
@@ -80,16 +97,22 @@ class Submission:
             return HOLD_PAST_DEADLINE
         return None
 
-    def rcpt(self, client: Client, recipient: str) -> Sequence[Recipient] | Reply:
+    def rcpt(self, client: Client, transaction: Transaction, recipient: str) -> Sequence[Recipient] | Reply:
         """Any recipient; of the local ones only those that exist."""
+        if self._quota is not None and client.user:
+            if (refusal := self._quota.check(client.user, transaction.at, transaction.named + 1)) is not None:
+                return refusal
         found = self._directory.resolve(recipient)
         return (Recipient(recipient),) if found is None else found
 
-    def message(self, client: Client, head: bytes, *, id: str, now: float) -> bytes | Reply:
+    def message(self, client: Client, transaction: Transaction, head: bytes, *, id: str, now: float) -> bytes | Reply:
         """RFC 6409 §8.2, §8.3: Date and Message-ID where they are missing. The From field must name the user's addresses, as the
         envelope must: it is the one that people see."""
-        if client.user and (refusal := self._judge_authors(client.user, head)) is not None:
-            return refusal
+        if client.user:
+            if (refusal := self._judge_authors(client.user, head)) is not None:
+                return refusal
+            if self._quota is not None:
+                self._quota.sent(client.user, now, transaction.named)
         return messages.complete(head, now=now, message_id=f"<{id}@{self._hostname}>", hostname=self._hostname)
 
     def _judge_authors(self, user: str, head: bytes) -> Reply | None:
@@ -120,6 +143,12 @@ class Submission:
             if not self._rights.may_send_as(user, author):
                 return Reply(550, f"the {name} field names {author}, which is not an address of {user}", "5.7.1")
         return None
+
+
+def connection_of(client: Client, *, offers_plus: bool = False) -> Connection:
+    """The client's connection, as authentication has to know it."""
+    channel = Channel(client.bindings, offers_plus=offers_plus) if client.bindings else NO_CHANNEL
+    return Connection(client.address, bool(client.tls), channel, client.certificate)
 
 
 def without_blind_copies(head: bytes) -> bytes:
