@@ -12,7 +12,7 @@ from waymail.client.errors import AuthenticationFailed, ConnectionFailed, Discon
 from waymail.client.pool import PoolLimits
 from waymail.client.session import Contexts
 from waymail.client.target import Credentials, Host, NextHop, Tls
-from waymail.client.transaction import Timeouts, Transaction
+from waymail.client.transaction import Message, Timeouts, Transaction
 from waymail.mail.envelope import Body
 from waymail.mail.outcome import Peer as Who
 from waymail.testing.peer import DROP, END, GREETING, HANG, Answer, Peer, Rule
@@ -109,7 +109,7 @@ def test_a_refused_sender_decides_for_all() -> None:
 async def test_the_connection_is_used_again_for_the_next_message(attempts: Attempts, body: Body) -> None:
     async with Peer() as peer:
         for _ in range(5):
-            results = await attempts.make(hop(peer), SENDER, [BOB], body)
+            results = await attempts.make(hop(peer), Message(SENDER, body), [BOB])
             assert results[BOB].is_accepted
         assert peer.connections == 1
         assert len(peer.messages) == 5
@@ -122,7 +122,7 @@ async def test_connections_are_not_shared_between_users_or_demands_of_tls(
         host = (Host("mx.example", peer.port, (peer.host,)),)
         for tls, user in ((Tls.OFF, None), (Tls.REQUIRED, None), (Tls.REQUIRED, "ann"), (Tls.REQUIRED, "bob")):
             credentials = Credentials(user, "x") if user else None
-            results = await attempts.make(NextHop("same", host, tls, credentials), SENDER, [BOB], body)
+            results = await attempts.make(NextHop("same", host, tls, credentials), Message(SENDER, body), [BOB])
             assert results[BOB].is_accepted
         assert peer.connections == 4
 
@@ -132,14 +132,14 @@ async def test_an_idle_connection_that_turns_out_dead_is_replaced_once(attempts:
     answers: Iterator[Answer | None] = iter([None, trouble, None])
     async with Peer([("MAIL", lambda _: next(answers))]) as peer:
         for _ in range(2):
-            results = await attempts.make(hop(peer), SENDER, [BOB], body)
+            results = await attempts.make(hop(peer), Message(SENDER, body), [BOB])
             assert results[BOB].is_accepted
         assert [message.connection for message in peer.messages] == [1, 2]
 
 
 async def test_a_fresh_connection_that_dies_is_not_replaced(attempts: Attempts, body: Body) -> None:
     async with Peer([("MAIL", DROP)]) as peer:
-        results = await attempts.make(hop(peer), SENDER, [BOB], body)
+        results = await attempts.make(hop(peer), Message(SENDER, body), [BOB])
         assert isinstance(results[BOB].trouble, Disconnected)
         assert peer.connections == 1
 
@@ -159,7 +159,7 @@ async def test_a_fresh_connection_that_dies_is_not_replaced(attempts: Attempts, 
 )
 async def test_a_host_that_has_no_session_for_us_is_followed_by_the_next(attempts: Attempts, body: Body, rule: Rule) -> None:
     async with Peer([rule]) as first, Peer() as second:
-        results = await attempts.make(hop(first, second), SENDER, [BOB], body)
+        results = await attempts.make(hop(first, second), Message(SENDER, body), [BOB])
         assert results[BOB].is_accepted
         assert known(results[BOB].peer).host == "mx1.example"
         assert len(second.messages) == 1
@@ -172,14 +172,14 @@ async def test_what_a_host_says_in_a_session_is_not_asked_of_the_next(
     attempts: Attempts, body: Body, rule: tuple[str, bytes]
 ) -> None:
     async with Peer([rule]) as first, Peer() as second:
-        results = await attempts.make(hop(first, second), SENDER, [BOB], body)
+        results = await attempts.make(hop(first, second), Message(SENDER, body), [BOB])
         assert known(results[BOB].reply).code == int(rule[1][:3])
         assert second.connections == 0
 
 
 async def test_after_the_final_dot_no_other_host_gets_the_message(attempts: Attempts, body: Body) -> None:
     async with Peer([(END.decode(), DROP)]) as first, Peer() as second:
-        results = await attempts.make(hop(first, second), SENDER, [BOB], body)
+        results = await attempts.make(hop(first, second), Message(SENDER, body), [BOB])
         assert results[BOB].is_uncertain
         assert second.connections == 0
 
@@ -188,7 +188,7 @@ async def test_a_recipient_refused_before_the_connection_was_lost_is_not_asked_f
     attempts: Attempts, body: Body
 ) -> None:
     async with Peer([("RCPT TO:<bob", b"550 5.1.1 no\r\n"), ("DATA", DROP)]) as first, Peer() as second:
-        results = await attempts.make(hop(first, second), SENDER, [BOB, CARL], body)
+        results = await attempts.make(hop(first, second), Message(SENDER, body), [BOB, CARL])
         assert known(results[BOB].reply).code == 550
         assert results[CARL].is_accepted
         assert second.messages[0].rcpt == [b"RCPT TO:<carl@example.org>"]
@@ -197,16 +197,16 @@ async def test_a_recipient_refused_before_the_connection_was_lost_is_not_asked_f
 async def test_all_hosts_refusing_for_good_is_permanent_and_one_that_may_come_back_is_not(attempts: Attempts, body: Body) -> None:
     never = [(GREETING.decode(), b"521 never\r\n")]
     async with Peer(never) as first, Peer(never) as second:
-        results = await attempts.make(hop(first, second), SENDER, [BOB], body)
+        results = await attempts.make(hop(first, second), Message(SENDER, body), [BOB])
         assert not known(results[BOB].trouble).is_temporary
         assert first.connections == second.connections == 1
         await second.stop()
-        results = await attempts.make(hop(first, second), SENDER, [BOB], body)
+        results = await attempts.make(hop(first, second), Message(SENDER, body), [BOB])
         assert known(results[BOB].trouble).is_temporary
 
 
 async def test_no_host_at_all_is_a_connection_that_failed(attempts: Attempts, body: Body) -> None:
-    results = await attempts.make(NextHop("k", ()), SENDER, [BOB], body)
+    results = await attempts.make(NextHop("k", ()), Message(SENDER, body), [BOB])
     assert isinstance(results[BOB].trouble, ConnectionFailed)
 
 
@@ -237,7 +237,7 @@ async def test_a_server_that_takes_fewer_recipients_gets_the_others_at_once_on_t
     rule = at_most(3)
     addresses = [f"user{n}@example.org" for n in range(8)]
     async with Peer([("MAIL|RCPT", rule)]) as peer:
-        results = await attempts.make(hop(peer), SENDER, addresses, body)
+        results = await attempts.make(hop(peer), Message(SENDER, body), addresses)
         assert all(result.is_accepted for result in results.values())
         assert [len(message.rcpt) for message in peer.messages] == [3, 3, 2]
         assert peer.connections == 1
@@ -245,30 +245,30 @@ async def test_a_server_that_takes_fewer_recipients_gets_the_others_at_once_on_t
 
 async def test_a_server_that_takes_none_is_not_asked_again(attempts: Attempts, body: Body) -> None:
     async with Peer([("RCPT", b"452 4.5.3 too many\r\n")]) as peer:
-        results = await attempts.make(hop(peer), SENDER, [BOB, CARL], body)
+        results = await attempts.make(hop(peer), Message(SENDER, body), [BOB, CARL])
         assert [result.reply.code for result in results.values() if result.reply] == [452, 452]
         assert len([line for line in peer.commands if line.startswith(b"MAIL")]) == 1
 
 
 async def test_rcptmax_and_mailmax_are_kept(attempts: Attempts, body: Body) -> None:
     async with Peer(extensions=("PIPELINING", "LIMITS RCPTMAX=2 MAILMAX=2")) as peer:
-        results = await attempts.make(hop(peer), SENDER, [f"user{n}@example.org" for n in range(5)], body)
+        results = await attempts.make(hop(peer), Message(SENDER, body), [f"user{n}@example.org" for n in range(5)])
         assert all(result.is_accepted for result in results.values())
         assert [(len(message.rcpt), message.connection) for message in peer.messages] == [(2, 1), (2, 1), (1, 2)]
 
 
 async def test_each_recipient_is_asked_for_once(attempts: Attempts, body: Body) -> None:
     async with Peer() as peer:
-        await attempts.make(hop(peer), SENDER, [BOB, BOB], body)
+        await attempts.make(hop(peer), Message(SENDER, body), [BOB, BOB])
         assert len(peer.messages[0].rcpt) == 1
 
 
 async def test_non_ascii_addresses_are_refused_here_and_the_others_get_the_message(attempts: Attempts, body: Body) -> None:
     async with Peer() as peer:
-        results = await attempts.make(hop(peer), SENDER, ["jürgen@example.org", BOB], body)
+        results = await attempts.make(hop(peer), Message(SENDER, body), ["jürgen@example.org", BOB])
         assert known(results["jürgen@example.org"].reply).enhanced == "5.6.7"
         assert results[BOB].is_accepted
-        results = await attempts.make(hop(peer), "jürgen@example.com", [BOB], body)
+        results = await attempts.make(hop(peer), Message("jürgen@example.com", body), [BOB])
         assert results[BOB].stage is Stage.MAIL
         assert len(peer.messages) == 1
 
@@ -277,7 +277,7 @@ async def test_opportunistic_tls_that_fails_is_followed_by_cleartext_once_and_re
     rules = [("EHLO", b"250-peer.example\r\n250 STARTTLS\r\n"), ("STARTTLS", b"454 4.7.0 broken\r\n")]
     async with Peer(rules) as peer:
         for _ in range(2):
-            results = await attempts.make(hop(peer, tls=Tls.OPPORTUNISTIC), SENDER, [BOB], body)
+            results = await attempts.make(hop(peer, tls=Tls.OPPORTUNISTIC), Message(SENDER, body), [BOB])
             assert results[BOB].is_accepted
             assert known(results[BOB].peer).tls == ""
             await attempts.close()  # the second attempt needs a connection of its own
@@ -289,7 +289,7 @@ async def test_tls_that_is_demanded_goes_on_to_the_next_host_and_never_to_cleart
     attempts: Attempts, body: Body, server_tls: ssl.SSLContext
 ) -> None:
     async with Peer() as first, Peer(tls=server_tls) as second:
-        results = await attempts.make(hop(first, second, tls=Tls.REQUIRED), SENDER, [BOB], body)
+        results = await attempts.make(hop(first, second, tls=Tls.REQUIRED), Message(SENDER, body), [BOB])
         assert isinstance(results[BOB].trouble, TlsError)  # the second one's certificate is for another name
         assert first.connections == second.connections == 1
         assert not [line for peer in (first, second) for line in peer.commands if line.startswith(b"MAIL")]
@@ -299,7 +299,7 @@ async def test_a_refused_password_is_not_carried_to_the_next_host(attempts: Atte
     rules = [("AUTH", b"535 5.7.8 no\r\n")]
     offered = ("AUTH SCRAM-SHA-256",)
     async with Peer(rules, extensions=offered) as first, Peer(rules, extensions=offered) as second:
-        results = await attempts.make(hop(first, second, credentials=Credentials("ann", "x")), SENDER, [BOB], body)
+        results = await attempts.make(hop(first, second, credentials=Credentials("ann", "x")), Message(SENDER, body), [BOB])
         assert isinstance(results[BOB].trouble, AuthenticationFailed)
         assert second.connections == 0
 
@@ -308,7 +308,7 @@ async def test_the_deadline_ends_an_attempt_wherever_it_is(attempts: Attempts, b
     for moment in (GREETING.decode(), "EHLO", "MAIL", "DATA", END.decode()):
         async with Peer([(moment, HANG)]) as peer, asyncio.timeout(5):
             deadline = asyncio.get_running_loop().time() + 0.1
-            results = await attempts.make(hop(peer), SENDER, [BOB], body, deadline=deadline)
+            results = await attempts.make(hop(peer), Message(SENDER, body), [BOB], deadline=deadline)
             assert results[BOB].trouble is not None
             assert results[BOB].is_uncertain == (moment == END.decode())
 
@@ -316,7 +316,7 @@ async def test_the_deadline_ends_an_attempt_wherever_it_is(attempts: Attempts, b
 async def test_many_at_once_share_a_bounded_number_of_idle_connections(trusting: ssl.SSLContext, body: Body) -> None:
     attempts = Attempts(pool=PoolLimits(idle_per_key=3))
     async with Peer() as peer:
-        await asyncio.gather(*(attempts.make(hop(peer), SENDER, [BOB], body) for _ in range(20)))
+        await asyncio.gather(*(attempts.make(hop(peer), Message(SENDER, body), [BOB]) for _ in range(20)))
         assert len(peer.messages) == 20
         assert len(attempts._pool) == 3
         await attempts.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from waymail.client.connection import BLOCK, Connection
-from waymail.client.transaction import Timeouts
+from waymail.client.transaction import Message, Timeouts
 from waymail.mail.envelope import Body
 from waymail.testing.peer import DROP, END, GREETING, HANG, Answer, Peer
 
@@ -24,7 +24,7 @@ ONE_BY_ONE = ("8BITMIME",)
 async def test_a_message_arrives_octet_for_octet(connect: Connect, body: Body) -> None:
     async with Peer() as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is not None
         assert result.final.code == 250
         assert peer.messages[0].content == body.content
@@ -35,7 +35,7 @@ async def test_with_pipelining_the_whole_group_leaves_before_the_first_reply(con
     # The peer does not answer MAIL before DATA is there: only a client that does not wait gets any further.
     async with Peer([("MAIL", b""), ("RCPT", b""), ("DATA", b"250 ok\r\n250 ok\r\n354 go on\r\n")]) as peer:
         connection = await connect(peer)
-        asking = asyncio.create_task(connection.transaction(SENDER, [BOB], body))
+        asking = asyncio.create_task(connection.transaction(Message(SENDER, body), [BOB]))
         async with asyncio.timeout(5):
             await asking
         assert peer.commands[1:] == [b"MAIL FROM:<ann@example.com> SIZE=%d" % body.size, b"RCPT TO:<bob@example.org>", b"DATA"]
@@ -44,7 +44,7 @@ async def test_with_pipelining_the_whole_group_leaves_before_the_first_reply(con
 async def test_without_pipelining_each_command_waits_for_the_reply_to_the_one_before(connect: Connect, body: Body) -> None:
     async with Peer(extensions=ONE_BY_ONE) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB, CARL], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB, CARL])
         assert result.final is not None
         assert result.final.code == 250
         speakers = [who for who, _ in peer.transcript]
@@ -54,7 +54,7 @@ async def test_without_pipelining_each_command_waits_for_the_reply_to_the_one_be
 async def test_parameters_are_sent_only_where_they_were_offered(connect: Connect, body: Body) -> None:
     async with Peer(extensions=()) as peer:
         connection = await connect(peer)
-        await connection.transaction(SENDER, [BOB], body, body_type="8BITMIME")
+        await connection.transaction(Message(SENDER, body, body_type="8BITMIME"), [BOB])
         assert peer.messages[0].mail == b"MAIL FROM:<ann@example.com>"
 
 
@@ -65,7 +65,7 @@ async def test_accepted_recipients_get_the_message_and_each_refused_one_its_own_
     rules = [("RCPT TO:<bob", b"550 5.1.1 no bob\r\n"), ("RCPT TO:<dora", b"450 4.2.1 later\r\n")]
     async with Peer(rules, extensions=extensions) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB, CARL, DORA], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB, CARL, DORA])
         assert [result.recipients[one].code for one in (BOB, CARL, DORA)] == [550, 250, 450]
         assert peer.messages[0].rcpt == [b"RCPT TO:<carl@example.org>"]
 
@@ -73,7 +73,7 @@ async def test_accepted_recipients_get_the_message_and_each_refused_one_its_own_
 async def test_no_content_is_sent_where_all_recipients_were_refused(connect: Connect, body: Body) -> None:
     async with Peer([("RCPT", b"550 5.1.1 no\r\n")]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is None
         assert connection.is_usable
         assert END not in [line for _, line in peer.transcript]
@@ -82,7 +82,7 @@ async def test_no_content_is_sent_where_all_recipients_were_refused(connect: Con
 async def test_354_although_all_recipients_were_refused_gets_a_lone_dot(connect: Connect, body: Body) -> None:
     async with Peer([("RCPT", b"550 5.1.1 no\r\n"), ("DATA", b"354 go on\r\n"), (END.decode(), b"554 5.5.1 nobody\r\n")]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB, CARL], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB, CARL])
         assert [reply.code for reply in result.recipients.values()] == [550, 550]
         assert result.final is None
         assert connection.is_usable
@@ -91,7 +91,7 @@ async def test_354_although_all_recipients_were_refused_gets_a_lone_dot(connect:
 async def test_a_server_that_takes_the_lone_dot_has_delivered_nothing(connect: Connect, body: Body) -> None:
     async with Peer([("RCPT", b"550 5.1.1 no\r\n"), ("DATA", b"354 go on\r\n")]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is None
         assert peer.messages[0].content == b""
 
@@ -103,10 +103,10 @@ async def test_a_refused_sender_ends_the_transaction_and_rset_begins_the_next(
     answers = iter([b"550 5.7.1 not you\r\n"])
     async with Peer([("MAIL", lambda _: next(answers, None))], extensions=extensions) as peer:
         connection = await connect(peer)
-        refused = await connection.transaction(SENDER, [BOB], body)
+        refused = await connection.transaction(Message(SENDER, body), [BOB])
         assert refused.mail is not None
         assert refused.mail.code == 550
-        taken = await connection.transaction(SENDER, [BOB], body)
+        taken = await connection.transaction(Message(SENDER, body), [BOB])
         assert taken.final is not None
         assert taken.final.code == 250
         assert peer.commands.count(b"RSET") == 1
@@ -117,7 +117,7 @@ async def test_after_a_complete_transaction_the_next_one_needs_no_rset(connect: 
     async with Peer() as peer:
         connection = await connect(peer)
         for _ in range(3):
-            await connection.transaction(SENDER, [BOB], body)
+            await connection.transaction(Message(SENDER, body), [BOB])
         assert b"RSET" not in peer.commands
         assert [message.connection for message in peer.messages] == [1, 1, 1]
 
@@ -125,7 +125,7 @@ async def test_after_a_complete_transaction_the_next_one_needs_no_rset(connect: 
 async def test_data_refused_is_the_final_reply(connect: Connect, body: Body) -> None:
     async with Peer([("DATA", b"451 4.3.0 not now\r\n")]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is not None
         assert str(result.final) == "451 4.3.0 not now"
         assert result.trouble is None
@@ -135,7 +135,7 @@ async def test_data_refused_is_the_final_reply(connect: Connect, body: Body) -> 
 async def test_content_follows_354_and_nothing_else(connect: Connect, body: Body, answer: bytes) -> None:
     async with Peer([("DATA", answer)]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is None or not result.final.is_positive
         assert END not in [line for _, line in peer.transcript]
         assert not peer.messages
@@ -145,7 +145,7 @@ async def test_codes_that_nobody_knows_count_by_their_first_digit(connect: Conne
     rules = [("MAIL", b"299\r\n"), ("RCPT TO:<bob", b"298 hm\r\n"), ("RCPT TO:<carl", b"599\r\n"), (END.decode(), b"277 \r\n")]
     async with Peer(rules) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB, CARL], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB, CARL])
         assert result.final is not None
         assert result.final.is_positive
         assert result.recipients[CARL].is_permanent
@@ -158,7 +158,7 @@ async def test_421_ends_the_connection_and_decides_nothing(
 ) -> None:
     async with Peer([(moment, b"421 4.3.2 shutting down\r\n")], extensions=extensions) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.trouble is not None
         assert result.trouble.reply is not None
         assert result.trouble.reply.code == 421
@@ -171,7 +171,7 @@ async def test_421_ends_the_connection_and_decides_nothing(
 async def test_421_to_the_content_is_an_answer_not_taken(connect: Connect, body: Body) -> None:
     async with Peer([(END.decode(), b"421 4.3.2 shutting down\r\n")]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is not None
         assert result.final.code == 421
         assert not result.uncertain
@@ -181,7 +181,7 @@ async def test_421_to_the_content_is_an_answer_not_taken(connect: Connect, body:
 async def test_421_keeps_what_was_said_before_it(connect: Connect, body: Body) -> None:
     async with Peer([("RCPT TO:<bob", b"550 5.1.1 no\r\n"), ("RCPT TO:<carl", b"421 4.3.2 bye\r\n")]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB, CARL], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB, CARL])
         assert result.recipients[BOB].code == 550
         assert CARL not in result.recipients
 
@@ -189,7 +189,7 @@ async def test_421_keeps_what_was_said_before_it(connect: Connect, body: Body) -
 async def test_a_connection_lost_before_the_final_dot_is_certain(connect: Connect, body: Body) -> None:
     async with Peer([("DATA", DROP)]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.trouble is not None
         assert not result.uncertain
 
@@ -198,7 +198,7 @@ async def test_a_connection_lost_before_the_final_dot_is_certain(connect: Connec
 async def test_no_proper_answer_to_the_content_is_uncertain(connect: Connect, body: Body, answer: Answer) -> None:
     async with Peer([(END.decode(), answer)]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.uncertain
         assert result.final is None
         assert not connection.is_usable
@@ -207,7 +207,7 @@ async def test_no_proper_answer_to_the_content_is_uncertain(connect: Connect, bo
 async def test_an_answer_to_the_content_stands_whatever_comes_behind_it(connect: Connect, body: Body) -> None:
     async with Peer([(END.decode(), b"250 2.0.0 taken\r\nwhat is this\r\n")]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is not None
         assert result.final.code == 250
         assert not result.uncertain
@@ -229,7 +229,7 @@ async def test_an_answer_to_the_content_stands_whatever_comes_behind_it(connect:
 async def test_replies_that_make_no_sense_end_the_connection_and_never_hang(connect: Connect, body: Body, answer: bytes) -> None:
     async with Peer([("MAIL", answer)], extensions=()) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.trouble is not None
         assert "broke the protocol" in str(result.trouble)
         assert not peer.messages
@@ -239,7 +239,7 @@ async def test_multiline_replies_are_read_however_they_are_cut(connect: Connect,
     reply = b"250-2.1.0 one\r\n250-2.1.0 two\r\n250 2.1.0 three\r\n"
     async with Peer([("MAIL", [reply[at : at + 1] for at in range(len(reply))])]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.mail is not None
         assert result.mail.text == "one\ntwo\nthree"
         assert result.mail.enhanced == "2.1.0"
@@ -251,7 +251,7 @@ async def test_silence_ends_the_connection_when_its_time_is_over(connect: Connec
     async with Peer([(moment, HANG)], extensions=()) as peer:
         connection = await connect(peer)
         connection.timeouts = timeouts
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.trouble is not None
         assert "no answer in time" in str(result.trouble)
         assert result.uncertain == (moment == END.decode())
@@ -260,7 +260,7 @@ async def test_silence_ends_the_connection_when_its_time_is_over(connect: Connec
 async def test_the_deadline_bounds_everything_the_reply_to_the_content_included(connect: Connect, body: Body) -> None:
     async with Peer([(END.decode(), HANG)]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body, deadline=asyncio.get_running_loop().time() + 0.05)
+        result = await connection.transaction(Message(SENDER, body), [BOB], deadline=asyncio.get_running_loop().time() + 0.05)
         assert result.uncertain
 
 
@@ -270,18 +270,18 @@ async def test_a_later_deadline_holds_although_an_earlier_timer_was_running(conn
         connection = await connect(peer)
         connection.timeouts = Timeouts(command=0.05, data=0.05, final=5)
         for _ in range(20):
-            result = await connection.transaction(SENDER, [BOB], body)
+            result = await connection.transaction(Message(SENDER, body), [BOB])
             assert result.final is not None
         connection.timeouts = Timeouts(command=60, data=60, final=0.05)
         peer._rules.clear()
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is not None
 
 
 async def test_a_message_larger_than_size_is_not_sent(connect: Connect, body: Body) -> None:
     async with Peer(extensions=("SIZE 20",)) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is not None
         assert (result.final.code, result.final.enhanced) == (552, "5.3.4")
         assert peer.commands == [b"EHLO client.example"]
@@ -292,7 +292,7 @@ async def test_a_message_larger_than_size_is_not_sent(connect: Connect, body: Bo
 async def test_size_without_a_number_limits_nothing(connect: Connect, body: Body, offered: str) -> None:
     async with Peer(extensions=(offered,)) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is not None
         assert result.final.code == 250
 
@@ -311,7 +311,7 @@ async def test_8_bit_content_is_declared(connect: Connect, tmp_path: Path, in_fi
     body = eight_bit(tmp_path if in_file else None)
     async with Peer() as peer:
         connection = await connect(peer)
-        await connection.transaction(SENDER, [BOB], body)
+        await connection.transaction(Message(SENDER, body), [BOB])
         assert peer.messages[0].mail.endswith(b" BODY=8BITMIME")
         assert peer.messages[0].content.endswith("grüße\r\n".encode())
 
@@ -324,7 +324,7 @@ async def test_8_bit_content_never_goes_to_a_host_without_8bitmime(
     body = eight_bit(tmp_path if in_file else None)
     async with Peer(extensions=("PIPELINING",)) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body, body_type=body_type)
+        result = await connection.transaction(Message(SENDER, body, body_type=body_type), [BOB])
         assert result.final is not None
         assert (result.final.code, result.final.enhanced) == (550, "5.6.3")
         assert peer.commands == [b"EHLO client.example"]
@@ -337,7 +337,7 @@ async def test_a_bare_line_end_never_reaches_the_wire(connect: Connect, tmp_path
     file.write_bytes(content)
     async with Peer() as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], Body(file if in_file else content, len(content)))
+        result = await connection.transaction(Message(SENDER, Body(file if in_file else content, len(content))), [BOB])
         assert result.final is not None
         assert (result.final.code, result.final.enhanced) == (550, "5.6.11")
         await connection.quit()
@@ -351,7 +351,7 @@ async def test_an_address_with_a_line_break_never_reaches_the_wire(connect: Conn
         for sender, recipient in ((SENDER, address), (address, BOB)):
             connection = await connect(peer)
             with pytest.raises(ValueError, match=r"."):
-                await connection.transaction(sender, [recipient], body)
+                await connection.transaction(Message(sender, body), [recipient])
         assert set(peer.commands) == {b"EHLO client.example"}
 
 
@@ -363,7 +363,7 @@ async def test_a_large_message_is_written_as_fast_as_the_peer_reads(connect: Con
     async with Peer() as peer:
         connection = await connect(peer)
         body = Body(file if in_file else content, len(content) + 6, prefix=b"A: b\r\n")
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is not None
         assert result.final.code == 250
         assert peer.messages[0].content == b"A: b\r\n" + content
@@ -375,7 +375,7 @@ async def test_a_peer_that_stops_reading_ends_the_transaction_when_the_time_for_
     async with Peer([("DATA", [b"354 go on\r\n", HANG])]) as peer:
         connection = await connect(peer)
         connection.timeouts = Timeouts(block=0.1)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.trouble is not None
         assert not result.uncertain
 
@@ -385,7 +385,7 @@ async def test_a_server_that_refuses_in_the_middle_of_the_content_has_not_taken_
     body = Body(content * 20_000, len(content) * 20_000)
     async with Peer([("DATA", [b"354 go on\r\n", b"552 5.3.4 too much\r\n", HANG])]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.trouble is not None
         assert not result.uncertain
         assert not peer.messages
@@ -396,7 +396,7 @@ async def test_what_an_idle_peer_says_unasked_makes_the_connection_unusable(
 ) -> None:
     async with Peer([(END.decode(), b"250 taken\r\n250 x")]) as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [BOB], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB])
         assert result.final is not None
         await eventually(lambda: not connection.is_usable)  # the rest may come in a segment of its own
 
@@ -422,7 +422,7 @@ async def test_being_cancelled_in_the_middle_aborts_the_connection(connect: Conn
         connection = await connect(peer)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
-                await connection.transaction(SENDER, [BOB], body)
+                await connection.transaction(Message(SENDER, body), [BOB])
         assert not connection.is_usable
 
 
@@ -430,7 +430,7 @@ async def test_limits_of_rfc_9422_are_noted(connect: Connect, body: Body) -> Non
     async with Peer(extensions=("LIMITS MAILMAX=3 RCPTMAX=2",)) as peer:
         connection = await connect(peer)
         assert connection.most_messages == 3
-        result = await connection.transaction(SENDER, [BOB, CARL, DORA], body)
+        result = await connection.transaction(Message(SENDER, body), [BOB, CARL, DORA])
         assert list(result.batch) == [BOB, CARL]
         assert len(peer.messages[0].rcpt) == 2
 
@@ -438,7 +438,7 @@ async def test_limits_of_rfc_9422_are_noted(connect: Connect, body: Body) -> Non
 async def test_more_than_a_hundred_recipients_are_not_asked_of_a_server_at_once(connect: Connect, body: Body) -> None:
     async with Peer() as peer:
         connection = await connect(peer)
-        result = await connection.transaction(SENDER, [f"user{n}@example.org" for n in range(150)], body)
+        result = await connection.transaction(Message(SENDER, body), [f"user{n}@example.org" for n in range(150)])
         assert len(result.batch) == 100
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from waymail.client.connection import Connection
 from waymail.client.pool import Idle, Pool, PoolLimits, choose, is_fit
+from waymail.client.transaction import Message
 from waymail.mail.envelope import Body
 from waymail.testing.peer import Peer
 
@@ -68,7 +69,7 @@ async def test_an_unfit_connection_is_left_instead_of_kept(connect: Connect, bod
     async with Peer() as peer:
         pool = Pool(PoolLimits(messages=1))
         connection = await connect(peer)
-        await connection.transaction("ann@example.com", ["bob@example.org"], body)
+        await connection.transaction(Message("ann@example.com", body), ["bob@example.org"])
         pool.put("a", connection)
         assert len(pool) == 0
         await connection.quit()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from math import inf
 from types import TracebackType
@@ -32,10 +32,12 @@ from waymail.client.errors import (
 from waymail.client.pool import PoolLimits
 from waymail.client.session import Contexts
 from waymail.client.target import Credentials, Host, NextHop, Tls
-from waymail.client.transaction import Timeouts
-from waymail.mail.envelope import Body
+from waymail.client.transaction import Message, Timeouts
+from waymail.mail.envelope import NO_OPTIONS, Body, Options, Recipient
 from waymail.mail.message import body_parameter, envelope_of, to_wire
+from waymail.mail.needs import needs
 from waymail.wire import grammar
+from waymail.wire.parameters import NOTIFY_VALUE
 from waymail.wire.replies import Reply
 
 TlsChoice = Literal["require", "opportunistic", "off"]
@@ -63,6 +65,9 @@ async def send(
     *,
     sender: str | None = None,
     recipients: str | Sequence[str] | None = None,
+    options: Options = NO_OPTIONS,
+    notify: str = "",
+    binary: bool = False,
     tls: TlsChoice | None = None,
     tls_context: ssl.SSLContext | None = None,
     timeout: float | None = None,
@@ -70,13 +75,14 @@ async def send(
     """Send one message over a connection of its own. The arguments are those of `Client` and `Client.send`, and so is what it
     returns and raises."""
     async with Client(url, tls=tls, tls_context=tls_context, timeout=timeout) as client:
-        return await client.send(message, sender=sender, recipients=recipients)
+        return await client.send(message, sender=sender, recipients=recipients, options=options, notify=notify, binary=binary)
 
 
 class Client:
     """Sends messages to one server, and keeps connections for the next ones.
 
-    `url` is smtp://user:password@host:port or smtps://... (see `waymail.client.url`); without a port, 587 or 465. `auth` is a
+    `url` is smtp://user:password@host:port, smtps://... or lmtp://... (see `waymail.client.url`); without a port, 587 or 465.
+    `auth` is a
     user name and password, instead of those in the URL. `pool` bounds the connections: 10 at most, idle for 15 seconds at
     most, unless it says otherwise; sends that find none free wait.
 
@@ -104,7 +110,8 @@ class Client:
     ) -> None:
         target = urls.parse(url)
         credentials = Credentials(*auth) if isinstance(auth, tuple) else auth or target.credentials
-        self._next_hop = NextHop(url, (Host(target.host, target.port),), _demand(target, tls), credentials)
+        host = Host(target.host, target.port, path=target.path)
+        self._next_hop = NextHop(url, (host,), _demand(target, tls), credentials, target.scheme == "lmtp")
         limits = pool or PoolLimits()
         self._free = asyncio.Semaphore(limits.connections)
         self._timeout = timeout
@@ -121,6 +128,9 @@ class Client:
         *,
         sender: str | None = None,
         recipients: str | Sequence[str] | None = None,
+        options: Options = NO_OPTIONS,
+        notify: str = "",
+        binary: bool = False,
     ) -> SendResult:
         """Send a message.
 
@@ -128,21 +138,30 @@ class Client:
         they are otherwise. `sender` ("" is the null reverse-path) and `recipients` are the envelope; where they are None, the
         header fields say: Sender or From; To, Cc and Bcc.
 
+        `options` asks the server for more (see `Options`): for DSN's RET and ENVID, to hold the message, to deliver it by some
+        time, for REQUIRETLS or a priority. SMTPUTF8 is asked for by itself where the message needs it. `notify` is when to send
+        a notice: "NEVER", or some of SUCCESS, FAILURE and DELAY with commas between them (RFC 3461 §4.1). What makes a
+        promise that a server without the extension cannot keep (REQUIRETLS, holding, mode "R") fails there with a
+        MessageRefused; the rest is left out. `binary`: the message, in bytes, is sent octet for octet, line ends included (RFC
+        3030); a server without BINARYMIME gets it converted.
+
         Returns where the server accepted the message for at least one recipient. Raises SMTPError where not, and ValueError
         where there is no sender or no recipient, or an address is none.
         """
         sender, addresses = _envelope(message, sender, recipients)
-        content = to_wire(message)
+        if notify and NOTIFY_VALUE.fullmatch(notify) is None:
+            raise ValueError("notify is NEVER, or some of SUCCESS, FAILURE and DELAY with commas between them")
+        content = message if binary and isinstance(message, bytes) else to_wire(message)
+        outgoing = Message(
+            sender,
+            Body(content, len(content)),
+            "BINARYMIME" if binary else body_parameter(content),
+            _with_utf8(options, content, sender, addresses),
+            tuple(Recipient(address, notify=notify.upper()) for address in addresses) if notify else (),
+        )
         deadline = inf if self._timeout is None else asyncio.get_running_loop().time() + self._timeout
         async with _Turn(self._free, deadline, self._next_hop.hosts[0].name):
-            results = await self._attempts.make(
-                self._next_hop,
-                sender,
-                addresses,
-                Body(content, len(content)),
-                body_type=body_parameter(content),
-                deadline=deadline,
-            )
+            results = await self._attempts.make(self._next_hop, outgoing, addresses, deadline=deadline)
         return result_of(results)
 
     async def close(self) -> None:
@@ -191,13 +210,18 @@ def _reply_of(result: Result) -> Reply:
 
 
 def _demand(target: urls.Target, tls: str | None) -> Tls:
+    if target.path:
+        return Tls.OFF
     if target.tls is Tls.IMPLICIT:
         if tls not in (None, "require"):
             raise ValueError(f'tls="{tls}" contradicts smtps://, which is TLS from the first octet: use smtp://')
         return Tls.IMPLICIT
     if tls not in (None, "require", "opportunistic", "off"):
         raise ValueError('tls is "require", "opportunistic" or "off"')
-    return Tls(tls) if tls is not None else target.tls or Tls.REQUIRED
+    if tls is not None:
+        return Tls(tls)
+    # Who takes mail by LMTP stands next to us, as a rule; a password asks for more.
+    return target.tls or (Tls.OPPORTUNISTIC if target.scheme == "lmtp" and not target.user else Tls.REQUIRED)
 
 
 def _envelope(message: EmailMessage | bytes, sender: str | None, recipients: str | Sequence[str] | None) -> tuple[str, list[str]]:
@@ -211,10 +235,19 @@ def _envelope(message: EmailMessage | bytes, sender: str | None, recipients: str
     if not recipients:
         raise ValueError("no recipients")
     for address in (sender, *recipients) if sender else recipients:
-        # RFC 5321 §4.1.2. Non-ASCII addresses have a reply of their own; what no address can hold must not come near the wire.
-        if (address.isascii() and not grammar.is_mailbox(address)) or not address.isprintable():
+        # RFC 5321 §4.1.2, RFC 6531 §3.3: what no address can hold must not come near the wire.
+        if not grammar.is_mailbox(address) or not address.isprintable():
             raise ValueError(f"{address!r} is no address")
     return sender, list(recipients)
+
+
+def _with_utf8(options: Options, content: bytes, sender: str, recipients: Sequence[str]) -> Options:
+    """RFC 6531 §3.4: SMTPUTF8 where an address or a header field calls for it."""
+    if options.smtputf8 or (content.isascii() and sender.isascii() and all(map(str.isascii, recipients))):
+        return options
+    is_international = not content.isascii() and needs((content,)).utf8_headers
+    local_parts = (address.rpartition("@")[0] for address in (sender, *recipients))
+    return replace(options, smtputf8=True) if is_international or not all(map(str.isascii, local_parts)) else options
 
 
 class _Turn:

@@ -22,8 +22,7 @@ from waymail.client.errors import AuthenticationFailed, ConnectionFailed, SMTPEr
 from waymail.client.pool import Pool, PoolLimits
 from waymail.client.session import Contexts, open_session
 from waymail.client.target import Host, NextHop, Tls
-from waymail.client.transaction import Timeouts, Transaction
-from waymail.mail.envelope import Body
+from waymail.client.transaction import Message, Timeouts, Transaction
 from waymail.mail.outcome import Peer
 from waymail.wire.replies import Reply
 
@@ -31,8 +30,6 @@ MOST_ADDRESSES = 5  # tried in one attempt
 ATTEMPT_SECONDS = 1800.0  # after this, no further connection is opened in an attempt
 CLEARTEXT_SECONDS = 600.0  # for which it is remembered that a host's STARTTLS does not work
 _CLEARTEXT_HOSTS = 10_000
-
-NOT_ASCII = Reply(553, "a non-ASCII address needs SMTPUTF8, which is not supported yet", "5.6.7")  # RFC 6531 §3.5
 
 
 class Stage(Enum):
@@ -46,12 +43,18 @@ class Stage(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a recipient: the `reply` that decided at that stage, or the `trouble` for want of one."""
+    """What became of a recipient: the `reply` that decided at that stage, or the `trouble` for want of one.
+
+    `final`, `dsn` and `deliver_by` as in `mail.outcome.Delivered`: LMTP delivers, and the others say what the host offered.
+    """
 
     stage: Stage
     reply: Reply | None = None
     trouble: SMTPError | None = None
     peer: Peer | None = None
+    final: bool = False
+    dsn: bool = False
+    deliver_by: bool = False
 
     @property
     def is_accepted(self) -> bool:
@@ -82,24 +85,31 @@ def judge(transaction: Transaction) -> tuple[dict[str, Result], list[str]]:
     if mail is not None and not mail.is_positive:
         return dict.fromkeys(transaction.batch, Result(Stage.MAIL, mail, None, peer)), []
     if final is not None:
-        shared = Result(Stage.CONTENT, final, None, peer)
+        shared = _answered(transaction, final)
     else:
         reached = Stage.MAIL if mail is None else Stage.CONTENT if transaction.has_accepted else Stage.RCPT
         shared = Result(reached, None, _trouble(transaction), peer)
     results: dict[str, Result] = {}
     again: list[str] = []
-    replies = transaction.recipients
+    replies, finals = transaction.recipients, transaction.finals
     for recipient in transaction.batch:
         reply = replies.get(recipient)
-        if reply is None or reply.is_positive:
+        if finals and recipient in finals:
+            results[recipient] = _answered(transaction, finals[recipient])
+        elif reply is None or reply.is_positive:
             results[recipient] = shared
             if final is None and not transaction.uncertain:
                 again.append(recipient)
-        elif is_too_many(reply) and transaction.has_accepted and final is not None:
+        elif is_too_many(reply) and transaction.has_accepted and transaction.is_decided:
             again.append(recipient)
         else:
             results[recipient] = Result(Stage.RCPT, reply, None, peer)
     return results, again
+
+
+def _answered(transaction: Transaction, reply: Reply) -> Result:
+    dsn, deliver_by = transaction.offers_dsn, transaction.offers_deliver_by
+    return Result(Stage.CONTENT, reply, None, transaction.peer, transaction.lmtp, dsn, deliver_by)
 
 
 def is_too_many(reply: Reply) -> bool:
@@ -142,23 +152,22 @@ class Attempts:
     async def make(
         self,
         next_hop: NextHop,
-        sender: str,
+        message: Message,
         recipients: Sequence[str],
-        body: Body,
         *,
-        body_type: str = "7BIT",
         deadline: float = inf,
     ) -> dict[str, Result]:
         """One attempt. `deadline` (loop time) bounds all of it, the reply to the final dot included.
 
         Raises ValueError for an address that cannot be sent (a line break in it), OSError where the body cannot be read.
         """
-        results, waiting = _sendable(sender, recipients)
+        results: dict[str, Result] = {}
+        waiting = list(dict.fromkeys(recipients))
         left = candidates(next_hop)
         until = min(deadline, asyncio.get_running_loop().time() + ATTEMPT_SECONDS)
         while waiting:
             try:
-                transaction = await self._transaction(next_hop, left, sender, waiting, body, body_type, deadline, until)
+                transaction = await self._transaction(next_hop, left, message, waiting, deadline, until)
             except SMTPError as error:
                 failure = Result(Stage.SESSION, error.reply, error, error.peer)
                 for recipient in waiting:
@@ -166,7 +175,7 @@ class Attempts:
                 break
             judged, again = judge(transaction)
             results |= judged
-            waiting = again + waiting[len(transaction.batch) :]
+            waiting = again + _behind(transaction.batch, waiting)
             if waiting and transaction.trouble is None:
                 # There are more recipients than one transaction takes, and nothing is wrong with the host.
                 left = candidates(next_hop)
@@ -180,23 +189,21 @@ class Attempts:
         self,
         next_hop: NextHop,
         left: Iterator[Candidate],
-        sender: str,
+        message: Message,
         recipients: Sequence[str],
-        body: Body,
-        body_type: str,
         deadline: float,
         until: float,
     ) -> Transaction:
         key = (next_hop.key, next_hop.tls, next_hop.credentials)
         connection = self._pool.take(key)
         if connection is not None:
-            transaction = await connection.transaction(sender, recipients, body, body_type=body_type, deadline=deadline)
+            transaction = await connection.transaction(message, recipients, deadline=deadline)
             self._pool.put(key, connection)
             # It had been closed on the other side while it was idle. Nothing was accepted, so it is as if never tried.
             if not transaction.is_untouched:
                 return transaction
         connection = await self._open(next_hop, left, until)
-        transaction = await connection.transaction(sender, recipients, body, body_type=body_type, deadline=deadline)
+        transaction = await connection.transaction(message, recipients, deadline=deadline)
         self._pool.put(key, connection)
         return transaction
 
@@ -245,12 +252,13 @@ class Attempts:
             timeouts=self._timeouts,
             credentials=next_hop.credentials,
             deadline=until,
+            lmtp=next_hop.lmtp,
         )
 
 
-def _sendable(sender: str, recipients: Sequence[str]) -> tuple[dict[str, Result], list[str]]:
-    """The results that are known before anything is tried, and the recipients that are left, each once."""
-    if not sender.isascii():
-        return dict.fromkeys(recipients, Result(Stage.MAIL, NOT_ASCII)), []
-    results = {recipient: Result(Stage.RCPT, NOT_ASCII) for recipient in recipients if not recipient.isascii()}
-    return results, [recipient for recipient in dict.fromkeys(recipients) if recipient not in results]
+def _behind(batch: Sequence[str], waiting: list[str]) -> list[str]:
+    """Those that were not in the batch."""
+    if len(batch) == len(waiting):
+        return []
+    done = set(batch)
+    return [recipient for recipient in waiting if recipient not in done]

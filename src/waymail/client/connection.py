@@ -1,12 +1,10 @@
-"""One connection to an SMTP server, from the client's side: the hot path of delivery.
+"""One connection to a server and the transactions on it: the hot path of delivery.
 
-A raw `asyncio.Protocol` around `wire.ClientConnection`: the commands of a group leave in one write, and one future waits for
-all their replies. There is no task and no timer per command: one timer per connection wakes up at the earliest deadline
-and sees whether it has moved meanwhile.
+`Line` says commands and hears replies; here is what a transaction is made of. Content goes by BDAT where CHUNKING is offered (RFC
+3030), else by DATA. With PIPELINING a small message goes with its commands in one group, and is one round trip.
 
-How it fails: whatever ends the connection (lost, 421, silence past a timeout, a reply that makes no sense) is recorded once in
-`trouble`, and whoever waits is woken. `ask` and `transaction` do not raise for it: they return the replies that came. Being
-cancelled in the middle aborts the connection, for nobody knows then where it stands.
+How it fails: whatever ends the connection is recorded once in `trouble`; `transaction` does not raise for it, it returns
+with the replies that came. Being cancelled in the middle aborts the connection, for nobody knows then where it stands.
 
 `session.open_session` makes connections that are ready for a transaction.
 """
@@ -14,147 +12,186 @@ cancelled in the middle aborts the connection, for nobody knows then where it st
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import inf
-from typing import cast
 
-from waymail.client.errors import Disconnected
-from waymail.client.transaction import MOST_RECIPIENTS, Timeouts, Transaction
-from waymail.mail.envelope import Body
-from waymail.mail.outcome import Peer
-from waymail.wire.client import ClientConnection, EndOfContent, Response
-from waymail.wire.commands import Command, Data, Mail, Quit, Rcpt, Reset
-from waymail.wire.data import BareLineEnd, stuff
-from waymail.wire.errors import CommandOrder, ProtocolError
+from waymail.client.content import BLOCK, Content, Unfit, content_for
+from waymail.client.fit import RECIPIENT_NOT_ASCII, SENDER_NOT_ASCII, refusal, spelling
+from waymail.client.line import Line
+from waymail.client.transaction import Message, Timeouts, Transaction
+from waymail.mail.envelope import NO_OPTIONS
+from waymail.mail.options import mail_parameters, rcpt_parameters
+from waymail.wire.client import EndOfContent, Response
+from waymail.wire.commands import Bdat, Command, Data, Mail, Rcpt, Reset
+from waymail.wire.data import BareLineEnd
 from waymail.wire.replies import Reply
 
-BLOCK = 262_144  # octets written at a time, and read from a file at a time
+__all__ = ["BLOCK", "Connection"]
+
+GROUPED_CHUNK = 65_536  # octets of content that are sent without waiting whether anybody is to get them
+# What a server says that does not know BDAT, or does not take it where it stands.
+_NO_BDAT = (500, 502, 503)
+BARE_LINE_END = Reply(550, "the message has a line that ends in a bare CR or LF", "5.6.11")
 
 
-class Connection(asyncio.Protocol):
+@dataclass(slots=True)
+class _Plan:
+    """What is sent in one transaction. `spelled` has the recipients that go in another form than they were given in."""
+
+    mail: Mail
+    recipients: list[Rcpt]
+    content: Content
+    spelled: dict[str, str]
+
+
+class Connection(Line):
     """A connection. Not to be used by two at a time."""
 
     def __init__(self, host: str, timeouts: Timeouts) -> None:
-        self.timeouts = timeouts
-        self.peer = Peer(host)
-        self.is_confidential = False
-        self.trouble: Disconnected | None = None
+        super().__init__(host, timeouts)
         self.messages = 0  # transactions begun
-        self.most_recipients = MOST_RECIPIENTS
-        self.most_messages: int | None = None
-        self.core = ClientConnection()
-        self._loop = asyncio.get_running_loop()
-        self.opened_at = self._loop.time()
-        self._transport = cast(asyncio.Transport, None)
-        self._responses: list[Response] = []
-        self._waiter: asyncio.Future[None] | None = None
-        self._room: asyncio.Future[None] | None = None  # waits for the transport to take more
-        self._closed: asyncio.Future[None] | None = None
-        self._is_full = self._is_lost = self._is_leaving = False
         self._needs_reset = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = self._deadline = 0.0
-        self._step = 0.0
-        self._limit = inf
-        self._max_size = 0
-        self._pipelining = self._eight_bit = False
-
-    # --- what a session needs
+        self._takes_chunks = True  # until BDAT is refused as a command that is not known
 
     @property
-    def is_usable(self) -> bool:
-        """Whether a transaction can begin: alive, nothing outstanding, nothing said unasked."""
-        return self.trouble is None and not self.core.pending
+    def most_messages(self) -> int | None:
+        """How many transactions the server takes in one session (RFC 9422 §3)."""
+        return self.offer.most_messages
 
-    @property
-    def transport(self) -> asyncio.Transport:
-        return self._transport
+    async def transaction(self, message: Message, recipients: Sequence[str], *, deadline: float = inf) -> Transaction:
+        """Send a message to those of `recipients` that one transaction takes: the first ones, as a rule.
 
-    def use(self, transport: asyncio.Transport, tls: str = "", *, confidential: bool = False) -> None:
-        """Go on over `transport`, described as `tls`; after STARTTLS it is another one than before.
-
-        `confidential` says whether a password may be sent over it."""
-        self._transport = transport
-        self.is_confidential = confidential
-        address = transport.get_extra_info("peername")
-        self.peer = Peer(self.peer.host, str(address[0]) if isinstance(address, tuple) else "", tls)
-
-    def bound(self, deadline: float) -> None:
-        """Wait for nothing past `deadline` (loop time), whatever the timeouts say."""
-        self._limit = deadline
-
-    def learn_extensions(self) -> None:
-        """Note what the latest EHLO offered (RFC 5321 §4.1.1.1: what an earlier one did counts no more)."""
-        offered = self.core.extensions
-        self._pipelining = "PIPELINING" in offered
-        self._eight_bit = "8BITMIME" in offered
-        self._max_size = _number(offered.get("SIZE", ""))  # RFC 1870 §4: 0 or nothing means that none is known
-        limits = dict(limit.upper().partition("=")[::2] for limit in offered.get("LIMITS", "").split())  # RFC 9422 §3
-        self.most_recipients = min(_number(limits.get("RCPTMAX", "")) or MOST_RECIPIENTS, MOST_RECIPIENTS)
-        self.most_messages = _number(limits.get("MAILMAX", "")) or None
-
-    async def ask(self, seconds: float, *commands: Command) -> list[Response]:
-        """Send a group of commands in one write and wait for the replies, `seconds` at most for each.
-
-        Where the connection ends meanwhile, `trouble` says why and only the replies that came are returned. Raises ValueError
-        for an argument that cannot be sent, before anything is.
-        """
-        octets = self.core.send(*commands)
-        self._put(octets)
-        return await self.replies(seconds)
-
-    async def replies(self, seconds: float) -> list[Response]:
-        """The replies to all that is outstanding (at first: the greeting)."""
-        if self.core.pending and self.trouble is None:
-            self._waiter = self._loop.create_future()
-            self._expect_within(seconds)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        responses, self._responses = self._responses, []
-        return responses
-
-    # --- a transaction
-
-    async def transaction(
-        self, sender: str, recipients: Sequence[str], body: Body, *, body_type: str = "7BIT", deadline: float = inf
-    ) -> Transaction:
-        """Send a message to the first `most_recipients` of `recipients`.
-
-        `body_type` is what the message came with (RFC 6152); where the body is in memory its octets are looked at instead.
         `deadline` (loop time) bounds it all. Raises ValueError for an address that cannot be sent, OSError where the body's
         file cannot be read; the connection is of no use then.
         """
-        result = Transaction(recipients[: self.most_recipients], self.peer)
+        result = self._begun(recipients)
         try:
-            eight_bit = await self._has_eight_bit(body, body_type)
-            pieces: list[bytes] | Body = list(stuff(body.chunks())) if isinstance(body.content, bytes) else body
-            result.final = self._unfit(body, eight_bit)
-            if result.final is None:
-                mail = Mail(sender, self._mail_parameters(body, eight_bit))
-                self._limit = min(self._loop.time() + self.timeouts.transaction, deadline)
-                await self._carry_out(result, mail, pieces, deadline)
+            plan = await self._plan(message, result)
+            if plan is not None:
+                await self._carry_out(result, plan, deadline)
+                if self._is_bdat_refused(result, plan):
+                    self._takes_chunks = False
+                    result.final = None
+                    if self.trouble is None:
+                        result = self._begun(recipients)
+                        plan = await self._plan(message, result)
+                        if plan is not None:
+                            await self._carry_out(result, plan, deadline)
         except BareLineEnd:
             if self._needs_reset:
                 self.abort()  # there is no other way to take back content that was sent in part
-            result.final = Reply(550, "the message has a line that ends in a bare CR or LF", "5.6.11")
+            result.final = BARE_LINE_END
         except BaseException:
             self.abort()
             raise
-        result.trouble = None if result.final is not None else self.trouble
+        result.trouble = None if result.is_decided else self.trouble
         return result
 
-    async def _carry_out(self, result: Transaction, mail: Mail, pieces: list[bytes] | Body, deadline: float) -> None:
+    def _begun(self, recipients: Sequence[str]) -> Transaction:
+        offer = self.offer
+        return Transaction(
+            offer.batch(recipients),
+            self.peer,
+            lmtp=self.is_lmtp,
+            offers_dsn=offer.dsn,
+            offers_deliver_by=offer.shortest_by is not None,
+        )
+
+    # --- what is sent, decided before anything is
+
+    async def _plan(self, message: Message, result: Transaction) -> _Plan | None:
+        """Puts the replies that are known beforehand into `result`; None where nothing is left to be sent."""
+        offer, options = self.offer, message.options
+        if offer.size and message.body.size > offer.size:
+            # RFC 1870 §6.1: what is known to be too large is not sent at all.
+            result.final = Reply(
+                552, f"{message.body.size} octets are more than the {offer.size} that the next host takes", "5.3.4"
+            )
+            return None
+        if options is not NO_OPTIONS:
+            result.final = refusal(options, message.sender, offer, verified=self.is_verified, now=time.time())
+            if result.final is not None:
+                return None
+        chunks = offer.chunking and self._takes_chunks
+        try:
+            if isinstance(message.body.content, bytes) and message.body.size <= BLOCK:
+                content = content_for(message, offer, chunks=chunks)
+            else:
+                content = await asyncio.to_thread(content_for, message, offer, chunks=chunks)
+        except Unfit as unfit:
+            result.final = unfit.reply
+            return None
+        parameters: dict[str, str | None] = {}
+        if offer.has_size:
+            parameters["SIZE"] = str(content.size)
+        if content.body:
+            parameters["BODY"] = content.body
+        if options is not NO_OPTIONS:
+            parameters |= mail_parameters(options, offer.extensions, time.time(), authenticated=self.is_authenticated)
+        return self._addressed(message, result, parameters, content)
+
+    def _addressed(
+        self, message: Message, result: Transaction, parameters: dict[str, str | None], content: Content
+    ) -> _Plan | None:
+        sender, recipients, spelled = message.sender, result.batch, {}
+        if not (sender.isascii() and all(map(str.isascii, recipients))):
+            utf8 = self.offer.utf8
+            if (
+                "SMTPUTF8" not in parameters
+                and utf8
+                and not all(spelling(one, utf8=False) for one in (sender or "-", *recipients))
+            ):
+                parameters["SMTPUTF8"] = None  # an alias led to an address that needs it
+            utf8 = "SMTPUTF8" in parameters
+            sent_as = spelling(sender, utf8=utf8)
+            if sent_as is None:
+                result.mail = SENDER_NOT_ASCII
+                return None
+            sender = sent_as
+            for recipient in recipients:
+                form = spelling(recipient, utf8=utf8)
+                if form is None:
+                    result.recipients[recipient] = RECIPIENT_NOT_ASCII
+                elif form != recipient:
+                    spelled[recipient] = form
+            recipients = list(dict.fromkeys(spelled.get(one, one) for one in recipients if one not in result.recipients))
+            if not recipients:
+                return None
+        if self.offer.dsn and message.recipients:
+            asked = {spelled.get(one.address, one.address): one for one in message.recipients}
+            of = (self.offer.extensions, message.options)
+            commands = [Rcpt(one, rcpt_parameters(asked[one], *of)) if one in asked else Rcpt(one) for one in recipients]
+        else:
+            commands = [Rcpt(recipient) for recipient in recipients]
+        return _Plan(Mail(sender, parameters), commands, content, spelled)
+
+    # --- the transaction
+
+    async def _carry_out(self, result: Transaction, plan: _Plan, deadline: float) -> None:
         self.messages += 1
-        opening: list[Command] = [Reset(), mail] if self._needs_reset else [mail]
-        opening += [Rcpt(recipient) for recipient in result.batch]
+        self._limit = min(self._loop.time() + self.timeouts.transaction, deadline)
+        opening: list[Command] = [Reset(), plan.mail] if self._needs_reset else [plan.mail]
+        opening += plan.recipients
         self._needs_reset = True
-        if self._pipelining:
+        if plan.content.chunk < 0:
+            await self._by_data(result, plan, opening, deadline)
+        else:
+            await self._by_chunk(result, plan, opening, deadline)
+        for recipient, form in plan.spelled.items():
+            for replies in (result.recipients, result.finals):
+                if form in replies:
+                    replies[recipient] = replies[form]
+
+    async def _by_data(self, result: Transaction, plan: _Plan, opening: list[Command], deadline: float) -> None:
+        if self.offer.pipelining:
             # RFC 2920 §3.1: RSET, MAIL and RCPT may stand anywhere in a group, DATA last.
             go = self._sort(result, await self.ask(self.timeouts.command, *opening, Data()))
+        elif await self._one_by_one(result, opening):
+            go = self._sort(result, await self.ask(self.timeouts.data, Data()))
         else:
-            go = await self._one_by_one(result, opening)
+            return
         if go is None:
             return
         if go.code != 354:
@@ -163,23 +200,47 @@ class Connection(asyncio.Protocol):
             elif result.has_accepted:
                 result.final = go
         elif result.has_accepted:
-            await self._send_content(result, pieces, deadline)
+            await self._send_content(result, plan.content, deadline)
         else:
             # RFC 2920 §3.1: the server wants content although no recipient stands. A lone dot; it must send that nowhere.
             self._put(b".\r\n")
             self.core.content_sent()
             await self.replies(self.timeouts.final)
 
-    async def _one_by_one(self, result: Transaction, opening: list[Command]) -> Reply | None:
+    async def _by_chunk(self, result: Transaction, plan: _Plan, opening: list[Command], deadline: float) -> None:
+        """RFC 3030 §2: the whole content is one chunk. Where it is small it does not wait for the replies to MAIL and RCPT, which
+        decide nothing that a server does not decide by itself: it throws the chunk away where no recipient stands.
+
+        In LMTP it waits, for there a chunk for nobody is answered by nothing (RFC 2033 §4.3).
+        """
+        content = plan.content
+        bdat = Bdat(content.chunk, last=True)
+        if self.offer.pipelining and not self.is_lmtp and content.whole is not None and content.chunk <= GROUPED_CHUNK:
+            octets = self.core.send(*opening, bdat)
+            if content.chunk:
+                self.core.chunk_sent()
+            self._put(octets + content.whole)
+            responses = await self.replies(self.timeouts.final)
+            self._sort(result, responses)
+            self._conclude(result, responses)
+            return
+        if self.offer.pipelining:
+            self._sort(result, await self.ask(self.timeouts.command, *opening))
+        else:
+            await self._one_by_one(result, opening)
+        if result.has_accepted and self.trouble is None:
+            self._put(self.core.send(bdat))
+            await self._send_content(result, content, deadline)
+
+    async def _one_by_one(self, result: Transaction, opening: list[Command]) -> bool:
+        """Whether content may follow."""
         for command in opening:
             self._sort(result, await self.ask(self.timeouts.command, command))
             if self.trouble is not None:
-                return None
+                return False
             if result.mail is not None and not result.mail.is_positive:
-                return None
-        if not result.has_accepted:
-            return None
-        return self._sort(result, await self.ask(self.timeouts.data, Data()))
+                return False
+        return result.has_accepted
 
     def _sort(self, result: Transaction, responses: list[Response]) -> Reply | None:
         """Put the replies where they belong; returns the one to DATA."""
@@ -194,35 +255,56 @@ class Connection(asyncio.Protocol):
                     go = response.reply
         return go
 
-    async def _send_content(self, result: Transaction, pieces: list[bytes] | Body, deadline: float) -> None:
-        last = await self._write_all_but_last(pieces)
-        if self.trouble is not None:
-            return
-        self._put(last)
-        self.core.content_sent()
-        self._limit = deadline
-        responses = await self.replies(self.timeouts.final)
-        reply = responses[-1].reply if responses else None
-        if reply is None:
-            result.uncertain = True
-        elif reply.is_intermediate:
-            result.uncertain = True
-            self._end(f"answered the content with {reply}")
+    async def _send_content(self, result: Transaction, content: Content, deadline: float) -> None:
+        if content.whole is not None:
+            last = await self._write_all_but_last(content.whole)
         else:
-            result.final = reply
-            self._needs_reset = not reply.is_positive
+            last = await self._write_file_but_last(content)
+        if self.trouble is None:
+            self._put(last)
+            if content.chunk < 0:
+                self.core.content_sent()
+            elif content.chunk:
+                self.core.chunk_sent()
+            self._limit = deadline
+        elif self.core.owes_content and not self._responses:
+            return  # not all of it went out: nothing was taken
+        self._conclude(result, await self.replies(self.timeouts.final))
 
-    async def _write_all_but_last(self, pieces: list[bytes] | Body) -> bytes:
-        """Write the content, as fast as the peer takes it, up to its last piece, which is returned."""
-        waiting = b""
-        if isinstance(pieces, Body):
-            content = stuff(pieces.chunks(BLOCK))
-            while (piece := await asyncio.to_thread(next, content, None)) is not None:
-                if waiting and not await self._write(waiting):
-                    return b""
-                waiting = piece
-            return waiting
-        whole = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    def _conclude(self, result: Transaction, responses: list[Response]) -> None:
+        """Put the replies to the content where they belong."""
+        answered = False
+        for response in responses:
+            match response.command:
+                case EndOfContent(recipient) if recipient:
+                    result.finals[recipient] = response.reply
+                case EndOfContent() | Bdat() if result.has_accepted or not isinstance(response.command, Bdat):
+                    result.final = response.reply
+                case Bdat():
+                    answered = True  # it was for nobody
+        if result.final is not None and result.final.is_intermediate:
+            self._end(f"answered the content with {result.final}")
+            result.final = None
+            result.uncertain = True
+        elif result.final is not None:
+            self._needs_reset = not result.final.is_positive
+        elif result.finals:
+            result.uncertain = len(result.finals) < sum(reply.is_positive for reply in result.recipients.values())
+            self._needs_reset = result.uncertain
+        elif not answered and self.trouble is not None:
+            # Nobody has it where nobody was to get it, or where the host said 421 in place of an answer.
+            is_open = result.has_accepted or any(isinstance(command, (Mail, Rcpt)) for command in self.core.pending)
+            result.uncertain = is_open and self.trouble.reply is None
+
+    def _is_bdat_refused(self, result: Transaction, plan: _Plan) -> bool:
+        """Whether the host offered CHUNKING and does not know BDAT: DATA will do, but for BINARYMIME."""
+        final = result.final
+        return final is not None and plan.content.chunk >= 0 and final.code in _NO_BDAT and not plan.content.is_binary
+
+    # --- writing
+
+    async def _write_all_but_last(self, whole: bytes) -> bytes:
+        """Write the octets, as fast as the peer takes them, up to their last block, which is returned."""
         at = 0
         while len(whole) - at > BLOCK:
             if not await self._write(whole[at : at + BLOCK]):
@@ -230,170 +312,15 @@ class Connection(asyncio.Protocol):
             at += BLOCK
         return whole[at:] if at else whole
 
-    async def _write(self, octets: bytes) -> bool:
-        """Write, and wait while the transport is full. False where the connection is gone."""
-        self._put(octets)
-        if self._is_full and self.trouble is None:
-            self._room = self._loop.create_future()
-            self._expect_within(self.timeouts.block)
-            try:
-                await self._room
-            finally:
-                self._room = None
-        return self.trouble is None
-
-    def _put(self, octets: bytes) -> None:
-        # A transport that is closed already, of which we shall hear in a moment, may raise (uvloop's does).
-        if self.trouble is None and not self._transport.is_closing():
-            self._transport.write(octets)
-
-    # --- what the message needs of the server
-
-    async def _has_eight_bit(self, body: Body, body_type: str) -> bool:
-        if isinstance(body.content, bytes):
-            return not (body.content.isascii() and body.prefix.isascii())
-        if body_type != "7BIT" and self._eight_bit:
-            return True
-        return await asyncio.to_thread(lambda: not all(chunk.isascii() for chunk in body.chunks(BLOCK)))
-
-    def _unfit(self, body: Body, eight_bit: bool) -> Reply | None:
-        if self._max_size and body.size > self._max_size:
-            # RFC 1870 §6.1: what is known to be too large is not sent at all.
-            return Reply(552, f"{body.size} octets are more than the {self._max_size} that the next host takes", "5.3.4")
-        if eight_bit and not self._eight_bit:
-            # RFC 6152 §3: 8-bit content goes only to hosts that offer it; RFC 3463 §3.7: 5.6.3, conversion required.
-            return Reply(550, "message has 8-bit content, and the next host does not offer 8BITMIME", "5.6.3")
-        return None
-
-    def _mail_parameters(self, body: Body, eight_bit: bool) -> dict[str, str | None]:
-        parameters: dict[str, str | None] = {}
-        if "SIZE" in self.core.extensions:
-            parameters["SIZE"] = str(body.size)
-        if eight_bit:
-            parameters["BODY"] = "8BITMIME"
-        return parameters
-
-    # --- the end
-
-    def leave(self) -> None:
-        """Say QUIT without waiting: the connection closes when the answer comes, or after `timeouts.quit`. A connection that
-        is in the middle of something is aborted."""
-        if self._is_lost or self._is_leaving:
-            return
-        if not self.is_usable:
-            self._transport.abort()
-            return
-        try:
-            octets = self.core.send(Quit())
-        except CommandOrder:  # content is due, or a challenge waits for its response
-            self.abort()
-            return
-        self._is_leaving = True
-        self._put(octets)
-        self.trouble = Disconnected("we said QUIT", peer=self.peer)
-        self._limit = inf
-        self._expect_within(self.timeouts.quit)
-
-    async def quit(self) -> None:
-        """`leave`, and wait until the connection is closed: `timeouts.quit` at most, and not at all where QUIT cannot be said."""
-        self.leave()
-        if self._is_leaving and not self._is_lost:
-            self._closed = self._closed or self._loop.create_future()
-            await self._closed
-
-    def abort(self, why: str = "given up") -> None:
-        """Close at once."""
-        self._end(why)
-
-    def _end(self, why: str, reply: Reply | None = None) -> None:
-        if self.trouble is None:
-            self.trouble = Disconnected(f"{self.peer.host}: {why}", reply, self.peer)
-        if self._timer is not None:
-            self._timer.cancel()  # where a TLS handshake failed, nobody calls connection_lost
-        self._transport.abort()
-        self._wake()
-
-    def _wake(self) -> None:
-        for future in (self._waiter, self._room):
-            if future is not None and not future.done():
-                future.set_result(None)
-
-    # --- asyncio.Protocol
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.use(cast(asyncio.Transport, transport))
-
-    def data_received(self, data: bytes) -> None:
-        if self.trouble is not None:
-            if self._is_leaving:
-                self._transport.close()
-            return
-        try:
-            responses = self.core.receive(data)
-        except ProtocolError as error:
-            self._responses += error.responses
-            self._end(f"broke the protocol: {error}")
-            return
-        for response in responses:
-            # RFC 5321 §3.8: 421 may come at any moment. As the answer to the content it is an answer: not accepted.
-            if response.reply.code == 421:
-                if isinstance(response.command, EndOfContent):
-                    self._responses.append(response)
-                self._end(f"closes the connection: {response.reply}", response.reply)
-                return
-            self._responses.append(response)
-        if self.core.pending:
-            self._deadline = min(self._loop.time() + self._step, self._limit)
-        elif not responses or not data.endswith(b"\n"):
-            self._end("spoke unasked")  # more, or the beginning of more, than was awaited
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def pause_writing(self) -> None:
-        self._is_full = True
-
-    def resume_writing(self) -> None:
-        self._is_full = False
-        if self._room is not None and not self._room.done():
-            self._room.set_result(None)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._is_lost = True
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.trouble is None:
-            self.trouble = Disconnected(f"{self.peer.host}: {_why(exc)}", peer=self.peer)
-        self._wake()
-        if self._closed is not None and not self._closed.done():
-            self._closed.set_result(None)
-
-    # --- the timer
-
-    def _expect_within(self, seconds: float) -> None:
-        """Something must come within `seconds`; what comes in part gets as many again, but never past the limit."""
-        self._step = seconds
-        self._deadline = min(self._loop.time() + seconds, self._limit)
-        if self._timer is None or self._timer_at > self._deadline:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer_at = self._deadline
-            self._timer = self._loop.call_at(self._deadline, self._look_at_clock)
-
-    def _look_at_clock(self) -> None:
-        self._timer = None
-        if self._waiter is None and self._room is None and not self._is_leaving:
-            return
-        if self._loop.time() < self._deadline:
-            self._timer_at = self._deadline
-            self._timer = self._loop.call_at(self._deadline, self._look_at_clock)
-        else:
-            self._end("no answer in time")
-
-
-def _number(text: str) -> int:
-    text = text.strip()
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
-
-
-def _why(exc: Exception | None) -> str:
-    return f"the connection was lost: {exc}" if exc else "closed the connection"
+    async def _write_file_but_last(self, content: Content) -> bytes:
+        pieces = content.pieces()
+        waiting = b""
+        left = content.chunk
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            if waiting and not await self._write(waiting):
+                return b""
+            waiting = piece
+            left -= len(piece)
+        if content.chunk >= 0 and left:
+            raise OSError("the body's file is not as long as it was")
+        return waiting

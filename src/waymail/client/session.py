@@ -52,13 +52,15 @@ async def open_session(
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
     credentials: Credentials | None = None,
     deadline: float = inf,
+    lmtp: bool = False,
 ) -> Connection:
-    """A session with `host` at `address` (None: the system resolves its name).
+    """A session with `host` at `address` (None: the system resolves its name), in LMTP (RFC 2033) where `lmtp` says so.
 
     `hello_name` names us in EHLO; None takes the address literal of the connection's own end (RFC 5321 §4.1.4). `deadline`
     (loop time) bounds it all, over and above `timeouts`.
     """
     connection = await _connect(host, address, tls, contexts, timeouts, deadline)
+    connection.is_lmtp = lmtp
     try:
         connection.bound(deadline)
         await _greeting(connection)
@@ -69,6 +71,7 @@ async def open_session(
             await _hello(connection, name)
         if credentials is not None:
             await authenticate(connection, credentials)
+            connection.is_authenticated = True
     except (ConnectionFailed, TlsError, AuthenticationFailed) as error:
         error.peer = connection.peer
         await connection.quit()  # RFC 5321 §4.1.1.10: also after a refusal
@@ -83,15 +86,20 @@ async def _connect(
     host: Host, address: str | None, demand: Tls, contexts: Contexts, timeouts: Timeouts, deadline: float
 ) -> Connection:
     context = contexts.of(demand) if demand is Tls.IMPLICIT else None
+    factory = partial(Connection, host.name, timeouts)
+    seconds = _remaining(timeouts.connect, deadline)
     try:
-        transport, connection = await streams.connect(
-            partial(Connection, host.name, timeouts),
-            address or host.name,
-            host.port,
-            timeout=_remaining(timeouts.connect, deadline),
-            tls=context,
-            server_hostname=host.name if context else None,
-        )
+        if host.path:
+            transport, connection = await streams.connect_unix(factory, host.path, timeout=seconds)
+        else:
+            transport, connection = await streams.connect(
+                factory,
+                address or host.name,
+                host.port,
+                timeout=seconds,
+                tls=context,
+                server_hostname=host.name if context else None,
+            )
     except streams.ConnectFailed as error:
         raise ConnectionFailed(error.text) from error
     except streams.TlsFailed as error:
@@ -112,8 +120,9 @@ async def _greeting(connection: Connection) -> None:
 
 
 async def _hello(connection: Connection, name: str) -> None:
-    reply = await ask(connection, Hello(name), "EHLO")
-    if reply.code in (500, 502):
+    lmtp = connection.is_lmtp
+    reply = await ask(connection, Hello(name, lmtp=lmtp), "LHLO" if lmtp else "EHLO")
+    if reply.code in (500, 502) and not lmtp:
         # RFC 5321 §3.2, §4.1.1.1: a server that does not know EHLO is greeted with HELO, once.
         reply = await ask(connection, Hello(name, extended=False), "HELO")
     if not reply.is_positive:
@@ -162,7 +171,8 @@ def _secured(connection: Connection, transport: asyncio.Transport, context: ssl.
     is_verified = context.verify_mode is ssl.CERT_REQUIRED
     described = tls_contexts.describe(transport.get_extra_info("ssl_object"), is_verified)
     # Who demanded TLS and gave a context of his own has decided what is safe enough for a password.
-    connection.use(transport, described, confidential=is_verified or demand is not Tls.OPPORTUNISTIC)
+    is_demanded = demand is not Tls.OPPORTUNISTIC
+    connection.use(transport, described, confidential=is_verified or is_demanded, verified=is_verified and is_demanded)
 
 
 def _remaining(seconds: float, deadline: float) -> float:

@@ -42,21 +42,25 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host. `addresses` are its IP addresses in the order to try; empty means: let the system resolve `name`."""
+    """One host. `addresses` are its IP addresses in the order to try; empty means: let the system resolve `name`. Where there is
+    a `path`, it is a Unix-domain socket of this machine instead."""
 
     name: str
     port: int = 25
     addresses: tuple[str, ...] = ()
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class NextHop:
     """The hosts that take mail for a destination, in the order in which to try them.
 
-    `key` is the same for all domains that share the host set: reuse, concurrency and back-off go by it.
+    `key` is the same for all domains that share the host set: reuse, concurrency and back-off go by it. With `lmtp` it is asked
+    for final delivery (RFC 2033): each recipient has an answer of its own.
     """
 
     key: str
     hosts: tuple[Host, ...]
     tls: Tls = Tls.OPPORTUNISTIC
     credentials: Credentials | None = None
+    lmtp: bool = False

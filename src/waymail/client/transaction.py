@@ -1,4 +1,4 @@
-"""One transaction as a value, and how long its steps may take."""
+"""What is to be sent and one transaction as values, and how long the steps may take."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from waymail.client.errors import Disconnected
+from waymail.mail.envelope import NO_OPTIONS, Body, Options, Recipient
 from waymail.mail.outcome import Peer
+from waymail.values import value
 from waymail.wire.replies import Reply
 
 # RFC 5321 §4.5.3.1.8: every server takes 100 recipients; §4.5.3.1.10 is for those that take no more.
@@ -28,13 +30,30 @@ class Timeouts:
     transaction: float = 1800.0
 
 
+@value
+class Message:
+    """What is to be sent, but for the recipients' addresses.
+
+    `body_type` is the BODY parameter it came with (RFC 6152, RFC 3030); where the body is in memory its octets are looked at
+    instead. `options` is what the sender asked for in MAIL, `recipients` those of which he asked something in RCPT, or whose
+    addresses he spelled otherwise (RFC 3461 §4, §5.2.1).
+    """
+
+    sender: str
+    body: Body
+    body_type: str = "7BIT"
+    options: Options = NO_OPTIONS
+    recipients: Sequence[Recipient] = ()
+
+
 @dataclass(slots=True)
 class Transaction:
     """One transaction and what was said in it.
 
     `batch` are the recipients it was for. `mail` is the reply to MAIL; `recipients` has the replies to RCPT; `final` is the
     reply to the content, or to DATA where it was not 354, or one that we made where the message cannot be sent here at
-    all. What did not come is missing. `trouble` is why; `uncertain` is true where only the reply to the final dot is.
+    all; `finals` has the replies to the content that LMTP gives for each recipient (RFC 2033 §4.2). What did not come is
+    missing. `trouble` is why; `uncertain` is true where only a reply to the content is.
     """
 
     batch: Sequence[str]
@@ -42,8 +61,17 @@ class Transaction:
     mail: Reply | None = None
     recipients: dict[str, Reply] = field(default_factory=dict)
     final: Reply | None = None
+    finals: dict[str, Reply] = field(default_factory=dict)
     trouble: Disconnected | None = None
     uncertain: bool = False
+    lmtp: bool = False
+    offers_dsn: bool = False
+    offers_deliver_by: bool = False
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the content has been answered, for all recipients that stand."""
+        return self.final is not None or (bool(self.finals) and not self.uncertain)
 
     @property
     def is_untouched(self) -> bool:

@@ -2,9 +2,12 @@
 
     smtp://[user:password@]host[:port][?tls=require|opportunistic|off]      STARTTLS; port 587 where none is given
     smtps://[user:password@]host[:port]                                     TLS from the first octet; port 465
+    lmtp://[user:password@]host:port[?tls=...]                              LMTP; STARTTLS where it is offered
+    lmtp:/path/of/a/socket                                                  LMTP over a Unix-domain socket
 
 587 is submission's port (RFC 6409 §3.1), for that is what a program does that sends mail. Who relays knows better, and reads
-`explicit_port`. User and password are percent-decoded; an IPv6 address stands in brackets. `?hello=` names us in EHLO.
+`explicit_port`. LMTP has no port of its own, and never that of SMTP (RFC 2033 §5). User and password are percent-decoded; an IPv6
+address stands in brackets. `?hello=` names us in EHLO.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ class UrlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A URL's parts. `tls` is what it says of TLS: None where it says nothing, IMPLICIT for smtps."""
+    """A URL's parts. `tls` is what it says of TLS: None where it says nothing, IMPLICIT for smtps. `path` is that of a
+    Unix-domain socket; the host is "localhost" then."""
 
     scheme: str
     host: str
@@ -45,6 +49,7 @@ class Target:
     password: str | None = field(default=None, repr=False)
     tls: Tls | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
 
     @property
     def port(self) -> int:
@@ -57,26 +62,37 @@ class Target:
 
 def parse(url: str) -> Target:
     """The parts of `url`. Raises UrlError."""
+    if url[:5].lower() == "lmtp:" and not url[5:].startswith("//"):
+        return _socket(url[5:])
     found = _URL.fullmatch(url)
     if found is None:
         raise UrlError(_what_is_wrong(url))
     scheme = found["scheme"].lower()
-    if scheme == "lmtp":
-        raise UrlError("lmtp:// is not supported yet: use smtp:// or smtps://")
-    if scheme not in ("smtp", "smtps"):
-        raise UrlError(f"unknown scheme {scheme}://: use smtp:// (STARTTLS) or smtps:// (TLS from the first octet)")
+    if scheme not in ("smtp", "smtps", "lmtp"):
+        raise UrlError(f"unknown scheme {scheme}://: use smtp:// (STARTTLS), smtps:// (TLS from the first octet) or lmtp://")
     if not found["host"]:
         raise UrlError(f"the host is missing: write {scheme}://mail.example.org")
     options = _options(found["query"] or "")
+    port = _port(found["port"])
+    if scheme == "lmtp" and port in (None, 25):
+        raise UrlError(
+            f"LMTP has no port of its own, and 25 is SMTP's: write lmtp://{found['host']}:24, or lmtp:/path/of/a/socket"
+        )
     return Target(
         scheme,
         found["host"].strip("[]"),
-        _port(found["port"]),
+        port,
         _decoded(found["user"], "user name"),
         _decoded(found["password"], "password"),
         _tls(scheme, options.get("tls")),
         options,
     )
+
+
+def _socket(path: str) -> Target:
+    if not path.startswith("/") or _CONTROL.search(path):
+        raise UrlError("an LMTP server is written lmtp://host:port, or lmtp:/path/of/a/socket")
+    return Target("lmtp", "localhost", path=path)
 
 
 def _what_is_wrong(url: str) -> str:

@@ -35,7 +35,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 _NO_ROOM = {errno.ENOSPC: Reply(452, "insufficient system storage", "4.3.1"), errno.EDQUOT: Reply(452, "mailbox full", "4.2.2")}
 _NOT_NOW = Reply(451, "the mailbox cannot be written now", "4.3.0")
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-_DELIVERED = Delivered(Reply(250, "delivered to mailbox", "2.1.5"))
+_DELIVERED = Delivered(Reply(250, "delivered to mailbox", "2.1.5"), final=True)
 _NO_MAILBOX = Failed(Reply(550, "this address cannot be a mailbox here", "5.1.3"))
 
 

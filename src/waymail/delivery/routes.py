@@ -5,6 +5,8 @@ A target is one of
     mx                                       the hosts that DNS names for the domain (RFC 5321 §5.1)
     smtp://[user:password@]host[:port][?tls=require|opportunistic|off]      a smarthost; port 25
     smtps://[user:password@]host[:port]      a smarthost, TLS from the first octet; port 465
+    lmtp://[user:password@]host:port[?tls=...]      final delivery by LMTP (RFC 2033)
+    lmtp:/path/of/a/socket                   the same over a Unix-domain socket
     maildir:PATH                             final delivery; PATH may hold {domain} and {local}
 
 and a pattern one of "example.org" (that domain alone), "*.example.org" (every domain below it) and "*" (all).
@@ -52,9 +54,11 @@ def parse_target(text: str) -> Target:
     scheme, colon, rest = text.partition(":")
     if scheme == "maildir" and colon and rest:
         return Mailboxes(rest)
-    if scheme in ("smtp", "smtps") and colon:
+    if scheme in ("smtp", "smtps", "lmtp") and colon:
         return _smarthost(text)
-    raise RouteError(f'{scheme!r} is no target: say "mx", "smtp://HOST:PORT", "smtps://HOST:PORT" or "maildir:PATH"')
+    raise RouteError(
+        f'{scheme!r} is no target: say "mx", "smtp://HOST:PORT", "smtps://HOST:PORT", "lmtp://HOST:PORT" or "maildir:PATH"'
+    )
 
 
 def _smarthost(text: str) -> NextHop:
@@ -62,6 +66,8 @@ def _smarthost(text: str) -> NextHop:
         target = url.parse(text)
     except ValueError as error:
         raise RouteError(str(error)) from None
+    if target.path:
+        return NextHop(f"lmtp:{target.path}", (Host(target.host, 0, path=target.path),), Tls.OFF, None, True)
     credentials = Credentials(target.user, target.password or "") if target.user else None
     if target.scheme == "smtps":
         port, tls = target.explicit_port or SMTPS_PORT, Tls.IMPLICIT
@@ -69,7 +75,7 @@ def _smarthost(text: str) -> NextHop:
         # A password goes over verified TLS unless the route says otherwise; without one, any TLS is better than none.
         port, tls = target.explicit_port or SMTP_PORT, target.tls or (Tls.REQUIRED if credentials else Tls.OPPORTUNISTIC)
     host = f"[{target.host}]" if ":" in target.host else target.host
-    return NextHop(f"{target.scheme}://{host}:{port}", (Host(target.host, port),), tls, credentials)
+    return NextHop(f"{target.scheme}://{host}:{port}", (Host(target.host, port),), tls, credentials, target.scheme == "lmtp")
 
 
 class Routes:

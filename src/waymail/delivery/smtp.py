@@ -1,4 +1,4 @@
-"""Delivery over SMTP: an attempt of the client core, told as outcomes.
+"""Delivery over SMTP and LMTP: an attempt of the client core, told as outcomes.
 
 Promises an outcome for every recipient whatever the other side does, and keeps apart what is about the message (the other
 side's own reply), and what is about the destination (`Deferred` with `destination_down`, with a text of ours that tells
@@ -9,14 +9,15 @@ nobody more than he may know; `cause` has the details for the operator). A reply
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from waymail.client.attempt import Attempts, Result, Stage, is_too_many
 from waymail.client.errors import AuthenticationFailed, Disconnected, SMTPError, TlsError, UncertainDelivery
 from waymail.client.pool import PoolLimits
 from waymail.client.session import Contexts
 from waymail.client.target import NextHop
-from waymail.client.transaction import Timeouts
-from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.client.transaction import Message, Timeouts
+from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
 from waymail.wire.replies import Reply
 
@@ -49,9 +50,12 @@ class SmtpTransport:
         Bounded: five addresses, and half an hour for opening connections, each step within RFC 5321 §4.5.3.2. Raises only for
         bugs, and OSError where the body's file cannot be read.
         """
-        results = await self._attempts.make(
-            next_hop, envelope.sender, [recipient.address for recipient in recipients], body, body_type=envelope.body
-        )
+        options = envelope.options
+        if options is not NO_OPTIONS and options.hold:
+            # RFC 4865 §4.2: the time is over; the server that was asked has held it, and no other one is asked.
+            options = replace(options, hold="", hold_until=0.0)
+        message = Message(envelope.sender, body, envelope.body, options, recipients)
+        results = await self._attempts.make(next_hop, message, [recipient.address for recipient in recipients])
         shared: dict[int, Outcome] = {}
         outcomes: dict[str, Outcome] = {}
         for address, result in results.items():
@@ -73,7 +77,7 @@ def outcome_of(result: Result) -> Outcome:
         return _of_trouble(result.trouble, result.peer, result.stage)
     # RFC 5321 §4.2.1, §4.3.2: the first digit counts. 3yz makes no sense here, and may make sense another time.
     if result.is_accepted and reply is not None:
-        return Delivered(reply, result.peer)
+        return Delivered(reply, result.peer, result.final, result.dsn, result.deliver_by)
     if reply is not None and reply.is_permanent and not is_too_many(reply):
         return Failed(reply, result.peer)
     reply = reply or Reply(451, "no reply came", "4.4.2")
