@@ -7,7 +7,8 @@
     async with waymail.Client("smtps://ann:secret@mail.example.org") as client:
         await client.send(message)
 
-`send` and `Client` send; `SendResult` is what became of it; all that can go wrong outside of the program is an `SMTPError`.
+`send` and `Client` send, with `Credentials` where more than a password is at hand; `SendResult` is what became of it; all that can
+go wrong outside of the program is an `SMTPError`.
 """
 
 from waymail.client.api import Client, SendResult, send
@@ -23,6 +24,7 @@ from waymail.client.errors import (
     UncertainDelivery,
 )
 from waymail.client.pool import PoolLimits
+from waymail.client.target import Credentials
 from waymail.client.url import UrlError
 from waymail.mail.message import EnvelopeProblem
 from waymail.wire.replies import Reply
@@ -34,6 +36,7 @@ __all__ = [
     "AuthenticationFailed",
     "Client",
     "ConnectionFailed",
+    "Credentials",
     "Disconnected",
     "EnvelopeProblem",
     "MessageRefused",

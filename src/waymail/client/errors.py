@@ -51,8 +51,9 @@ class TlsError(SMTPError):
 
 
 class AuthenticationFailed(SMTPError):
-    """The server refused the user name or password (`reply`), could not prove its own knowledge of it, or offers no mechanism
-    that may be used here: PLAIN and LOGIN are used only over TLS with a verified certificate."""
+    """The server refused the user name, password or token (`reply`), could not prove its own knowledge of the password, or offers
+    no mechanism that may be used here: what shows password or token goes only over TLS with a verified certificate. Or else no
+    token could be had."""
 
 
 class SenderRefused(SMTPError):
