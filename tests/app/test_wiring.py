@@ -24,6 +24,7 @@ from waymail.delivery.maildir import MaildirTransport
 from waymail.delivery.routes import Mailboxes
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
 from waymail.server.limits import Limits
+from waymail.server.reception import Client
 from waymail.store.contract import NewMessage, State
 from waymail.store.memory import MemoryStore
 from waymail.store.read import SqliteReader
@@ -111,7 +112,8 @@ async def test_each_listener_offers_what_its_kind_and_its_tls_allow(tmp_path: Pa
         ]
     """
     machine = await build(config(text, tmp_path))
-    offers = [(one.offer.starttls, one.implicit_tls, bool(one.offer.auth)) for _, one in machine.listeners]
+    made = [(one, one.reception.offer(one.offer, Client("192.0.2.1"))) for _, one in machine.listeners]
+    offers = [(offer.starttls, one.implicit_tls, bool(offer.auth)) for one, offer in made]
     assert offers == [(False, False, False), (True, False, False), (False, True, True)]
     assert {one.offer.hostname for _, one in machine.listeners} == {"mail.example.org"}
     assert isinstance(machine.store, MemoryStore)

@@ -288,7 +288,7 @@ async def verified(peer: Conversation, *lines: bytes) -> bytes:
 async def test_plain_and_login_authenticate_and_mail_without_auth_is_refused(place: Place) -> None:
     peer = secured(await place.conversation("submission"))
     replies = await peer.say(HELLO, b"MAIL FROM:<ann@example.org>")
-    assert any(line.endswith(b"AUTH SCRAM-SHA-256 PLAIN LOGIN") for line in replies)
+    assert any(line.endswith(b"AUTH PLAIN LOGIN") for line in replies)
     assert replies[-1].startswith(b"530 5.7.0")
     assert (await verified(peer, b"AUTH PLAIN AGFubgBzZWNyZXQ=")).startswith(b"235 2.7.0")
     assert (await peer.say(b"MAIL FROM:<ann@example.org>"))[-1].startswith(b"250 ")
@@ -321,8 +321,8 @@ async def test_every_reply_but_greeting_hello_and_354_has_an_enhanced_code_of_it
     peer = await place.conversation(kind)
     await peer.say(HELLO, b"NOOP", b"RSET", b"HELP", b"VRFY x", b"NONSENSE", b"DATA", MAIL, b"RCPT TO:<x@y.example>", b"QUIT")
     for line in peer.lines()[1:]:
-        if line.startswith((b"250-", b"250 HELP", b"250 STARTTLS", b"250 ENH")):
-            continue
+        if line.startswith((b"250-", b"250 LIMITS")):
+            continue  # the answer to EHLO
         code, enhanced = line.split()[:2]
         assert enhanced[:2] == code[:1] + b".", line
 

@@ -71,9 +71,10 @@ def test_what_is_no_domain_name_is_refused(value: object) -> None:
         domain_name(value)
 
 
-def test_a_name_in_other_letters_is_refused_with_its_ascii_form() -> None:
-    with pytest.raises(ValueError, match=r"xn--bcher-kva\.example"):
-        domain_name("bücher.example")
+def test_a_name_in_other_letters_is_kept_in_its_ascii_form() -> None:
+    assert domain_name("Bücher.example") == "xn--bcher-kva.example"
+    with pytest.raises(ValueError, match="is no domain name"):
+        domain_name("☃.example")
 
 
 def test_a_pattern_for_the_domains_below_one_may_be_written_in_two_ways() -> None:
