@@ -7,8 +7,8 @@
     async with waymail.Client("smtps://ann:secret@mail.example.org") as client:
         await client.send(message)
 
-`send` and `Client` send, with `Credentials` where more than a password is at hand; `SendResult` is what became of it; all that can
-go wrong outside of the program is an `SMTPError`.
+`send` and `Client` send, with `Credentials` where more than a password is at hand; `SendResult` is what became of it; all that
+can go wrong outside of the program is an `SMTPError`.
 """
 
 from waymail.client.api import Client, SendResult, send
