@@ -21,14 +21,15 @@ class Survey:
     """
 
     __slots__ = (
-        "_after_cr", "_column", "eight_bit", "escaped", "has_bare_line_end", "has_long_line", "has_nul", "is_line_open", "lines",
-        "size",
+        "_after_cr", "_column", "_last", "eight_bit", "escaped", "has_bare_line_end", "has_long_line", "has_nul", "is_line_open",
+        "lines", "size",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.size = self.escaped = self.lines = self._column = 0
         self.eight_bit = self.has_nul = self.has_bare_line_end = self.has_long_line = False
         self.is_line_open = self._after_cr = False
+        self._last = b""  # two octets
 
     @property
     def is_binary(self) -> bool:
@@ -38,6 +39,7 @@ class Survey:
     def take(self, block: bytes) -> None:
         """Count the next octets."""
         self.size += len(block)
+        self._last = block[-2:] if len(block) > 1 else (self._last + block)[-2:]
         if not block.isascii():
             self.eight_bit = True
         if self._after_cr:
@@ -57,15 +59,16 @@ class Survey:
 
     def finish(self) -> None:
         """There are no more octets; or there is a gap, and what comes behind it is counted with what came before."""
-        self.is_line_open = self._after_cr or self._column > 0
+        self.is_line_open = self._last not in {b"", b"\r\n"}
         if self._after_cr:
             self.has_bare_line_end = True
+            self.escaped += 1
         if self._column >= _LINE:
             self.has_long_line = True
-        self._column, self._after_cr = 0, False
+        self._column, self._after_cr, self._last = 0, False, b""
 
     def measure(self, block: bytes) -> None:
-        """Look for a long line and nothing else. From one line end it jumps to the last one that is near enough, over all lines between."""
+        """Look for a long line and nothing else: from one line end to the last one near enough, over all lines between."""
         first = block.find(b"\n")
         if first < 0:
             self._column += len(block)
