@@ -64,12 +64,18 @@ PARAMETER = re.compile(rf"(?P<keyword>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-
 # xtext = *( xchar / hexchar )      xchar = %d33-42 / %d44-60 / %d62-126      hexchar = "+" 2(%x30-39 / %x41-46)
 XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 # RFC 6533 §3: utf-8-addr-xtext and utf-8-addr-unitext      EmbeddedUnicodeChar = %x5C.78 "{" HEXPOINT "}"
-UTF8_XTEXT = re.compile(rf"(?:[!-*,-<>-\[\]-~{UTF8}]|\\x\{{[0-9A-F]{{2,6}}\}})+")
+# HEXPOINT leaves out what xtext can hold, surrogates, what is beyond the last code point, and CR and LF.
+HEXPOINT = (
+    "[01][1-9]|[12]0|2B|3D|7F|5C|[89A-F][0-9A-F]|[1-9A-F][0-9A-F]{2}|[1-9A-CEF][0-9A-F]{3}|D[0-7][0-9A-F]{2}"
+    "|[1-9A-F][0-9A-F]{4}|10[0-9A-F]{4}"
+)
+UTF8_XTEXT = re.compile(rf"(?:[!-*,-<>-\[\]-~{UTF8}]|\\x\{{(?:{HEXPOINT})\}})+")
 
 _DOMAIN = re.compile(DOMAIN)
 _HELLO_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 
 NOT_UTF8 = Reply(553, "the address is neither ASCII nor UTF-8", "5.6.7")
+NOT_XTEXT = Reply(501, "this is not xtext", "5.5.4")
 BAD_PARAMETERS = Reply(501, "parameters are KEYWORD or KEYWORD=value, one space between two", "5.5.4")
 
 
@@ -172,10 +178,16 @@ def parse_parameters(octets: bytes) -> dict[str, str | None]:
 
 
 def decode_xtext(text: str) -> str:
-    """The text that xtext stands for (RFC 3461 §4). Raises SyntaxProblem (501 5.5.4)."""
+    """The text that xtext stands for (RFC 3461 §4): its octets are ASCII, or else UTF-8. Raises SyntaxProblem (501 5.5.4)."""
     if XTEXT.fullmatch(text) is None:
-        raise SyntaxProblem(Reply(501, "this is not xtext", "5.5.4"))
-    return re.sub(r"\+([0-9A-F]{2})", lambda pair: chr(int(pair[1], 16)), text)
+        raise SyntaxProblem(NOT_XTEXT)
+    if "+" not in text:
+        return text
+    octets = re.sub(rb"\+([0-9A-F]{2})", lambda pair: bytes([int(pair[1], 16)]), text.encode("ascii"))
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        raise SyntaxProblem(NOT_XTEXT) from None
 
 
 def encode_xtext(text: str) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from waymail.wire.errors import SyntaxProblem
 from waymail.wire.grammar import ATOM, UTF8_XTEXT, XTEXT, decode_xtext, is_mailbox
@@ -142,9 +143,15 @@ def _check_ret(value: str | None, terms: Terms) -> str | None:
 def _check_envid(value: str | None, terms: Terms) -> str | None:
     if value is None or len(value) > MAX_ENVID or XTEXT.fullmatch(value) is None:
         raise SyntaxProblem(BAD_ENVID)
-    if not decode_xtext(value).isprintable():
-        raise SyntaxProblem(BAD_ENVID)  # RFC 3461 §4.4: printable characters; it goes into a notice
+    if not _is_printable(value):
+        raise SyntaxProblem(BAD_ENVID)
     return value
+
+
+def _is_printable(xtext: str) -> bool:
+    """RFC 3461 §4.2, §4.4: what goes into a notice consists, decoded, of printable ASCII characters."""
+    text = decode_xtext(xtext)
+    return text.isascii() and text.isprintable()
 
 
 def _check_notify(value: str | None, terms: Terms) -> str | None:
@@ -158,14 +165,14 @@ def _check_orcpt(value: str | None, terms: Terms) -> str | None:
     if value is None or found is None or len(value) > MAX_ORCPT:
         raise SyntaxProblem(BAD_ORCPT)
     # RFC 6533 §3: the address type utf-8 has its own encoding, and with SMTPUTF8 none at all.
-    form = UTF8_XTEXT if found["type"].lower() == "utf-8" else XTEXT
-    if form.fullmatch(found["address"]) is None or not re.sub(r"\+([0-9A-F]{2})", _octet, found["address"]).isprintable():
+    address = found["address"]
+    if found["type"].lower() == "utf-8":
+        is_good = UTF8_XTEXT.fullmatch(address) is not None
+    else:
+        is_good = XTEXT.fullmatch(address) is not None and _is_printable(address)
+    if not is_good:
         raise SyntaxProblem(BAD_ORCPT)
     return value
-
-
-def _octet(found: re.Match[str]) -> str:
-    return chr(int(found[1], 16))
 
 
 def _check_flag(value: str | None, terms: Terms) -> str | None:
@@ -196,6 +203,17 @@ def _check_by(value: str | None, terms: Terms) -> str | None:
     return found.string.upper()
 
 
+def _check_hold_until(value: str | None, terms: Terms) -> str | None:
+    text = (value or "").upper()
+    if HOLDUNTIL_VALUE.fullmatch(text) is None:
+        raise SyntaxProblem(BAD_HOLD)
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:  # RFC 3339 §5.7: the 31st of a shorter month
+        raise SyntaxProblem(BAD_HOLD) from None
+    return text
+
+
 Check = Callable[[str | None, Terms], str | None]
 
 
@@ -221,7 +239,7 @@ MAIL_PARAMETERS: Mapping[str, Parameter] = {
     "ENVID": Parameter("DSN", _check_envid),
     "REQUIRETLS": Parameter("REQUIRETLS", _check_require_tls),
     "HOLDFOR": Parameter("FUTURERELEASE", _matching(HOLDFOR_VALUE, BAD_HOLD)),
-    "HOLDUNTIL": Parameter("FUTURERELEASE", _matching(HOLDUNTIL_VALUE, BAD_HOLD)),
+    "HOLDUNTIL": Parameter("FUTURERELEASE", _check_hold_until),
     "BY": Parameter("DELIVERBY", _check_by),
     "MT-PRIORITY": Parameter("MT-PRIORITY", _matching(PRIORITY_VALUE, BAD_PRIORITY)),
 }

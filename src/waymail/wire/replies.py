@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 from waymail.values import value
@@ -63,13 +64,24 @@ def encode(reply: Reply) -> bytes:
     lead = f"{reply.enhanced} " if reply.enhanced else ""
     room = MAX_REPLY_LINE - len("250-") - len(lead) - len("\r\n")
     if reply.code == 334:
-        room = len(reply.text) + 1  # RFC 4954 §4: a challenge is one line, however long
+        room = 4 * len(reply.text) + 1  # RFC 4954 §4: a challenge is one line, however long
     if reply.text.isprintable() and len(octets := reply.text.encode("utf-8", "replace")) <= room:
         return b"%d %s%s\r\n" % (reply.code, lead.encode(), octets)  # one line, as nearly all are
     lines: list[bytes] = []
     for line in reply.text.split("\n"):
         octets = "".join(c if c.isprintable() else "?" for c in line).encode("utf-8", "replace")
-        lines.extend(octets[at : at + room] for at in range(0, max(len(octets), 1), room))
+        lines.extend(_cut(octets, room))
     ends = ["-"] * (len(lines) - 1) + [" "]
     starts = (f"{reply.code}{end}{lead}".encode() for end in ends)
     return b"".join(b"%s%s\r\n" % parts for parts in zip(starts, lines, strict=True))
+
+
+def _cut(octets: bytes, room: int) -> Iterator[bytes]:
+    """UTF-8 in pieces of at most `room` octets, no character cut in two (RFC 6531 §3.7.4: each line is read by itself)."""
+    while len(octets) > room:
+        end = room
+        while octets[end] & 0xC0 == 0x80:
+            end -= 1
+        yield octets[:end]
+        octets = octets[end:]
+    yield octets

@@ -119,8 +119,11 @@ def _parse_verify(argument: bytes) -> Verify:
     # RFC 6531 §3.7.4.2
     name, space, parameter = argument.rpartition(b" ")
     utf8 = bool(space) and parameter.upper() == b"SMTPUTF8"
+    name = name.strip(b" ") if utf8 else argument
+    if not name:
+        raise SyntaxProblem(NEEDS_ARGUMENT)
     try:
-        return Verify((name.rstrip(b" ") if utf8 else argument).decode("utf-8" if utf8 else "ascii"), utf8)
+        return Verify(name.decode("utf-8" if utf8 else "ascii"), utf8)
     except UnicodeDecodeError:
         raise SyntaxProblem(VERIFY_UTF8) from None
 
@@ -143,15 +146,17 @@ def _parse_etrn(argument: bytes) -> Etrn:
 
 
 def _parse_attributes(argument: bytes) -> dict[str, str | None]:
+    if not argument:
+        raise SyntaxProblem(NEEDS_ARGUMENT)
     attributes: dict[str, str | None] = {}
-    for word in argument.decode("latin-1").split():
+    for word in argument.decode("latin-1").split(" "):
         found = _ATTRIBUTE.fullmatch(word)
         if found is None:
             raise SyntaxProblem(ATTRIBUTES_FORM)
-        value = found["value"]
-        attributes[found["name"].upper()] = None if value.upper() in UNKNOWN_VALUES else grammar.decode_xtext(value)
-    if not attributes:
-        raise SyntaxProblem(NEEDS_ARGUMENT)
+        value = None if found["value"].upper() in UNKNOWN_VALUES else grammar.decode_xtext(found["value"])
+        if value is not None and not value.isprintable():
+            raise SyntaxProblem(ATTRIBUTES_FORM)  # it goes into the log and into trace fields
+        attributes[found["name"].upper()] = value
     return attributes
 
 
@@ -250,6 +255,8 @@ def encode(command: Command) -> bytes:
         case AuthResponse(response):
             line = "*" if response is None else _base64(response)
         case Bdat(octets, last):
+            if octets < 0:
+                raise ValueError(f"a chunk cannot stand in a command with so many octets: {octets}")
             line = f"BDAT {octets}{' LAST' if last else ''}"
         case Verify(argument, utf8):
             line = f"VRFY {_checked(_HARMLESS_UTF8 if utf8 else _HARMLESS_TEXT, argument)}{' SMTPUTF8' if utf8 else ''}"
