@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -318,7 +319,7 @@ async def test_8_bit_content_is_declared(connect: Connect, tmp_path: Path, in_fi
 
 @pytest.mark.parametrize("in_file", [False, True])
 @pytest.mark.parametrize("body_type", ["7BIT", "8BITMIME"])
-async def test_8_bit_content_never_goes_to_a_host_without_8bitmime(
+async def test_8_bit_content_goes_converted_to_a_host_without_8bitmime(
     connect: Connect, tmp_path: Path, in_file: bool, body_type: str
 ) -> None:
     body = eight_bit(tmp_path if in_file else None)
@@ -326,7 +327,24 @@ async def test_8_bit_content_never_goes_to_a_host_without_8bitmime(
         connection = await connect(peer)
         result = await connection.transaction(Message(SENDER, body, body_type=body_type), [BOB])
         assert result.final is not None
-        assert (result.final.code, result.final.enhanced) == (550, "5.6.3")
+        assert result.final.code == 250
+        assert peer.messages[0].mail == b"MAIL FROM:<ann@example.com>"
+        assert peer.messages[0].content.isascii()
+        assert message_from_bytes(peer.messages[0].content).get_payload(decode=True) == "grüße\r\n".encode()
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+async def test_what_cannot_be_converted_never_goes_to_a_host_without_8bitmime(
+    connect: Connect, tmp_path: Path, in_file: bool
+) -> None:
+    content = b"DKIM-Signature: v=1; d=example.com\r\nSubject: x\r\n\r\n" + "grüße\r\n".encode()
+    file = tmp_path / "body"
+    file.write_bytes(content)
+    async with Peer(extensions=("PIPELINING",)) as peer:
+        connection = await connect(peer)
+        result = await connection.transaction(Message(SENDER, Body(file if in_file else content, len(content))), [BOB])
+        assert result.final is not None
+        assert (result.final.code, result.final.enhanced) == (554, "5.6.3")
         assert peer.commands == [b"EHLO client.example"]
 
 

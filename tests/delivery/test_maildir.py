@@ -45,7 +45,7 @@ async def test_a_message_is_in_new_with_lf_line_ends_and_the_fields_of_final_del
     transport: MaildirTransport, tmp_path: Path
 ) -> None:
     outcomes = await deliver(transport, "Ann@Here.example")
-    assert outcomes == {"Ann@Here.example": Delivered(outcomes["Ann@Here.example"].reply)}
+    assert outcomes == {"Ann@Here.example": Delivered(outcomes["Ann@Here.example"].reply, final=True)}
     assert delivered(tmp_path / "mail/here.example/ann") == [
         b"Return-Path: <bob@there.example>\nDelivered-To: Ann@Here.example\nFrom: bob@there.example\nSubject: x\n\nHello\n.dot\n"
     ]

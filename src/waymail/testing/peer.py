@@ -1,4 +1,4 @@
-"""A scripted SMTP server on a real socket, for tests of whatever sends mail: ours, and that of programs that use waymail.
+"""A scripted SMTP or LMTP server on a real socket, for tests of whatever sends mail: ours, and that of programs that use waymail.
 
     async with Peer([("RCPT TO:<bob@", b"550 5.1.1 no such user\\r\\n")]) as peer:
         await waymail.send(message, f"smtp://{peer.address}?tls=off")
@@ -6,7 +6,9 @@
 
 Without rules it is a well-behaved server that takes everything. A rule is a regular expression (case-insensitive, searched at the
 beginning of the line) and an answer; the first rule that matches decides. Besides the client's commands there are "lines"
-for other moments: `GREETING` before anything was said, `END` when the content has come with its dot. An answer is
+for other moments: `GREETING` before anything was said, `END` when the content has come with its dot or its last chunk. With
+`lmtp` that moment comes for each recipient: the line is `END`, a space and the RCPT command. BDAT is answered when its octets
+have come; a rule for it stands in for `END` where it is the last. An answer is
 
     bytes       sent as they are: several lines, half a line, none, or more than was asked for
     DROP        the connection is closed hard (RST, where octets were left unread)
@@ -70,6 +72,7 @@ class _Client:
     secure: bool = False
     mail: bytes = b""
     rcpt: list[bytes] = field(default_factory=list)
+    chunks: bytearray = field(default_factory=bytearray)
 
 
 class _Dropped(Exception):
@@ -79,7 +82,8 @@ class _Dropped(Exception):
 class Peer:
     """The server. `extensions` are the EHLO keywords; STARTTLS is added where there is a `tls` context.
 
-    With `implicit_tls` it speaks TLS from the first octet. `host` and `port` say where it listens, on loopback.
+    With `implicit_tls` it speaks TLS from the first octet. `host` and `port` say where it listens, on loopback, if `path` is not
+    given: then it is a Unix-domain socket there. `lmtp`: each recipient has a reply of its own to the content (RFC 2033 §4.2).
     """
 
     def __init__(
@@ -90,11 +94,15 @@ class Peer:
         tls: ssl.SSLContext | None = None,
         implicit_tls: bool = False,
         host: str = "127.0.0.1",
+        path: str = "",
+        lmtp: bool = False,
     ) -> None:
         self._rules = [(re.compile(pattern.encode(), re.IGNORECASE), answer) for pattern, answer in rules]
         self._extensions = extensions
         self._tls = tls
         self._implicit_tls = implicit_tls
+        self._path = path
+        self._lmtp = lmtp
         self.host = host
         self.port = 0
         self.connections = 0
@@ -111,10 +119,13 @@ class Peer:
     @property
     def commands(self) -> list[bytes]:
         """The lines that clients sent, without their line ends; content is left out."""
-        return [line for who, line in self.transcript if who == "C" and line != END]
+        return [line for who, line in self.transcript if who == "C" and not line.startswith(END)]
 
     async def __aenter__(self) -> Self:
         context = self._tls if self._implicit_tls else None
+        if self._path:
+            self._server = await asyncio.start_unix_server(self._serve, self._path, limit=_LONGEST_LINE)
+            return self
         self._server = await asyncio.start_server(self._serve, self.host, 0, ssl=context, limit=_LONGEST_LINE)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -150,16 +161,20 @@ class Peer:
             line = await client.reader.readuntil(b"\r\n")
             line = line[:-2]
             self.transcript.append(("C", line))
-            said = await self._say(client, line)
             verb = line[:4].upper()
+            if verb == b"BDAT":
+                said = await self._take_chunk(client, line)
+                continue
+            said = await self._say(client, line)
             if verb == b"STAR" and said.startswith(b"220"):
                 await self._start_tls(client)
             elif verb == b"MAIL" and said.startswith(b"2"):
                 client.mail, client.rcpt = line, []
             elif verb == b"RCPT" and said.startswith(b"2"):
                 client.rcpt.append(line)
-            elif verb in (b"RSET", b"EHLO", b"HELO"):
+            elif verb in (b"RSET", b"EHLO", b"HELO", b"LHLO"):
                 client.mail, client.rcpt = b"", []
+                client.chunks.clear()
             elif verb == b"DATA" and _GO_ON.search(said):
                 said = await self._take_content(client)
         await asyncio.wait_for(client.reader.read(), STOP_SECONDS)  # the client closes first, or is slow to
@@ -174,11 +189,32 @@ class Peer:
         content = bytearray(b"\r\n")  # of the DATA line
         while not content.endswith(b"\r\n.\r\n"):
             content += await client.reader.readuntil(b"\r\n")
-        self.transcript.append(("C", END))
-        said = await self._say(client, END)
-        if said.startswith(b"2"):
-            message = content[:-3].replace(b"\r\n.", b"\r\n")[2:]
-            self.messages.append(Received(client.mail, client.rcpt, bytes(message), client.number))
+        return await self._end(client, bytes(content[:-3].replace(b"\r\n.", b"\r\n")[2:]))
+
+    async def _take_chunk(self, client: _Client, line: bytes) -> bytes:
+        _, octets, *last = line.split()
+        client.chunks += await client.reader.readexactly(int(octets))
+        if not last or any(pattern.match(line) for pattern, _ in self._rules):
+            return await self._say(client, line)
+        content = bytes(client.chunks)
+        client.chunks.clear()
+        if not client.rcpt:
+            return await self._say(client, END + b" for nobody") if not self._lmtp else b""
+        return await self._end(client, content)
+
+    async def _end(self, client: _Client, content: bytes) -> bytes:
+        """Answer the content: once, or in LMTP for each recipient."""
+        said = b""
+        taken: list[bytes] = []
+        for recipient in client.rcpt if self._lmtp else [b""]:
+            line = END + b" " + recipient if self._lmtp else END
+            self.transcript.append(("C", line))
+            answer = await self._say(client, line)
+            said += answer
+            if answer.startswith(b"2"):
+                taken += [recipient] if self._lmtp else client.rcpt
+        if taken or (said.startswith(b"2") and not client.rcpt):
+            self.messages.append(Received(client.mail, taken, content, client.number))
         client.mail, client.rcpt = b"", []
         return said
 
@@ -211,7 +247,7 @@ class Peer:
 
     def _usual(self, client: _Client, line: bytes) -> bytes:
         match line[:4].upper():
-            case b"EHLO":
+            case b"EHLO" | b"LHLO":
                 return self._extended_hello(client)
             case b"DATA":
                 return b"354 go on\r\n" if client.rcpt else b"554 5.5.1 no valid recipients\r\n"
@@ -221,7 +257,9 @@ class Peer:
                 return b"221 2.0.0 bye\r\n"
         if line == GREETING:
             return b"220 peer.example ESMTP\r\n"
-        if line == END:
+        if line == END + b" for nobody":
+            return b"503 5.5.1 no valid recipients\r\n"
+        if line.startswith(END):
             return b"250 2.0.0 taken as %d\r\n" % (len(self.messages) + 1)
         if line[:8].upper() == b"STARTTLS":
             return b"220 2.0.0 go on\r\n" if self._tls and not client.secure else b"503 5.5.1 not here\r\n"
