@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from email import message_from_bytes
 from email.message import EmailMessage, Message
-from email.policy import SMTP
+from email.policy import SMTP, SMTPUTF8
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waymail.mail import headers
-from waymail.mail.dsn import WHOLE_ORIGINAL, ReportedRecipient, build
-from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.dsn import WHOLE_ON_REQUEST, WHOLE_ORIGINAL, ReportedRecipient, build, is_international
+from waymail.mail.envelope import Body, DeliverBy, Envelope, Options, Recipient
 from waymail.mail.message import body_parameter, to_wire
 from waymail.mail.outcome import Peer
 from waymail.wire.replies import Reply
@@ -49,10 +49,9 @@ def read(octets: bytes) -> EmailMessage:
 
 def groups(octets: bytes) -> list[Message]:
     """The field groups of message/delivery-status: the message's, then one for each recipient."""
-    parts: Any = next(
-        part for part in read(octets).iter_parts() if part.get_content_type() == "message/delivery-status"
-    ).get_payload()
-    return list(parts)
+    part = octets.split(f"\r\n--{read(octets).get_boundary()}".encode())[2]
+    content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")[2]
+    return [message_from_bytes(group, policy=SMTPUTF8) for group in content.split(b"\r\n\r\n")]
 
 
 def person(octets: bytes) -> str:
@@ -277,26 +276,44 @@ replies = st.builds(Reply, st.integers(400, 599), st.text(max_size=4000), st.non
 peers = st.none() | st.builds(Peer, st.text(max_size=255), st.text(max_size=50))
 
 
-@given(replies, peers, st.text(max_size=300), st.text(max_size=300) | st.none(), st.sampled_from(["failed", "delayed"]))
+texts = st.text(max_size=300)
+actions = st.sampled_from(["failed", "delayed", "delivered", "relayed", "expanded"])
+
+
+@given(replies, peers, texts, texts | st.none(), actions, texts, texts, st.booleans())
 def test_whatever_was_said_the_structure_holds(
-    reply: Reply, peer: Peer | None, spelled: str, given: str | None, action: str
+    reply: Reply, peer: Peer | None, spelled: str, given: str | None, action: str, orcpt: str, envid: str, utf8: bool
 ) -> None:
-    octets = notice(ReportedRecipient(Recipient(spelled, given), reply, peer, NOW), action=action, retry_until=NOW)
-    assert octets.isascii()
+    recipient = Recipient(spelled, given, orcpt=orcpt)
+    envelope = Envelope(
+        "0123456789abc",
+        "bob@example.org",
+        (recipient,),
+        NOW,
+        options=Options(smtputf8=utf8, envid=envid or "x", hold=envid or "x"),
+    )
+    octets = notice(ReportedRecipient(recipient, reply, peer, NOW), action=action, retry_until=NOW, envelope=envelope)
+    global_ = is_international(envelope, [ReportedRecipient(recipient, reply, peer, NOW)], Body(ORIGINAL, len(ORIGINAL)))
+    assert octets.isascii() or global_
+    octets.decode("utf-8")
     assert max(map(len, octets.split(b"\r\n"))) <= 998
     assert octets.count(b"\r\n") == octets.count(b"\r") == octets.count(b"\n")
     report = read(octets)
     assert [part.get_content_type() for part in report.iter_parts()] == [
         "text/plain",
-        "message/delivery-status",
-        "message/rfc822",
+        "message/global-delivery-status" if global_ else "message/delivery-status",
+        ("message/global" if global_ else "message/rfc822")
+        if action == "failed"
+        else ("message/global-headers" if global_ else "text/rfc822-headers"),
     ]
-    message, recipient = groups(octets)
-    assert message.keys() == ["Reporting-MTA", "X-Waymail-Queue-ID", "Arrival-Date"]
-    assert recipient.get_all("Action") == [action]
-    assert re.fullmatch(r"[45]\.\d+\.\d+", recipient["Status"])
-    assert len(recipient.get_all("Final-Recipient", [])) == 1
-    assert returned(octets) == ORIGINAL
+    message, fields = groups(octets)
+    assert message.keys() == [
+        "Original-Envelope-Id", "Reporting-MTA", "X-Waymail-Queue-ID", "Arrival-Date", "Future-Release-Request",
+    ]  # fmt: skip
+    assert fields.get_all("Action") == [action]
+    assert re.fullmatch(r"[245]\.\d+\.\d+", fields["Status"])
+    assert len(fields.get_all("Final-Recipient", [])) == 1
+    assert returned(octets) == (ORIGINAL if action == "failed" else headers.header_section(ORIGINAL))
 
 
 def test_a_long_reply_is_cut_and_folded() -> None:
@@ -304,3 +321,124 @@ def test_a_long_reply_is_cut_and_folded() -> None:
     octets = notice(ReportedRecipient(ANN.recipient, reply, ANN.peer, NOW))
     assert len(octets) < 8000
     assert max(map(len, octets.split(b"\r\n"))) <= 998
+
+
+# --- what the sender asked for: RFC 3461, RFC 2852, RFC 4865, RFC 8689 ---
+
+
+def asked(recipient: ReportedRecipient = ANN, original: bytes = ORIGINAL, action: str = "failed", **options: Any) -> bytes:
+    sender = options.pop("sender", "bob@example.org")
+    envelope = Envelope("0123456789abc", sender, (recipient.recipient,), NOW - 3600, options=Options(**options))
+    octets = notice(recipient, original=original, envelope=envelope, action=action)
+    strict = message_from_bytes(octets, policy=SMTPUTF8.clone(raise_on_defect=True))
+    assert strict.get_content_type() == "multipart/report"
+    return octets
+
+
+def third_part(octets: bytes) -> str:
+    return [part.get_content_type() for part in read(octets).iter_parts()][2]
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "whole"),
+    [
+        ({}, WHOLE_ORIGINAL, True),
+        ({}, WHOLE_ORIGINAL + 1, False),
+        ({"ret": "HDRS"}, 200, False),
+        ({"ret": "FULL"}, WHOLE_ON_REQUEST, True),
+        ({"ret": "FULL"}, WHOLE_ON_REQUEST + 1, False),
+        ({"ret": "FULL", "require_tls": True}, 200, False),
+        ({"require_tls": True}, 200, False),
+    ],
+)
+def test_ret_says_how_much_of_the_original_comes_back_with_a_failure(options: dict[str, Any], size: int, whole: bool) -> None:
+    original = ORIGINAL + b"x" * (size - len(ORIGINAL))
+    octets = asked(original=original, **options)
+    assert returned(octets) == (original if whole else headers.header_section(original))
+    assert third_part(octets) == ("message/rfc822" if whole else "text/rfc822-headers")
+
+
+@pytest.mark.parametrize("action", ["delayed", "delivered", "relayed", "expanded"])
+def test_where_nothing_failed_the_headers_alone_come_back(action: str) -> None:
+    assert third_part(asked(action=action, ret="FULL")) == "text/rfc822-headers"
+
+
+@pytest.mark.parametrize(
+    ("action", "reply", "status", "subject"),
+    [
+        ("delivered", Reply(250, "saved", "2.1.5"), "2.1.5", "Delivered: your message to ann@example.net"),
+        ("relayed", Reply(250, "queued"), "2.0.0", "Handed on: your message to ann@example.net"),
+        ("expanded", Reply(250, "odd", "5.1.1"), "2.0.0", "Handed on to several: your message to ann@example.net"),
+    ],
+)
+def test_good_news_has_a_status_of_class_2(action: str, reply: Reply, status: str, subject: str) -> None:
+    octets = asked(ReportedRecipient(Recipient("ann@example.net"), reply, None, NOW), action=action)
+    fields = groups(octets)[1]
+    assert (fields["Action"], fields["Status"], read(octets)["Subject"]) == (action, status, subject)
+
+
+def test_the_envelope_id_comes_back_decoded_and_only_where_it_was_given() -> None:
+    assert groups(asked(envid="QQ+2B314+3D159"))[0]["Original-Envelope-Id"] == "QQ+314=159"
+    assert "Original-Envelope-Id" not in groups(asked())[0]
+
+
+def test_the_original_recipient_comes_back_with_its_type_and_decoded() -> None:
+    for orcpt, field in (
+        ("rfc822;Ann+2Bx@Example.NET", "rfc822; Ann+x@Example.NET"),
+        ("X400;/S=ann/", "X400; /S=ann/"),
+        (r"utf-8;j\x{F6}rg@example.net", r"utf-8; j\x{F6}rg@example.net"),
+    ):
+        alias = Recipient("ann@example.net", "sales@example.org", "FAILURE", orcpt)
+        assert groups(asked(ReportedRecipient(alias, ANN.reply, None, NOW)))[1]["Original-Recipient"] == field
+
+
+def test_times_that_the_sender_set_are_repeated() -> None:
+    message = groups(asked(deliver_by=DeliverBy(NOW, "R"), hold="until;2027-01-15T07:30:00Z"))[0]
+    assert message["Deliver-By-Date"] == "Fri, 15 Jan 2027 08:00:00 +0000"
+    assert message["Future-Release-Request"] == "until;2027-01-15T07:30:00Z"
+    assert message["Arrival-Date"] == "Fri, 15 Jan 2027 07:00:00 +0000"
+
+
+# --- beyond ASCII: RFC 6533 ---
+
+JOERG = ReportedRecipient(Recipient("jörg@exämple.net", orcpt=r"utf-8;J\x{F6}rg@exämple.net"), ANN.reply, None, NOW)
+
+
+def test_an_international_message_is_told_of_in_utf_8() -> None:
+    original = "Subject: grüße\r\n\r\nhallo\r\n".encode()
+    octets = asked(JOERG, original, smtputf8=True, sender="björn@example.org")
+    kinds = [part.get_content_type() for part in read(octets).iter_parts()]
+    assert kinds == ["text/plain", "message/global-delivery-status", "message/global"]
+    fields = octets.decode()
+    assert "\r\nFinal-Recipient: utf-8; jörg@exämple.net\r\n" in fields
+    assert "\r\nOriginal-Recipient: utf-8; Jörg@exämple.net\r\n" in fields
+    assert "\r\nTo: <björn@example.org>\r\n" in fields
+    assert "\r\nSubject: Not delivered: your message to jörg@exämple.net\r\n" in fields
+    assert read(octets)["Content-Transfer-Encoding"] == "8bit"
+    assert returned(octets) == original
+
+
+def test_the_headers_of_an_international_message_come_back_as_they_are() -> None:
+    octets = asked(JOERG, "Subject: grüße\r\n\r\nhallo\r\n".encode(), smtputf8=True, ret="HDRS")
+    assert third_part(octets) == "message/global-headers"
+    assert returned(octets) == "Subject: grüße\r\n".encode()
+
+
+def test_without_smtputf8_an_address_beyond_ascii_is_escaped() -> None:
+    octets = asked(JOERG)
+    assert octets.isascii()
+    fields = groups(octets)[1]
+    assert fields["Final-Recipient"] == r"utf-8; j\x{F6}rg@ex\x{E4}mple.net"
+    assert fields["Original-Recipient"] == r"utf-8; J\x{F6}rg@ex\x{E4}mple.net"
+
+
+def test_an_international_message_that_is_all_ascii_is_told_of_in_the_old_forms() -> None:
+    octets = asked(smtputf8=True)
+    assert octets.isascii()
+    assert third_part(octets) == "message/rfc822"
+
+
+def test_an_escaped_control_character_stays_escaped() -> None:
+    hostile = Recipient("ann@example.net", orcpt=r"utf-8;a\x{0D}\x{0A}Status:\x{20}2.0.0\x{D800}")
+    fields = groups(asked(ReportedRecipient(hostile, ANN.reply, None, NOW), smtputf8=True))[1]
+    assert fields["Original-Recipient"] == r"utf-8; a\x{0D}\x{0A}Status: 2.0.0\x{D800}"

@@ -99,7 +99,8 @@ def test_what_the_queue_says_of_an_expired_recipient_is_told_as_expired() -> Non
     schedule = Schedule((60.0,), 86_400.0 * 5, None)
     outcomes = {"ann@example.net": Deferred(BUSY, PEER)}
     pending = [Pending(0, ANN, 9, False)]
-    decision = decide(pending, outcomes, accepted_at=NOW, now=NOW + schedule.expire, schedule=schedule, rng=random.Random(1))
+    envelope = Envelope("0123456789abc", "bob@example.org", (ANN,), NOW)
+    decision = decide(pending, outcomes, envelope=envelope, now=NOW + schedule.expire, schedule=schedule, rng=random.Random(1))
     [report] = decision.failed
     words = flat(text(ReportedRecipient(report.pending.recipient, report.reply, report.peer, NOW)))
     assert "tried again and again since" in words

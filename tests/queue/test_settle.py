@@ -3,7 +3,7 @@
 import random
 from collections.abc import Mapping
 
-from waymail.mail.envelope import Recipient
+from waymail.mail.envelope import Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
 from waymail.queue.retry import DAY, HOUR, Schedule
 from waymail.queue.settle import Decision, attempt_event, decide
@@ -20,7 +20,8 @@ def decision(
     outcomes: Mapping[str, Outcome], *, now: float = 1000.0, attempts: int = 0, warned: bool = False, **more: float
 ) -> Decision:
     pending = [Pending(n, Recipient(address), attempts, warned) for n, address in enumerate(outcomes)]
-    return decide(pending, outcomes, accepted_at=0, now=now, schedule=SCHEDULE, rng=random.Random(1), **more)  # type: ignore[arg-type]
+    envelope = Envelope("0123456789abc", "s@x", tuple(one.recipient for one in pending), 0.0)
+    return decide(pending, outcomes, envelope=envelope, now=now, schedule=SCHEDULE, rng=random.Random(1), **more)  # type: ignore[arg-type]
 
 
 def test_each_recipient_gets_the_state_of_its_own_outcome() -> None:
@@ -63,8 +64,8 @@ def test_a_late_message_is_warned_of_once() -> None:
     first = decision({"a@x": Deferred(LATER)}, now=4 * HOUR)
     assert [report.pending.recipient.address for report in first.delayed] == ["a@x"]
     assert first.changes[0].warned
-    assert decision({"a@x": Deferred(LATER)}, now=5 * HOUR, warned=True).delayed == ()
-    assert decision({"a@x": Deferred(LATER)}, now=HOUR).delayed == ()
+    assert decision({"a@x": Deferred(LATER)}, now=5 * HOUR, warned=True).reports == {}
+    assert decision({"a@x": Deferred(LATER)}, now=HOUR).reports == {}
 
 
 def test_recipients_of_whom_the_same_was_said_share_a_result() -> None:

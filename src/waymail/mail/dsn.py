@@ -1,4 +1,4 @@
-"""Delivery status notices: what tells the sender that a message failed, or is late (RFC 3464, RFC 6522).
+"""Delivery status notices: what tells the sender that a message failed, is late, or arrived (RFC 3464, RFC 6522).
 
 A notice has three parts: a text for a person, the same for a program, and the original message. The octets are built here,
 not generated from objects, so that the original is in it exactly as it was. It is sent from the null reverse-path to the
@@ -8,6 +8,9 @@ What a remote server said is quoted in full as far as a person would read it, bu
 its own: in the text each of its lines is indented; in the fields it is one folded line. All of a notice but the original
 is ASCII in lines of at most 998 octets. Whoever queues it asks `waymail.mail.message.body_parameter` whether the original
 made it 8BITMIME; a notice that must stay 7-bit is built with `whole=False`.
+
+A message that came with SMTPUTF8 is told of in the forms of RFC 6533, UTF-8 in the fields included, where anything in them is
+beyond ASCII: `is_international`. Such a notice needs SMTPUTF8 itself. Any other stays ASCII; an address that is not is escaped.
 """
 
 from __future__ import annotations
@@ -17,22 +20,26 @@ from binascii import b2a_qp
 from collections.abc import Iterable, Iterator, Sequence
 
 from waymail.mail import headers
-from waymail.mail.envelope import Body, Envelope
+from waymail.mail.envelope import Body, Envelope, Options
 from waymail.mail.explanation import Action, ReportedRecipient, explanation
+from waymail.mail.original_recipient import final_recipient, original_recipient
+from waymail.wire.grammar import XTEXT, decode_xtext
 from waymail.wire.replies import Reply
 
-__all__ = ["WHOLE_ORIGINAL", "Action", "ReportedRecipient", "build"]
+__all__ = ["WHOLE_ORIGINAL", "Action", "ReportedRecipient", "build", "is_international"]
 
 # RFC 6522 §3: the whole message SHOULD come back; but a sender who mistyped an address needs no 25 MB to recognise it,
 # and forged senders should not be made to receive it.
 WHOLE_ORIGINAL = 50 * 1024
+WHOLE_ON_REQUEST = 256 * 1024  # the same where the sender asked for it: RET=FULL (RFC 3461 §6.2 allows a limit)
 HEADERS_RETURNED = 64 * 1024
 DIAGNOSTIC = 2000  # characters of a remote reply that are quoted
 
 # RFC 3464 §2.3.4: DIGIT "." 1*3DIGIT "." 1*3DIGIT, without leading zeros
-_STATUS = re.compile(r"[45]\.(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2})", re.ASCII)
+_STATUS = re.compile(r"[245]\.(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2})", re.ASCII)
 _MSG_ID = re.compile(r"<[!-;=?-~]{1,900}>")
 _LONG_WORD = re.compile(r"(\S{900})(?=\S)")
+_LONG_WORD_UTF8 = re.compile(r"(\S{240})(?=\S)")  # of up to four octets each
 _WORD = re.compile(r"\s*\S+")  # with the white space in front of it, so that folding changes none
 
 
@@ -49,12 +56,12 @@ def build(
     retry_until: float | None = None,
     whole: bool = True,
 ) -> bytes:
-    """The notice, in wire form, that `recipients` of the message (`envelope`, `body`) have failed or are delayed.
+    """The notice, in wire form, of what happened to `recipients` of the message (`envelope`, `body`).
 
     `now` and `retry_until` (until when a delayed message is tried) are in seconds since the epoch. `message_id` is the part
     before the "@", unique on this host, or a whole msg-id in angle brackets. `boundary` should be random; it is made longer
-    if the original happens to contain it. The original comes back whole up to `WHOLE_ORIGINAL` octets, otherwise (or with
-    `whole` false) its header section alone.
+    if the original happens to contain it. With a failure the original comes back whole up to `WHOLE_ORIGINAL` octets, or as
+    the sender asked (RET); otherwise, or with `whole` false, its header section alone (RFC 3461 §6.2).
 
     Raises ValueError where the message came from the null reverse-path (RFC 5321 §4.5.5: never a notice about one) or no
     recipient is given, and OSError where the body's file cannot be read.
@@ -63,11 +70,13 @@ def build(
         raise ValueError("a message from the null reverse-path causes no notice")
     if not recipients:
         raise ValueError("a notice reports at least one recipient")
-    section = _whole_lines(headers.header_section(body.head(HEADERS_RETURNED)))
-    original = _original(body) if whole and body.size <= WHOLE_ORIGINAL else _original_headers(section)
+    section, utf8 = _section_of(body), is_international(envelope, recipients, body)
+    is_whole = whole and action == "failed" and body.size <= _most_returned(envelope.options)
+    original = _original(body, utf8=utf8) if is_whole else _original_headers(section, utf8=utf8)
+    groups = _delivery_status(action, hostname, envelope, recipients, retry_until, utf8=utf8)
     parts = (
         _text(explanation(action, hostname, envelope, section, recipients, retry_until)),
-        b"Content-Type: message/delivery-status\r\n\r\n" + _delivery_status(action, hostname, envelope, recipients, retry_until),
+        _status_part(b"\r\n".join(_section(group, utf8=utf8) for group in groups), utf8=utf8),
         original,
     )
     while any(b"--" + boundary.encode() in part for part in parts):
@@ -75,11 +84,43 @@ def build(
     top = _top(action, hostname, envelope, section, recipients, now, message_id)
     top.append(("MIME-Version", "1.0"))
     top.append(("Content-Type", f'multipart/report; report-type=delivery-status; boundary="{boundary}"'))
-    if not original.isascii():
+    if not all(part.isascii() for part in parts):
         top.append(("Content-Transfer-Encoding", "8bit"))  # RFC 2045 §6.4: a multipart has it where a part has it
     delimiter = b"\r\n--%b" % boundary.encode()
     opened = b"".join(delimiter + b"\r\n" + part for part in parts)
-    return _section(top) + opened + delimiter + b"--\r\n"
+    return _section(top, utf8=utf8) + opened + delimiter + b"--\r\n"
+
+
+def is_international(envelope: Envelope, recipients: Sequence[ReportedRecipient], body: Body) -> bool:
+    """Whether the notice has the forms of RFC 6533 and needs SMTPUTF8: the message had it, so its sender can take it, and
+    something in the fields is beyond ASCII. Raises OSError as `build` does."""
+    if not envelope.options.smtputf8:
+        return False
+    people = [one.recipient for one in recipients]
+    # The ASCII form of an address type utf-8 is written out again (RFC 6533 §4.1).
+    if any("\\x{" in one.orcpt or not f"{one.address}{one.original or ''}{one.orcpt}".isascii() for one in people):
+        return True
+    return not (envelope.sender.isascii() and _section_of(body).isascii())
+
+
+def _section_of(body: Body) -> bytes:
+    return _whole_lines(headers.header_section(body.head(HEADERS_RETURNED)))
+
+
+def _most_returned(options: Options) -> int:
+    # RFC 8689 §5: what demanded TLS does not come back, whatever RET says.
+    if options.require_tls or options.ret == "HDRS":
+        return 0
+    return WHOLE_ON_REQUEST if options.ret == "FULL" else WHOLE_ORIGINAL
+
+
+_SUBJECTS: dict[Action, str] = {
+    "failed": "Not delivered",
+    "delayed": "Delayed",
+    "delivered": "Delivered",
+    "relayed": "Handed on",
+    "expanded": "Handed on to several",
+}
 
 
 def _top(
@@ -99,7 +140,7 @@ def _top(
         # RFC 3464 §2: a reply to the notice should reach whoever looks after this mail system.
         ("From", f"Mail Delivery System <postmaster@{hostname}>"),
         ("To", f"<{envelope.sender}>"),
-        ("Subject", f"Not delivered: your message to {to}" if action == "failed" else f"Delayed: your message to {to}"),
+        ("Subject", f"{_SUBJECTS[action]}: your message to {to}"),
         ("Message-ID", headers.message_id(message_id, hostname)),
         ("Auto-Submitted", "auto-replied"),  # RFC 3834 §5
     ]
@@ -109,26 +150,40 @@ def _top(
 
 
 def _delivery_status(
-    action: Action, hostname: str, envelope: Envelope, recipients: Sequence[ReportedRecipient], retry_until: float | None
-) -> bytes:
-    """RFC 3464 §2.1: the per-message fields, then a group of fields for each recipient, each after an empty line."""
-    groups = [
-        [
-            ("Reporting-MTA", f"dns; {hostname}"),
-            ("X-Waymail-Queue-ID", envelope.id),
-            ("Arrival-Date", headers.date_time(envelope.accepted_at)),
-        ]
-    ]
-    groups += [list(_recipient_fields(action, reported, retry_until)) for reported in recipients]
-    return b"\r\n".join(_section(group) for group in groups)
+    action: Action,
+    hostname: str,
+    envelope: Envelope,
+    recipients: Sequence[ReportedRecipient],
+    retry_until: float | None,
+    *,
+    utf8: bool,
+) -> list[list[tuple[str, str]]]:
+    """RFC 3464 §2.1: the per-message fields, then a group of fields for each recipient."""
+    groups = [list(_message_fields(hostname, envelope))]
+    groups += [list(_recipient_fields(action, reported, retry_until, utf8=utf8)) for reported in recipients]
+    return groups
 
 
-def _recipient_fields(action: Action, reported: ReportedRecipient, retry_until: float | None) -> Iterator[tuple[str, str]]:
+def _message_fields(hostname: str, envelope: Envelope) -> Iterator[tuple[str, str]]:
+    options = envelope.options
+    if options.envid:  # RFC 3461 §6.3 (a): decoded
+        yield "Original-Envelope-Id", decode_xtext(options.envid) if XTEXT.fullmatch(options.envid) else options.envid
+    yield "Reporting-MTA", f"dns; {hostname}"
+    yield "X-Waymail-Queue-ID", envelope.id
+    yield "Arrival-Date", headers.date_time(envelope.accepted_at)
+    if options.deliver_by is not None:  # RFC 2852 §5
+        yield "Deliver-By-Date", headers.date_time(options.deliver_by.until)
+    if options.hold:  # RFC 4865 §5.1.2
+        yield "Future-Release-Request", options.hold
+
+
+def _recipient_fields(
+    action: Action, reported: ReportedRecipient, retry_until: float | None, *, utf8: bool
+) -> Iterator[tuple[str, str]]:
     recipient, peer = reported.recipient, reported.peer
-    # As if we had relayed from the alias to its target: RFC 3461 §5.2.7.2 carries the sender's own address along as the original.
-    if recipient.original is not None:
-        yield "Original-Recipient", f"rfc822; {recipient.original}"
-    yield "Final-Recipient", f"rfc822; {recipient.address}"
+    if original := original_recipient(recipient, utf8=utf8):
+        yield "Original-Recipient", original
+    yield "Final-Recipient", final_recipient(recipient.address, utf8=utf8)
     yield "Action", action
     yield "Status", _status(action, reported.reply)
     if peer is not None and peer.host:  # RFC 3464 §2.3.5: only where a remote MTA had a part in it
@@ -141,9 +196,14 @@ def _recipient_fields(action: Action, reported: ReportedRecipient, retry_until: 
 
 def _status(action: Action, reply: Reply) -> str:
     """The reply's status code where it is one that the action can have; a transient one may end in "failed" (§2.3.3)."""
-    if _STATUS.fullmatch(reply.status) and (action == "failed" or reply.status.startswith("4")):
-        return reply.status
-    return "5.0.0" if action == "failed" else "4.0.0"
+    classes = {"failed": "54", "delayed": "4"}.get(action, "2")
+    return reply.status if _STATUS.fullmatch(reply.status) and reply.status[0] in classes else f"{classes[0]}.0.0"
+
+
+def _status_part(groups: bytes, *, utf8: bool) -> bytes:
+    if not utf8:
+        return b"Content-Type: message/delivery-status\r\n\r\n" + groups
+    return b"Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + groups
 
 
 def _text(text: str) -> bytes:
@@ -154,13 +214,16 @@ def _text(text: str) -> bytes:
     return fields + b2a_qp(octets, istext=True)
 
 
-def _original(body: Body) -> bytes:
+def _original(body: Body, *, utf8: bool) -> bytes:
     octets = b"".join(body.chunks())
     encoding = b"" if octets.isascii() else b"Content-Transfer-Encoding: 8bit\r\n"
-    return b"Content-Type: message/rfc822\r\n" + encoding + b"\r\n" + octets
+    kind = b"global" if utf8 else b"rfc822"
+    return b"Content-Type: message/" + kind + b"\r\n" + encoding + b"\r\n" + octets
 
 
-def _original_headers(section: bytes) -> bytes:
+def _original_headers(section: bytes, *, utf8: bool) -> bytes:
+    if utf8:  # RFC 6533 §4.3
+        return b"Content-Type: message/global-headers\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + section
     # RFC 6522 §4: headers that are not legal 7-bit content MAY be encoded with quoted-printable.
     if section.isascii():
         return b"Content-Type: text/rfc822-headers\r\n\r\n" + section
@@ -172,18 +235,20 @@ def _whole_lines(section: bytes) -> bytes:
     return section[: section.rfind(b"\r\n") + 2] if b"\r\n" in section else b""
 
 
-def _section(fields: Iterable[tuple[str, str]]) -> bytes:
-    return b"".join(_field(name, value) for name, value in fields)
+def _section(fields: Iterable[tuple[str, str]], *, utf8: bool) -> bytes:
+    return b"".join(_field(name, value, utf8=utf8) for name, value in fields)
 
 
-def _field(name: str, value: str) -> bytes:
-    """One field, folded before the words that go beyond 76 octets. What is not printable ASCII is written as an escape."""
-    printable = "".join(c if c.isprintable() else " " for c in value).encode("ascii", "backslashreplace").decode("ascii")
+def _field(name: str, value: str, *, utf8: bool) -> bytes:
+    """One field, folded before the words that go beyond 76 characters. What is not printable is a space, and what may not be
+    in a field is written as an escape: all beyond ASCII, with `utf8` only what is no text."""
+    charset, long_word = ("utf-8", _LONG_WORD_UTF8) if utf8 else ("ascii", _LONG_WORD)
+    printable = "".join(c if c.isprintable() else " " for c in value).encode(charset, "backslashreplace").decode(charset)
     line = f"{name}:"
     lines = []
-    for word in _WORD.findall(" " + _LONG_WORD.sub(r"\1 ", printable.strip())):
+    for word in _WORD.findall(" " + long_word.sub(r"\1 ", printable.strip())):
         if len(line) + len(word) > 76 and not line.endswith(":"):
             lines.append(line)
             line = ""
         line += word
-    return "\r\n".join((*lines, line)).encode("ascii") + b"\r\n"
+    return "\r\n".join((*lines, line)).encode(charset) + b"\r\n"

@@ -20,7 +20,7 @@ from waymail.mail.envelope import Envelope, Recipient
 from waymail.mail.outcome import Peer
 from waymail.wire.replies import Reply
 
-Action = Literal["failed", "delayed"]
+Action = Literal["failed", "delayed", "delivered", "relayed", "expanded"]
 
 _WIDTH = 74
 _QUOTED = 2000  # characters
@@ -47,6 +47,13 @@ _ADVICE = (
     (".6", "The message has content that the recipient's server cannot take."),
     (".7", "The recipient's server refused the message by its rules. What it said may name a page that explains why."),
 )
+_GOOD_NEWS: dict[Action, str] = {
+    "delivered": "Your message was delivered to {who} below. You get this notice because you asked for it.",
+    "relayed": "Your message was handed on to the next mail server on its way to {who} below. That server may not tell you when"
+    " it is delivered; if it cannot be delivered, you will probably be told.",
+    "expanded": "The address below stands for several recipients, and your message is on its way to each of them. You will not be"
+    " told when they have it; if it cannot be delivered to one of them, you will be told unless you asked not to be.",
+}
 _NO_ADVICE = "What was said above is all that is known."
 
 
@@ -74,7 +81,7 @@ def explanation(
     lines += wrap(_news(action, envelope, recipients, retry_until), _WIDTH)
     lines += ["", *_message(envelope, section)]
     for reported in recipients:
-        lines += ["", *_recipient(reported, hostname)]
+        lines += ["", *_recipient(reported, hostname, advises=action in ("failed", "delayed"))]
     closing = f"For help, write to postmaster@{hostname} and include this notice. It was sent automatically."
     lines += ["", *wrap(closing, _WIDTH), ""]
     return "\n".join(lines)
@@ -82,13 +89,19 @@ def explanation(
 
 def _news(action: Action, envelope: Envelope, recipients: Sequence[ReportedRecipient], retry_until: float | None) -> str:
     who = "the recipient" if len(recipients) == 1 else f"{len(recipients)} recipients"
+    if action in _GOOD_NEWS:
+        return _GOOD_NEWS[action].format(who=who)
+    by = envelope.options.deliver_by
+    asked = f" You asked for delivery by {headers.date_time(by.until)}." if by is not None else ""
     if action == "delayed":
         until = f" until {headers.date_time(retry_until)}" if retry_until is not None else ""
         return (
-            f"Your message could not yet be delivered to {who} below. You need not send it again: delivery will be tried"
+            f"Your message could not yet be delivered to {who} below.{asked} You need not send it again: delivery will be tried"
             f"{until}, and if it fails for good, you will be told."
         )
     others = " This notice says nothing of the other recipients." if len(envelope.recipients) > len(recipients) else ""
+    if asked and all(_is_expired(reported.reply) for reported in recipients):
+        return f"Your message could not be delivered to {who} below in time.{asked} It will not be tried any more.{others}"
     if all(_is_expired(reported.reply) for reported in recipients):
         since = headers.date_time(envelope.accepted_at)
         return (
@@ -110,7 +123,7 @@ def _message(envelope: Envelope, section: bytes) -> Iterator[str]:
     yield f"    Queue id:  {envelope.id}"
 
 
-def _recipient(reported: ReportedRecipient, hostname: str) -> Iterator[str]:
+def _recipient(reported: ReportedRecipient, hostname: str, *, advises: bool) -> Iterator[str]:
     recipient, peer, reply = reported.recipient, reported.peer, reported.reply
     yield f"  {_printable(recipient.address)}"
     if recipient.original is not None and recipient.original != recipient.address:
@@ -125,7 +138,8 @@ def _recipient(reported: ReportedRecipient, hostname: str) -> Iterator[str]:
         yield "        [...]"
     if host and is_expired:
         yield f"    The last attempt went to {host}."
-    yield from (f"    {line}" for line in wrap(_advice(reply.status), _WIDTH - 4))
+    if advises:
+        yield from (f"    {line}" for line in wrap(_advice(reply.status), _WIDTH - 4))
 
 
 def _quoted(text: str) -> list[str]:

@@ -1,15 +1,24 @@
-"""The notices that the queue sends about its messages: failure DSNs and delay warnings (RFC 3464)."""
+"""The notices that the queue sends about its messages (RFC 3464), and the events that tell of them.
+
+A failure is told unless the sender asked not to hear of it (RFC 3461 §5.2.6); whoever decides what else he is told of is
+`waymail.queue.settle`. A message from the null path, which a notice has itself, is never answered (RFC 5321 §4.5.5, §6.1).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal
 
 from waymail.mail import dsn
-from waymail.mail.envelope import Body, Envelope, Origin, Recipient
-from waymail.queue.settle import Report
-from waymail.store.contract import NewMessage
+from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Options, Origin, Recipient
+from waymail.mail.explanation import Action
+from waymail.queue.settle import Report, Reports
+from waymail.store.contract import Event, NewMessage
+
+KINDS: Mapping[Action, str] = {"failed": "bounced", "delayed": "delayed"}  # of events; all others are "confirmed"
+
+NULL_SENDER = "the message is from the null sender: nobody is told"
+NOT_ASKED = "the sender asked not to be told"
 
 
 class NoticeWriter:
@@ -19,9 +28,29 @@ class NoticeWriter:
         self._hostname = hostname
         self._new_id = new_id
 
+    def tell(
+        self, envelope: Envelope, body: Body, reports: Reports, *, now: float, retry_until: float
+    ) -> tuple[tuple[Event, ...], tuple[NewMessage, ...]]:
+        """The events and notices of what is to be reported of one message: a notice for each kind of thing that happened."""
+        events: list[Event] = []
+        notices: list[NewMessage] = []
+        for action, reported in reports.items():
+            wanted = reported if action != "failed" else [one for one in reported if one.pending.recipient.wants("FAILURE")]
+            if unwanted := [one for one in reported if one not in wanted]:
+                events.append(_event(action, unwanted, now, why=NOT_ASKED))
+            if not wanted:
+                continue
+            notice = self.write(action, envelope, body, wanted, now=now, retry_until=retry_until)
+            if notice is not None:
+                notices.append(notice)
+                events.append(_event(action, wanted, now, notice=notice.envelope.id))
+            elif action in KINDS:
+                events.append(_event(action, wanted, now, why=NULL_SENDER))
+        return tuple(events), tuple(notices)
+
     def write(
         self,
-        action: Literal["failed", "delayed"],
+        action: Action,
         envelope: Envelope,
         body: Body,
         reports: Sequence[Report],
@@ -29,19 +58,17 @@ class NoticeWriter:
         now: float,
         retry_until: float | None = None,
     ) -> NewMessage | None:
-        """The notice to the sender, or None where nobody may be told.
-
-        RFC 5321 §4.5.5, §6.1: a message from the null path is never answered, and a notice has the null path itself.
-        """
+        """The notice to the sender, or None where nobody may be told."""
         if not envelope.sender or not reports:
             return None
         id = self._new_id(now)
+        reported = [dsn.ReportedRecipient(r.pending.recipient, r.reply, r.peer, now) for r in reports]
         build = partial(
             dsn.build,
             action=action,
             hostname=self._hostname,
             envelope=envelope,
-            recipients=[dsn.ReportedRecipient(r.pending.recipient, r.reply, r.peer, now) for r in reports],
+            recipients=reported,
             now=now,
             message_id=f"<{id}@{self._hostname}>",
             boundary=f"=_{id}",
@@ -50,7 +77,8 @@ class NoticeWriter:
         try:
             content = build(body=body)
         except OSError:  # its file is gone or cannot be read: the sender is told all the same
-            content = build(body=Body(b"", 0))
+            body = Body(b"", 0)
+            content = build(body=body)
         notice = Envelope(
             id=id,
             sender="",
@@ -59,5 +87,18 @@ class NoticeWriter:
             body="7BIT" if content.isascii() else "8BITMIME",
             message_id=f"<{id}@{self._hostname}>",
             origin=Origin(protocol="notice"),
+            options=_options(envelope.options, smtputf8=dsn.is_international(envelope, reported, body)),
         )
         return NewMessage(notice, Body(content, len(content)))
+
+
+def _options(of_message: Options, *, smtputf8: bool) -> Options:
+    """What a notice takes over. RFC 8689 §5: the demand for TLS; RFC 6710 §4.6: the priority."""
+    options = Options(smtputf8=smtputf8, require_tls=of_message.require_tls, priority=of_message.priority)
+    return NO_OPTIONS if options == NO_OPTIONS else options
+
+
+def _event(action: Action, reports: Sequence[Report], now: float, **more: str) -> Event:
+    detail: dict[str, object] = {"to": [one.pending.recipient.address for one in reports]}
+    kind = KINDS.get(action)
+    return Event(now, kind or "confirmed", detail | ({} if kind else {"why": action}) | more)

@@ -7,6 +7,11 @@ store and is claimed again later. That is so
     while the destination is being probed   one message probes; the others wait for what it meets
     where the lane is full                  a slow destination must not take the memory of the others
     where it has waited long                so that no lease runs out on what is held here
+    where its sender wants it held          until then (RFC 4865)
+    where the time that he set is over      that is settled without an attempt (RFC 2852)
+
+Within a lane the higher priority (RFC 6710) starts first, and the older within a priority. The deque of a lane is for those of
+priority 0, and all there is where nobody asked for another.
 
 Every share that was added leaves in exactly one way: `add` puts it off, `start` hands it out or puts it off, `finish` puts it
 off, or takes it back when its attempt is over.
@@ -16,11 +21,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import count
 from typing import Generic, Protocol, TypeVar
 
+from waymail.mail.envelope import NO_OPTIONS
 from waymail.mail.outcome import Deferred, Outcome
 from waymail.queue.plan import DestinationState, RunnerLimits, plan
-from waymail.queue.retry import HOUR, Rng, Schedule
+from waymail.queue.retry import HOUR, Rng, Schedule, is_overdue
+from waymail.queue.settle import OVERDUE
 from waymail.store.contract import Delivery, Pending
 from waymail.values import value
 from waymail.wire.replies import Reply
@@ -33,6 +42,7 @@ FORGET = 6 * HOUR  # after its last back-off, a destination that nobody writes t
 
 IS_BUSY = Reply(451, "many messages wait for this destination", "4.3.2")
 UNREACHED = Reply(451, "the destination could not be reached", "4.4.1")
+IS_HELD = Reply(451, "its sender wants it held", "4.3.0")
 
 
 class Destination(Protocol):
@@ -82,6 +92,8 @@ class Lanes(Generic[D]):
         self._rng = rng
         self._states: dict[str, DestinationState] = {}
         self._waiting: dict[str, deque[Share[D]]] = {}  # the lanes in which somebody waits
+        self._ranked: dict[str, list[tuple[int, int, Share[D]]]] = {}  # a heap for those of the lane that have a priority
+        self._order = count()
         self._active = 0  # attempts under way
         self.recipients = 0  # held, waiting or being attempted
         self.octets = 0
@@ -112,7 +124,15 @@ class Lanes(Generic[D]):
 
     def add(self, share: Share[D], now: float) -> PutOff[D] | None:
         """Let a share wait in its lane, or put it off."""
-        key = share.destination.key
+        key, bound, priority = share.destination.key, self._limits.waiting, 0
+        options = share.delivery.envelope.options
+        if options is not NO_OPTIONS:
+            if options.hold_until > now:  # an operator's release or flush does not go past it
+                return PutOff(share, options.hold_until, IS_HELD, "its sender wants it held until then")
+            if (overdue := _overdue(share, now)) is not None:
+                return overdue
+            priority = options.priority
+            bound *= 2 if priority > 0 else 1  # a lane that is full of others keeps out nobody who goes before them
         state = self._states.get(key)
         if state is None:
             state = self._states[key] = DestinationState(key)
@@ -120,9 +140,13 @@ class Lanes(Generic[D]):
             return self._behind_a_probe(share, state)
         if state.is_probing(now) and state.waiting + state.active:
             return PutOff(share, now + PROBE_WAIT * (1 + self._rng.random()), state.last_reply or UNREACHED, "one message probes")
-        if state.waiting >= self._limits.waiting:
+        if state.waiting >= bound:
             return PutOff(share, now + BUSY_WAIT * (1 + self._rng.random()), IS_BUSY, "many messages wait for the destination")
-        self._waiting.setdefault(key, deque()).append(share)
+        lane = self._waiting.setdefault(key, deque())
+        if priority:
+            heappush(self._ranked.setdefault(key, []), (-priority, next(self._order), share))
+        else:
+            lane.append(share)
         state.waiting += 1
         self.hold(share.delivery, share.pending)
         return None
@@ -131,8 +155,13 @@ class Lanes(Generic[D]):
         """The shares whose attempts begin now; and those that have waited too long."""
         if not self._waiting:
             return
-        for state in plan(now, [self._states[key] for key in self._waiting], self._limits, self._active):
+        keys = sorted(self._waiting, key=self._rank) if self._ranked else self._waiting
+        for state in plan(now, [self._states[key] for key in keys], self._limits, self._active):
             share = self._next(state)
+            if share.delivery.envelope.options is not NO_OPTIONS and (overdue := _overdue(share, now)) is not None:
+                self.release(share.delivery, share.pending)
+                yield overdue
+                continue
             if now - share.since > LONGEST_WAIT:
                 self.release(share.delivery, share.pending)
                 yield PutOff(share, now, IS_BUSY, "it has waited long for its turn")
@@ -167,6 +196,12 @@ class Lanes(Generic[D]):
         state = self._states.get(key)
         return state.down_until + PROBE_SPREAD if state is not None and state.failures else 0.0
 
+    def lift(self, key: str, now: float) -> None:
+        """Somebody says that a destination is back: it is probed at once."""
+        state = self._states.get(key)
+        if state is not None:
+            state.down_until = min(state.down_until, now)
+
     def forget(self, now: float) -> None:
         """Drop what is known of destinations that nobody has written to for long."""
         for state in self.states():
@@ -175,13 +210,28 @@ class Lanes(Generic[D]):
 
     def _next(self, state: DestinationState) -> Share[D]:
         lane = self._waiting[state.key]
-        share = lane.popleft()
+        ranked = self._ranked.get(state.key) if self._ranked else None
+        share = heappop(ranked)[2] if ranked and (ranked[0][0] < 0 or not lane) else lane.popleft()
         state.waiting -= 1
-        if not lane:
+        if ranked is not None and not ranked:
+            del self._ranked[state.key]
+        if not (lane or ranked):
             del self._waiting[state.key]
         return share
+
+    def _rank(self, key: str) -> int:
+        """By what lanes are sorted: those with the most urgent message first."""
+        ranked = self._ranked.get(key)
+        return 0 if not ranked or (ranked[0][0] > 0 and self._waiting[key]) else ranked[0][0]
 
     def _behind_a_probe(self, share: Share[D], state: DestinationState) -> PutOff[D]:
         # A little apart, so that one of them comes first and probes.
         until = state.down_until + 1 + (PROBE_SPREAD - 2) * self._rng.random()
         return PutOff(share, until, state.last_reply or UNREACHED, "the destination is down; one message will probe it")
+
+
+def _overdue(share: Share[D], now: float) -> PutOff[D] | None:
+    """What becomes of a share whose time is over: it is settled, and where it may be tried further, it is due again at once."""
+    if not is_overdue(share.delivery.envelope, share.pending, now):
+        return None
+    return PutOff(share, now, OVERDUE, "the time that its sender set is over")

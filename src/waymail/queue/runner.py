@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Generic, Literal, Protocol, cast
+from typing import Any, Generic, Protocol, cast
 
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Failed, Outcome
@@ -19,8 +19,8 @@ from waymail.net.clock import Clock
 from waymail.queue.bounce import NoticeWriter
 from waymail.queue.lanes import D, Lanes, PutOff, Share
 from waymail.queue.plan import DestinationState, RunnerLimits
-from waymail.queue.retry import Rng, Schedule
-from waymail.queue.settle import Decision, Report, attempt_event, decide
+from waymail.queue.retry import Rng, Schedule, ends_at
+from waymail.queue.settle import Decision, attempt_event, decide
 from waymail.store.contract import Delivery, Event, NewMessage, Pending, Settlement, StaleToken, Store, StoreError
 from waymail.wire.replies import Reply
 
@@ -29,6 +29,7 @@ log = logging.getLogger("waymail.queue")
 POLL = 5.0  # seconds: how late at most a change made by another process (a flush, a release) is noticed
 SETTLE_RETRY = 1.0  # seconds between attempts to settle in a store that fails
 CLAIM = 500  # recipients claimed at a time
+LIFTED = 1000  # domains below one that is flushed whose back-off is lifted
 
 SHUT_DOWN = Reply(451, "the server was stopped during the attempt", "4.3.2")
 LOST_WAY = Reply(451, "internal error while finding the way", "4.3.0")
@@ -86,8 +87,11 @@ class Runner(Generic[D]):
 
     def offer(self, delivery: Delivery) -> None:
         """Take a claimed delivery: its first attempt starts at once where its destination takes it."""
-        if not delivery.pending:  # it was accepted without a claim: there was no room
-            self._overflowed = True
+        if not delivery.pending:  # it was accepted without a claim: there was no room, or its sender wants it held
+            if (due := delivery.envelope.released_at) <= delivery.envelope.accepted_at:
+                self._overflowed = True
+            elif due < self._wakes_at:
+                self._wake.set()
             return
         self._take(delivery, is_new=True)
         self._start_attempts()
@@ -110,6 +114,25 @@ class Runner(Generic[D]):
             await asyncio.wait(self._attempts, timeout=grace)
         for task in list(self._attempts):
             task.cancel()
+
+    async def flush_domain(self, domain: str, below: bool = False) -> int:
+        """Make due now what waits for recipients in `domain` (as `Recipient.domain` has it), with `below` also in those below it.
+        The back-off of where it goes is lifted (RFC 1985 §5). What its sender wants held is left alone.
+
+        Returns how many messages wait. Raises StoreError. It takes as long as the store needs, and a question to DNS at most.
+        """
+        now = self._clock.now()
+        flushed = await self._store.flush_domain(domain, now, below=below)
+        if flushed.messages:
+            destinations = [self._carrier.known(Recipient(f"postmaster@{one}")) for one in flushed.domains[:LIFTED]]
+            if destinations[0] is None:
+                found = await self._carrier.locate(Recipient(f"postmaster@{flushed.domains[0]}"))
+                destinations.append(None if isinstance(found, Deferred | Failed) else found)
+            for destination in destinations:
+                if destination is not None:
+                    self._lanes.lift(destination.key, now)
+            self._wake.set()
+        return flushed.messages
 
     def states(self) -> Sequence[DestinationState]:
         """The destinations that are busy, waited for, or down."""
@@ -196,7 +219,7 @@ class Runner(Generic[D]):
         decision = decide(
             share.pending,
             outcomes,
-            accepted_at=share.delivery.envelope.accepted_at,
+            envelope=share.delivery.envelope,
             now=now,
             schedule=self._schedule,
             rng=self._rng,
@@ -204,7 +227,8 @@ class Runner(Generic[D]):
             not_before=put_off.until,
         )
         addresses = [one.recipient.address for one in share.pending]
-        detail = {"destination": share.destination.key, "to": addresses, "next": put_off.until, "why": put_off.why}
+        following = decision.changes[0].next_at or put_off.until
+        detail = {"destination": share.destination.key, "to": addresses, "next": following, "why": put_off.why}
         event = Event(now, "waiting", detail | {"reply": str(put_off.reply)})
         await self._settle(share.delivery, decision, (event,) if share.is_new or decision.failed else ())
 
@@ -254,7 +278,7 @@ class Runner(Generic[D]):
         decision = decide(
             pending,
             outcomes,
-            accepted_at=envelope.accepted_at,
+            envelope=envelope,
             now=now,
             schedule=self._schedule,
             rng=self._rng,
@@ -272,7 +296,11 @@ class Runner(Generic[D]):
 
     async def _settle(self, delivery: Delivery, decision: Decision, told: tuple[Event, ...]) -> None:
         """Write a decision down, with the events that tell it and the notices that it causes."""
-        events, notices = self._tell(delivery, decision, told)
+        events, notices = told, tuple[NewMessage, ...]()
+        if decision.reports:
+            now, until = self._clock.now(), ends_at(delivery.envelope, self._schedule)
+            more, notices = self._notices.tell(delivery.envelope, delivery.body, decision.reports, now=now, retry_until=until)
+            events += more
         settlement = Settlement(delivery.envelope.id, delivery.token, decision.changes, events, notices)
         for notice in await self._settle_for_sure(settlement):
             self.offer(notice)
@@ -294,32 +322,6 @@ class Runner(Generic[D]):
                     return ()
                 log.error("settling failed, trying again", extra={"fields": fields | {"error": str(error)}})
                 await self._clock.sleep(SETTLE_RETRY)
-
-    def _tell(
-        self, delivery: Delivery, decision: Decision, told: tuple[Event, ...]
-    ) -> tuple[tuple[Event, ...], tuple[NewMessage, ...]]:
-        """The events and the notices that go with a decision."""
-        if not (decision.failed or decision.delayed):
-            return told, ()
-        events, notices = list(told), []
-        now, envelope = self._clock.now(), delivery.envelope
-        retry_until = envelope.accepted_at + self._schedule.expire
-        causes: tuple[tuple[Literal["failed", "delayed"], str, Sequence[Report]], ...] = (
-            ("failed", "bounced", decision.failed),
-            ("delayed", "delayed", decision.delayed),
-        )
-        for action, kind, reports in causes:
-            if not reports:
-                continue
-            notice = self._notices.write(action, envelope, delivery.body, reports, now=now, retry_until=retry_until)
-            detail: dict[str, object] = {"to": [report.pending.recipient.address for report in reports]}
-            if notice is not None:
-                notices.append(notice)
-                detail["notice"] = notice.envelope.id
-            else:
-                detail["why"] = "the message is from the null sender: nobody is told"
-            events.append(Event(now, kind, detail))
-        return tuple(events), tuple(notices)
 
     def _spawn_put_off(self, put_off: PutOff[D]) -> None:
         self._spawn_held(self._put_off(put_off), put_off.share.delivery, put_off.share.pending)

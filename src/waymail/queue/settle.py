@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import field
+from typing import Any, Literal
 
+from waymail.mail import headers
+from waymail.mail.envelope import NO_OPTIONS, Envelope, Options, Recipient
+from waymail.mail.explanation import Action
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
-from waymail.queue.retry import Rng, Schedule, is_expired, next_attempt, wants_warning
+from waymail.queue.retry import Rng, Schedule, ends_at, late_at, next_attempt
 from waymail.store.contract import Change, Event, Pending, State
 from waymail.values import value
 from waymail.wire.replies import Reply
+
+OVERDUE = Reply(451, "the time that the sender set is over", "4.4.7")  # what is said of a message that is not attempted for that
+EXPANDED = Reply(250, "the address stands for several, and the message is on its way to each", "2.0.0")
 
 
 @value
@@ -21,21 +28,42 @@ class Report:
     peer: Peer | None = None
 
 
+Reports = Mapping[Action, Sequence[Report]]
+
+
 @value
 class Decision:
-    """What to write down. `failed` and `delayed` name the recipients for a failure DSN and a delay warning."""
+    """What to write down. `reports` names the recipients for notices, by what happened: all who failed, and for the rest of
+    actions those whose sender wants to know (RFC 3461)."""
 
     changes: tuple[Change, ...]
     results: tuple[Mapping[str, Any], ...]
-    failed: tuple[Report, ...] = ()
-    delayed: tuple[Report, ...] = ()
+    reports: Reports = field(default_factory=dict)
+
+    @property
+    def failed(self) -> Sequence[Report]:
+        return self.reports.get("failed", ())
+
+    @property
+    def delayed(self) -> Sequence[Report]:
+        return self.reports.get("delayed", ())
+
+
+@value
+class _Terms:
+    envelope: Envelope
+    now: float
+    schedule: Schedule
+    rng: Rng
+    attempted: bool
+    not_before: float
 
 
 def decide(
     pending: Sequence[Pending],
     outcomes: Mapping[str, Outcome],
     *,
-    accepted_at: float,
+    envelope: Envelope,
     now: float,
     schedule: Schedule,
     rng: Rng,
@@ -47,38 +75,87 @@ def decide(
     `attempted` is false where the message was put off without an attempt, since its destination is down until `not_before`:
     its own count of attempts then stands.
     """
+    terms = _Terms(envelope, now, schedule, rng, attempted, not_before)
     changes: list[Change] = []
     results: dict[tuple[str, str], dict[str, Any]] = {}
-    failed: list[Report] = []
-    delayed: list[Report] = []
+    reports: dict[Action, list[Report]] = {}
     for one in pending:
-        outcome = outcomes[one.recipient.address]
+        recipient, outcome = one.recipient, outcomes[one.recipient.address]
         attempts = one.attempts + attempted
         said = str(outcome.reply)
-        result: dict[str, Any] = {"to": [one.recipient.address], "outcome": type(outcome).__name__.lower(), "reply": said}
+        result: dict[str, Any] = {"to": [recipient.address], "outcome": type(outcome).__name__.lower(), "reply": said}
         match outcome:
-            case Delivered():
+            case Delivered(reply, peer):
                 changes.append(Change(one.number, State.DELIVERED, attempts, said))
+                if recipient.notify or envelope.options is not NO_OPTIONS:
+                    action = confirmation(recipient, outcome, envelope.options, now)
+                    if action is not None:
+                        reports.setdefault(action, []).append(Report(one, reply, peer))
             case Failed(reply, peer):
                 changes.append(Change(one.number, State.FAILED, attempts, said))
-                failed.append(Report(one, reply, peer))
-            case Deferred(reply, peer) if is_expired(accepted_at, now, schedule):
-                # RFC 5321 §4.5.4.1: the time is up; the last thing that was said stands as the reason.
-                changes.append(Change(one.number, State.FAILED, attempts, said))
-                failed.append(Report(one, _expired(reply, schedule), peer))
-                result |= {"outcome": "failed", "why": f"given up after {_days(schedule.expire)}"}
-            case Deferred(reply, peer, uncertain):
-                due = max(next_attempt(max(attempts, 1), now, rng, schedule), not_before) if attempted else not_before
-                due = min(due, accepted_at + schedule.expire)
-                warn = not one.warned and wants_warning(accepted_at, now, schedule)
-                if warn:
-                    delayed.append(Report(one, reply, peer))
-                changes.append(Change(one.number, State.QUEUED, attempts, said, due, one.warned or warn))
-                result |= {"next": due, "why": _why(attempts, attempted, not_before, due)}
-                if uncertain:
-                    result["uncertain"] = True
+                reports.setdefault("failed", []).append(Report(one, reply, peer))
+            case Deferred():
+                changes.append(_put_back(one, outcome, attempts, terms, result, reports))
+        if recipient.expanded and not one.attempts and (attempted or changes[-1].state > State.HELD):
+            # RFC 3461 §5.2.7.3: it is the alias that this is about. The first attempt is counted once, so it is told once.
+            alias = Recipient(recipient.original or recipient.address, orcpt=recipient.orcpt)
+            reports.setdefault("expanded", []).append(Report(Pending(one.number, alias), EXPANDED))
         _merge(results, result)
-    return Decision(tuple(changes), tuple(results.values()), tuple(failed), tuple(delayed))
+    return Decision(tuple(changes), tuple(results.values()), reports)
+
+
+def confirmation(
+    recipient: Recipient, delivered: Delivered, options: Options, now: float
+) -> Literal["delivered", "relayed"] | None:
+    """What the sender is told where all went well, if anything."""
+    if delivered.final:  # RFC 3461 §5.2.3
+        return "delivered" if recipient.wants("SUCCESS") else None
+    if recipient.wants("SUCCESS") and not delivered.dsn:
+        return "relayed"  # RFC 3461 §5.2.2 (b): nobody behind this next hop will tell
+    by = options.deliver_by
+    if by is None or recipient.notify == "NEVER":
+        return None
+    # RFC 2852 §4.1.4 (a trace), §4.1.4.2 (nobody behind this next hop knows of the time)
+    if by.trace or (by.mode == "N" and not delivered.deliver_by and now < by.until):
+        return "relayed"
+    return None
+
+
+def _put_back(
+    one: Pending,
+    outcome: Deferred,
+    attempts: int,
+    terms: _Terms,
+    result: dict[str, Any],
+    reports: dict[Action, list[Report]],
+) -> Change:
+    """The change for a recipient that is not done: it waits, or its time is up."""
+    envelope, now, reply, said = terms.envelope, terms.now, outcome.reply, result["reply"]
+    end, late, by = ends_at(envelope, terms.schedule), late_at(envelope, terms.schedule), envelope.options.deliver_by
+    if now >= end:
+        # RFC 5321 §4.5.4.1: the time is up; the last thing that was said stands as the reason.
+        why = _date(by.until) if by is not None and end == by.until else f"within {_days(terms.schedule.expire)}"
+        reports.setdefault("failed", []).append(
+            Report(one, _late(Reply(554, f"not delivered {why}", "5.4.7"), reply), outcome.peer)
+        )
+        result |= {"outcome": "failed", "why": f"given up: not delivered {why}"}
+        return Change(one.number, State.FAILED, attempts, said)
+    warn = late is not None and not one.warned and now >= late
+    if warn and one.recipient.wants("DELAY"):
+        if by is not None and late == by.until:
+            reply = _late(Reply(451, f"not delivered {_date(by.until)}, but still being tried", "4.4.7"), reply)
+        reports.setdefault("delayed", []).append(Report(one, reply, outcome.peer))
+    if terms.attempted:
+        due = max(next_attempt(max(attempts, 1), now, terms.rng, terms.schedule), terms.not_before)
+    else:
+        due = terms.not_before
+    due = min(due, end)
+    if by is not None and now < by.until:
+        due = min(due, by.until)  # what has to be done then is not slept over
+    result |= {"next": due, "why": _why(attempts, terms.attempted, terms.not_before, due)}
+    if outcome.uncertain:
+        result["uncertain"] = True
+    return Change(one.number, State.QUEUED, attempts, said, due, one.warned or warn)
 
 
 def _merge(results: dict[tuple[str, str], dict[str, Any]], result: dict[str, Any]) -> None:
@@ -96,9 +173,13 @@ def _why(attempts: int, attempted: bool, not_before: float, due: float) -> str:
     return f"attempt {attempts} failed for now; the schedule sets the next"
 
 
-def _expired(reply: Reply, schedule: Schedule) -> Reply:
-    # RFC 3463 §3.5: X.4.7, delivery time expired. The class is permanent now: nobody will try again.
-    return Reply(554, f"not delivered within {_days(schedule.expire)}; the last reply was: {reply}", "5.4.7")
+def _late(reply: Reply, last: Reply) -> Reply:
+    """What is said of a message whose time is over (RFC 3463 §3.5: X.4.7, delivery time expired), with what was said last."""
+    return reply if last is OVERDUE else Reply(reply.code, f"{reply.text}; the last reply was: {last}", reply.enhanced)
+
+
+def _date(until: float) -> str:
+    return f"by {headers.date_time(until)}, the time that its sender set"
 
 
 def _days(seconds: float) -> str:
