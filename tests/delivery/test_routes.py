@@ -34,8 +34,24 @@ def test_a_maildir_keeps_its_template() -> None:
     assert parse_target("maildir:/srv/{domain}/{local}") == Mailboxes("/srv/{domain}/{local}")
 
 
+def test_lmtp_is_final_delivery_over_a_socket_or_at_a_port_that_is_named() -> None:
+    assert parse_target("lmtp:/run/dovecot/lmtp") == NextHop(
+        "lmtp:/run/dovecot/lmtp", (Host("localhost", 0, path="/run/dovecot/lmtp"),), Tls.OFF, None, True
+    )
+    assert parse_target("lmtp://mail.example:24") == NextHop(
+        "lmtp://mail.example:24", (Host("mail.example", 24),), Tls.OPPORTUNISTIC, None, True
+    )
+
+
+def test_lmtp_is_never_spoken_at_the_port_of_smtp() -> None:
+    for text in ("lmtp://mail.example", "lmtp://mail.example:25"):
+        with pytest.raises(RouteError, match="25 is SMTP"):
+            parse_target(text)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "mx:", "maildir:", "http://x", "smtp://", "smtp://host:99999", "smtp://h?tls=maybe", "nonsense"]
+    "text",
+    ["", "mx:", "maildir:", "lmtp:", "lmtp:run/x", "http://x", "smtp://", "smtp://host:99999", "smtp://h?tls=maybe", "nonsense"],
 )
 def test_nonsense_is_refused_with_a_reason(text: str) -> None:
     with pytest.raises(RouteError) as caught:

@@ -204,12 +204,14 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_real_one(text: st
             'like ["ann", "bob@example.net"]',
         ),
         (
-            '[domains.x]\ndeliver = "lmtp:/run/x"',
-            '3: domains.x.deliver: lmtp: is not supported by this version: use "maildir:PATH", "mx", "smtp://HOST:PORT" or "smtps://HOST:PORT"',
+            '[domains.x]\ndeliver = "lmtp://localhost"',
+            "3: domains.x.deliver: LMTP has no port of its own, and 25 is SMTP's: "
+            "write lmtp://localhost:24, or lmtp:/path/of/a/socket",
         ),
         (
             '[routes]\n"*" = "webhook+https://x"',
-            '3: routes."*": webhook+https: is not supported by this version: use "maildir:PATH", "mx", "smtp://HOST:PORT" or "smtps://HOST:PORT"',
+            '3: routes."*": webhook+https: is not supported by this version: '
+            'use "maildir:PATH", "lmtp:/PATH", "mx", "smtp://HOST:PORT" or "smtps://HOST:PORT"',
         ),
         (
             '[routes]\n"*" = "maildir:mail/{user}"',

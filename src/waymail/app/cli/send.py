@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import format_datetime, localtime, make_msgid
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import ssl
 
     from waymail.client.errors import SMTPError
+    from waymail.mail.envelope import Options
     from waymail.wire.replies import Reply
 
 Several = Annotated[list[str] | None, Parameter(negative="")]
@@ -51,6 +53,13 @@ async def send(
     body: str | None = None,
     tls_ca: Path | None = None,
     insecure: Switch = False,
+    notify: str | None = None,
+    ret: Literal["full", "hdrs"] | None = None,
+    envid: str | None = None,
+    require_tls: Switch = False,
+    hold_for: int | None = None,
+    deliver_by: int | None = None,
+    priority: int = 0,
     timeout: float | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
@@ -64,8 +73,8 @@ async def send(
     file
         A file with a whole message, header and body; "-" for standard input.
     url
-        The server: smtp://USER:PASSWORD@HOST:PORT (STARTTLS is required), or smtps://... The variable keeps a password out
-        of the list of processes.
+        The server: smtp://USER:PASSWORD@HOST:PORT (STARTTLS is required), smtps://..., lmtp://HOST:PORT or lmtp:/SOCKET. The
+        variable keeps a password out of the list of processes.
     to
         A recipient. May be repeated; without it, the message's To, Cc and Bcc fields say.
     from_
@@ -78,6 +87,20 @@ async def send(
         A PEM file with the certificate to trust, or that of its authority, instead of the system's.
     insecure
         Do not check the server's certificate. For trying things out: anybody on the way could read the message and password.
+    notify
+        When to send a notice: never, or some of success, failure and delay with commas between them.
+    ret
+        What a notice of failure holds of the message: all of it (full) or its header (hdrs).
+    envid
+        A word of yours that notices repeat.
+    require_tls
+        Every server on the way must use TLS with a checked certificate, or the message comes back.
+    hold_for
+        Seconds for which the server holds the message before it sends it on.
+    deliver_by
+        Seconds within which it must be delivered, or else comes back.
+    priority
+        From -9 to 9.
     timeout
         Seconds that sending may take in all.
     as_json
@@ -90,12 +113,47 @@ async def send(
     message = composed(from_, to or [], subject, body) if body is not None or subject is not None else _read(file)
     if file is not None and isinstance(message, EmailMessage):
         raise CommandFailed(Exit.USAGE, "a file has its own subject and body: give either the file, or --subject and --body")
-    sent = await _send(message, url, from_, to, tls_context=_tls_context(tls_ca, insecure), timeout=timeout)
+    options = asked(ret, envid, hold_for, deliver_by, priority, require_tls=require_tls, now=time.time())
+    context = _tls_context(tls_ca, insecure)
+    sent = await _send(message, url, from_, to, options, (notify or "").upper(), tls_context=context, timeout=timeout)
     if as_json:
         say_json(as_data(sent))
     else:
         _tell(sent)
     return sent.code
+
+
+def asked(
+    ret: str | None,
+    envid: str | None,
+    hold_for: int | None,
+    deliver_by: int | None,
+    priority: int,
+    *,
+    require_tls: bool,
+    now: float,
+) -> Options:
+    """What is asked of the server besides taking the message. `now` is in seconds since the epoch. Raises CommandFailed."""
+    from waymail.mail.envelope import DeliverBy, Options
+    from waymail.wire.grammar import encode_xtext
+    from waymail.wire.parameters import MAX_ENVID
+
+    if envid is not None and not (envid.isascii() and envid.isprintable() and 0 < len(encode_xtext(envid)) <= MAX_ENVID):
+        raise CommandFailed(Exit.USAGE, f"--envid is a text in ASCII, of at most {MAX_ENVID} characters")
+    if not -9 <= priority <= 9:
+        raise CommandFailed(Exit.USAGE, "--priority is a number from -9 to 9")
+    for name, seconds in (("hold-for", hold_for), ("deliver-by", deliver_by)):
+        if seconds is not None and not 0 < seconds < 1_000_000_000:
+            raise CommandFailed(Exit.USAGE, f"--{name} is a number of seconds, at least 1")
+    return Options(
+        require_tls=require_tls,
+        ret=(ret or "").upper(),
+        envid=encode_xtext(envid or ""),
+        hold=f"for;{hold_for}" if hold_for else "",
+        hold_until=now + hold_for if hold_for else 0.0,
+        deliver_by=DeliverBy(now + deliver_by, "R") if deliver_by else None,
+        priority=priority,
+    )
 
 
 def composed(sender: str | None, to: list[str], subject: str | None, body: str | None) -> EmailMessage:
@@ -165,6 +223,8 @@ async def _send(
     url: str,
     sender: str | None,
     recipients: list[str] | None,
+    options: Options,
+    notify: str,
     *,
     tls_context: ssl.SSLContext | None,
     timeout: float | None,
@@ -174,7 +234,16 @@ async def _send(
     from waymail.client.url import UrlError
 
     try:
-        result = await api.send(message, url, sender=sender, recipients=recipients, tls_context=tls_context, timeout=timeout)
+        result = await api.send(
+            message,
+            url,
+            sender=sender,
+            recipients=recipients,
+            options=options,
+            notify=notify,
+            tls_context=tls_context,
+            timeout=timeout,
+        )
     except SMTPError as error:
         return failed(error)
     except UrlError as error:

@@ -178,9 +178,10 @@ def target(value: object, info: ValidationInfo) -> Target:
     if not isinstance(value, str):
         raise ValueError(f'must be a target, like "mx", "smtp://HOST:PORT" or "maildir:PATH", not {shown(value)}')
     scheme = value.partition(":")[0]
-    if scheme == "lmtp" or scheme.startswith("webhook+"):
+    if scheme.startswith("webhook+"):
         raise ValueError(
-            f'{scheme}: is not supported by this version: use "maildir:PATH", "mx", "smtp://HOST:PORT" or "smtps://HOST:PORT"'
+            f"{scheme}: is not supported by this version: "
+            'use "maildir:PATH", "lmtp:/PATH", "mx", "smtp://HOST:PORT" or "smtps://HOST:PORT"'
         )
     try:
         found = parse_target(value)
@@ -197,7 +198,9 @@ def target_text(value: Target) -> str:
         case Mailboxes():
             return f"maildir:{value.template}"
         case NextHop():
-            scheme, _, rest = value.key.partition("://")
+            scheme, authority, rest = value.key.partition("://")
+            if not authority:
+                return value.key  # a socket of this machine
             user = f"{value.credentials.user}:***@" if value.credentials else ""
             return f"{scheme}://{user}{rest}" + ("" if scheme == "smtps" else f"?tls={value.tls.value}")
 
