@@ -13,17 +13,16 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from cryptography.exceptions import InvalidKey
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-
-from waymail.mail import address as mail_address
 from waymail.server import users_edit
-from waymail.server.users_edit import NoSuchUser, UserExists, add_user, change_password, list_users, remove_user
-from waymail.server.users_file import User, UsersFileError, scram_line, sender_key
+from waymail.server.backends.stored import NOBODY, argon2id
+from waymail.server.users_edit import NoSuchUser, UserExists, add_user, change_password, list_users, remove_user, set_frozen
+from waymail.server.users_file import User, UsersFileError, may_use, scram_line
 from waymail.wire.sasl import PreparationProblem, ScramKeys, saslprep, user_name
+from waymail.wire.sasl.scram_keys import SHA_256
 
 __all__ = [
     "NoSuchUser",
@@ -35,6 +34,7 @@ __all__ = [
     "change_password",
     "list_users",
     "remove_user",
+    "set_frozen",
 ]
 
 log = logging.getLogger("waymail.server")
@@ -42,9 +42,6 @@ log = logging.getLogger("waymail.server")
 CHECK_INTERVAL = 1.0  # seconds between two looks at the file
 REMEMBER_FOR = 300.0  # seconds
 REMEMBER_MOST = 4_096  # logins
-
-# What the password of an unknown user is compared with: the same parameters as those of a new user, and no password's hash.
-NOBODY = f"$argon2id$v=19$m={users_edit.MEMORY_KIB},t={users_edit.PASSES},p={users_edit.LANES}${'A' * 22}${'A' * 43}"
 
 
 class Users:
@@ -104,13 +101,13 @@ class Users:
             return None
         user = self.current().get(name)
         if user is None:
-            _matches(NOBODY, password)
+            argon2id(NOBODY, password)
             return None
         kept = _kept(user)
         if self._recent.knows(name, password, kept):
             return name
         if user.password is not None:
-            right = _matches(user.password, password)
+            right = argon2id(user.password, password)
         else:
             right = user.scram is not None and user.scram.matches(password)
         if not right:
@@ -118,25 +115,30 @@ class Users:
         self._recent.remember(name, password, kept)
         return name
 
-    def scram_keys(self, name: str) -> ScramKeys | None:
-        """The SCRAM keys of a user; None for an unknown user and for one without. `name` has the form of `user_name`."""
+    def scram_keys(self, hash_name: str, name: str) -> ScramKeys | None:
+        """The SCRAM keys of a user for "SCRAM-SHA-256" or "SCRAM-SHA-1"; None for an unknown user and for one without. `name` has
+        the form of `user_name`."""
         user = self.current().get(name)
-        return None if user is None else user.scram
+        if user is None:
+            return None
+        return user.scram if hash_name == SHA_256 else user.scram_sha_1
+
+    def certificate(self, fingerprint: str, addresses: Sequence[str]) -> str:
+        """The user whom a client certificate names: who has it among his `certificates`, or else whose name is one of the mail
+        addresses in it. "" where that is nobody, or more than one."""
+        users = self.current()
+        wanted = {f"sha256:{fingerprint}"} | {f"email:{address}" for address in addresses}
+        named = [user.name for user in users.values() if not wanted.isdisjoint(user.certificates)]
+        for address in () if named else addresses:
+            with suppress(PreparationProblem):
+                if (name := user_name(address)) in users:
+                    named.append(name)
+        return named[0] if len(set(named)) == 1 else ""
 
     def may_send_as(self, user: str, address: str) -> bool:
-        """Whether a user may use an address, in the envelope or as author.
-
-        The null path "" is open to every user: RFC 5321 §4.5.5 demands it for notifications, and a mail client sends
-        disposition notifications under it (RFC 8098 §2.1). Whoever is no user may use nothing.
-        """
+        """Whether a user may use an address: see `UserBackend.may_send_as`."""
         known = self.current().get(user)
-        if known is None:
-            return False
-        senders = known.senders
-        if not address or "*" in senders or sender_key(address) in senders:
-            return True
-        domain = mail_address.split(address)[1]
-        return bool(domain) and sender_key(f"*@{domain}") in senders
+        return known is not None and may_use(known.senders, address)
 
     def _reload(self) -> None:
         try:
@@ -200,11 +202,3 @@ class RecentLogins:
 def _kept(user: User) -> str:
     """What is kept of a user's password: it is another string after each change."""
     return user.password or (scram_line(user.scram) if user.scram else "")
-
-
-def _matches(phc: str, password: str) -> bool:
-    try:
-        Argon2id.verify_phc_encoded(password.encode("utf-8"), phc)
-    except (InvalidKey, ValueError):
-        return False
-    return True

@@ -14,13 +14,14 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from waymail.server.users_file import Contents, User, UsersFileError, checked_addresses, checked_name, parse, serialise
 from waymail.wire.sasl import PreparationProblem, ScramKeys, saslprep
-from waymail.wire.sasl.scram import SALT_LENGTH
+from waymail.wire.sasl.scram_keys import SALT_LENGTH, SHA_1
 
 # OWASP's parameters for Argon2id: 19 MiB, two passes, one lane. Some 20 ms on one core.
 MEMORY_KIB, PASSES, LANES = 19_456, 2, 1
@@ -74,11 +75,11 @@ def editing(path: Path) -> Iterator[dict[str, User]]:
     """
     target = path.resolve()  # a symbolic link stays one
     try:
-        with _locked(target):
+        with locked(target):
             contents = read(target)
             users = dict(contents.users)
             yield users
-            _write(target, serialise(Contents(users, contents.secret or secrets.token_bytes(32))).encode("utf-8"))
+            write_whole(target, serialise(Contents(users, contents.secret or secrets.token_bytes(32))).encode("utf-8"))
     except PermissionError as error:
         raise UsersFileError(
             path, None, f"cannot be changed: {error.strerror}", "run this as the file's owner or as root"
@@ -88,9 +89,11 @@ def editing(path: Path) -> Iterator[dict[str, User]]:
 
 
 @contextlib.contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """The lock is on a file of its own, since the users file is replaced by each edit. It is never removed: whoever waits for
-    it would then hold a lock that nobody else sees."""
+def locked(target: Path) -> Iterator[None]:
+    """Nobody else edits `target` meanwhile, who locks it as well.
+
+    The lock is on a file of its own, since the users file is replaced by each edit. It is never removed: whoever waits for
+    it would then hold a lock that nobody else sees. Raises OSError."""
     descriptor = os.open(target.with_name(f".{target.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _give_to_owner(descriptor, target)
@@ -100,8 +103,8 @@ def _locked(target: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write(target: Path, octets: bytes) -> None:
-    """Temporary file, fsync, rename, fsync of the directory: at each moment there is one whole file."""
+def write_whole(target: Path, octets: bytes) -> None:
+    """Temporary file, fsync, rename, fsync of the directory: at each moment there is one whole file. Raises OSError."""
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")  # made with mode 0600
     temporary = Path(name)
     try:
@@ -154,11 +157,20 @@ def list_users(path: Path) -> list[User]:
     return sorted(read(path).users.values(), key=lambda user: user.name)
 
 
-def add_user(path: Path, name: str, password: str, addresses: Iterable[str] | None = None) -> User:
-    """Add a user. `addresses` as in the file; None stands for his own name. Raises UserExists, UsersFileError."""
+def add_user(
+    path: Path,
+    name: str,
+    password: str,
+    addresses: Iterable[str] | None = None,
+    *,
+    scram_sha_1: bool = False,
+    cram_md5: bool = False,
+) -> User:
+    """Add a user. `addresses` as in the file; None stands for his own name. `scram_sha_1` keeps keys for that mechanism, too, and
+    `cram_md5` the password itself. Raises UserExists, UsersFileError."""
     prepared = checked_name(path, name)
     senders = checked_addresses(path, name, prepared, None if addresses is None else tuple(addresses))
-    user = User(prepared, *_hashes(path, name, password), senders)
+    user = _with_password(User(prepared, addresses=senders), path, password, scram_sha_1=scram_sha_1, cram_md5=cram_md5)
     with editing(path) as users:
         if prepared in users:
             fix = f"for another password run `waymail user passwd {prepared}`"
@@ -168,13 +180,25 @@ def add_user(path: Path, name: str, password: str, addresses: Iterable[str] | No
 
 
 def change_password(path: Path, name: str, password: str) -> User:
-    """Give a user another password; the old one is no longer good. Raises NoSuchUser, UsersFileError."""
+    """Give a user another password; the old one is no longer good, in whatever form it was kept. Raises NoSuchUser,
+    UsersFileError."""
     prepared = checked_name(path, name)
-    hashes = _hashes(path, name, password)
+    # Hashed before the file is locked, and once more only where it has what few have.
+    new = _with_password(User(prepared), path, password)
     with editing(path) as users:
-        user = User(prepared, *hashes, _existing(path, users, prepared).addresses)
+        user = replace(_existing(path, users, prepared), password=new.password, scram=new.scram)
+        if user.scram_sha_1 is not None or user.cram_md5:
+            user = _with_password(user, path, password, scram_sha_1=user.scram_sha_1 is not None, cram_md5=bool(user.cram_md5))
         users[prepared] = user
     return user
+
+
+def set_frozen(path: Path, name: str, reason: str) -> User:
+    """Close a user's account, or open it again with "". Raises NoSuchUser, UsersFileError."""
+    prepared = checked_name(path, name)
+    with editing(path) as users:
+        users[prepared] = replace(_existing(path, users, prepared), frozen=reason)
+        return users[prepared]
 
 
 def remove_user(path: Path, name: str) -> None:
@@ -192,9 +216,15 @@ def _existing(path: Path, users: Mapping[str, User], name: str) -> User:
     raise NoSuchUser(path, name, "there is no such user", f"did you mean {near[0]}?" if near else "see `waymail user list`")
 
 
-def _hashes(path: Path, name: str, password: str) -> tuple[str, ScramKeys]:
+def _with_password(user: User, path: Path, password: str, *, scram_sha_1: bool = False, cram_md5: bool = False) -> User:
     try:
         prepared = saslprep(password, stored=True)
     except PreparationProblem as problem:
-        raise UsersFileError(path, name, f"this cannot be a password: {problem}", "choose another one") from None
-    return hash_password(prepared), ScramKeys.derive(prepared, secrets.token_bytes(SALT_LENGTH))
+        raise UsersFileError(path, user.name, f"this cannot be a password: {problem}", "choose another one") from None
+    return replace(
+        user,
+        password=hash_password(prepared),
+        scram=ScramKeys.derive(prepared, secrets.token_bytes(SALT_LENGTH)),
+        scram_sha_1=ScramKeys.derive(prepared, secrets.token_bytes(SALT_LENGTH), hash=SHA_1) if scram_sha_1 else None,
+        cram_md5=prepared if cram_md5 else None,
+    )
