@@ -22,7 +22,7 @@ from waymail.server.backends.file import FileBackend
 from waymail.server.inbound import Inbound, Trust
 from waymail.server.limits import Limits
 from waymail.server.listener import Listener
-from waymail.server.reception import Reception
+from waymail.server.reception import Networks, Reception
 from waymail.server.submission import Submission
 from waymail.server.users import Users
 
@@ -35,14 +35,16 @@ class Client:
     """One connection. Every wait ends after SOON, with an error."""
 
     def __init__(self, address: str, context: ssl.SSLContext | None = None, *, buffer: int = 0, source: str = "") -> None:
-        host, port = parse_address(address)
-        self.socket: socket.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if address.startswith("unix:"):
+            self.socket: socket.socket = socket.socket(socket.AF_UNIX)
+        else:
+            self.socket = socket.socket(socket.AF_INET6 if address.startswith("[") else socket.AF_INET)
         if buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         if source:
             self.socket.bind((source, 0))
         self.socket.settimeout(SOON)
-        self.socket.connect((host, port))
+        self.socket.connect(address.removeprefix("unix:") if address.startswith("unix:") else parse_address(address))
         self._received = b""
         if context is not None:
             self.handshake(context)
@@ -121,14 +123,22 @@ class Server:
         *,
         kind: str = "submission",
         implicit: bool = False,
-        host: str = "127.0.0.1",
+        address: str = "127.0.0.1:0",
+        proxies: Networks | None = None,
         **limits: Any,
     ) -> tuple[Listener, str]:
         """A new listener, and its address."""
-        return self.do(self._listen(context, kind, implicit, f"{host}:0", Limits(**({"auth_failure_delay": 0.0} | limits))))
+        made = Limits(**({"auth_failure_delay": 0.0} | limits))
+        return self.do(self._listen(context, kind, implicit, address, proxies, made))
 
     async def _listen(
-        self, context: Callable[[], ssl.SSLContext] | None, kind: str, implicit: bool, address: str, limits: Limits
+        self,
+        context: Callable[[], ssl.SSLContext] | None,
+        kind: str,
+        implicit: bool,
+        address: str,
+        proxies: Networks | None,
+        limits: Limits,
     ) -> tuple[Listener, str]:
         directory = self.place.directory
         reception: Reception = Inbound(directory, Trust())
@@ -143,6 +153,7 @@ class Server:
             limits=limits,
             tls_context=context,
             implicit_tls=implicit,
+            proxies=proxies,
         )
         self._running[made] = asyncio.create_task(made.run())
         await asyncio.sleep(0)

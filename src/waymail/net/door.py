@@ -14,8 +14,8 @@ import errno
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Container, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from waymail.net import proxy
 from waymail.net.streams import TLS_SHUTDOWN_TIMEOUT, format_address, listening_sockets, normal_address
@@ -28,6 +28,12 @@ _EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 Admit = Callable[[str, str], asyncio.Protocol | None]
+
+
+class Addresses(Protocol):
+    """A set of IP addresses."""
+
+    def __contains__(self, address: str, /) -> bool: ...
 
 
 class Door:
@@ -46,7 +52,7 @@ class Door:
         timeout: float,
         spawn: Spawn,
         context: Callable[[], ssl.SSLContext] | None = None,
-        proxies: Container[str] = (),
+        proxies: Addresses = (),
         most_waiting: int = 1_000,
     ) -> None:
         self._admit = admit
@@ -99,7 +105,7 @@ class Door:
     def _let_in(self, connection: socket.socket, address: str) -> None:
         if address not in self._proxies:
             if (protocol := self._admit(address, "")) is not None:
-                self._start(self._connect(connection, protocol))
+                self._start(self._connect(connection, protocol, address))
             else:
                 connection.close()
         elif self._waiting < self._most_waiting:
@@ -128,9 +134,9 @@ class Door:
         if protocol is None:
             connection.close()
         else:
-            await self._connect(connection, protocol)
+            await self._connect(connection, protocol, client)
 
-    async def _connect(self, connection: socket.socket, protocol: asyncio.Protocol) -> None:
+    async def _connect(self, connection: socket.socket, protocol: asyncio.Protocol, client: str) -> None:
         options: dict[str, Any] = {}
         if self._context is not None:
             options["ssl"] = self._context()
@@ -141,6 +147,9 @@ class Door:
             await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection, **options)
         except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError and the timeout are OSErrors
             connection.close()
+            if isinstance(error, (ssl.SSLError, TimeoutError)):  # not: the client has gone again
+                fields = {"peer": client, "error": str(error) or "not done in time"}
+                log.info("TLS handshake failed", extra={"fields": fields})
             protocol.connection_lost(error if isinstance(error, Exception) else None)
 
 

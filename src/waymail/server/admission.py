@@ -9,10 +9,11 @@ in, to `sessions`.
 from __future__ import annotations
 
 import ipaddress
+import math
 from collections import Counter
-from collections.abc import Container
 from functools import lru_cache
 
+from waymail.net.door import Addresses
 from waymail.server.answers import TOO_MANY_CONNECTIONS, TOO_MANY_OF_YOUR_NETWORK, TOO_MANY_OF_YOURS, TOO_MANY_SESSIONS
 from waymail.server.limits import MINUTE, Limits
 from waymail.server.rates import Rates
@@ -25,12 +26,12 @@ NETWORK_PREFIX = {4: 24, 6: 48}
 class Admission:
     """Counts the sessions of one listener."""
 
-    def __init__(self, limits: Limits, exempt: Container[str] = ()) -> None:
+    def __init__(self, limits: Limits, exempt: Addresses = ()) -> None:
         self._limits = limits
         self._exempt = exempt
         self._clients: Counter[str] = Counter()
         self._networks: Counter[str] = Counter()
-        self._crowded_from = max(1, int(limits.sessions * limits.crowded))
+        self._crowded_from = math.ceil(limits.sessions * limits.crowded)
         self._connections = Rates(limits.connections_per_minute, MINUTE) if limits.connections_per_minute else None
         self._messages = Rates(limits.messages_per_minute, MINUTE) if limits.messages_per_minute else None
         self.total = 0

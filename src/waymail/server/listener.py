@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Container, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
 from waymail.net import streams, unix
-from waymail.net.door import Door
+from waymail.net.door import Addresses, Door
 from waymail.server.admission import Admission
 from waymail.server.answers import SHUTTING_DOWN, TIMED_OUT
 from waymail.server.authentication import Authenticator
@@ -24,8 +24,8 @@ from waymail.server.limits import Limits
 from waymail.server.reception import Client, Reception
 from waymail.server.session import Session
 from waymail.wire.limits import WireLimits
+from waymail.wire.offer import Offer
 from waymail.wire.replies import Reply
-from waymail.wire.server import Offer
 
 log = logging.getLogger("waymail.server")
 
@@ -59,8 +59,8 @@ class Listener:
         limits: Limits,
         tls_context: Callable[[], ssl.SSLContext] | None,
         implicit_tls: bool = False,
-        proxies: Container[str] | None = None,
-        exempt: Container[str] = (),
+        proxies: Addresses | None = None,
+        exempt: Addresses = (),
     ) -> None:
         self.reception = reception
         self.intake = intake
@@ -140,9 +140,7 @@ class Listener:
         Raises ListenFailed, whose text names the fix."""
         if address.startswith(UNIX):
             if self.implicit_tls or self._proxies is not None:
-                raise streams.ListenFailed(
-                    f"cannot listen on {address}: a Unix socket has neither implicit TLS nor proxies"
-                )
+                raise streams.ListenFailed(f"cannot listen on {address}: a Unix socket has neither implicit TLS nor proxies")
             self._sockets = await unix.listen(lambda: Session(self), Path(address.removeprefix(UNIX)), mode)
         elif self.implicit_tls or self._proxies is not None:
             door = Door(
