@@ -29,6 +29,7 @@ from waymail.app.config.schema import Config
 from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.log import batch as batch_log
 from waymail.app.log import flush as flush_log
+from waymail.app.wiring_users import Accounts, open_accounts
 from waymail.client.target import NextHop
 from waymail.delivery.dispatch import Dispatch
 from waymail.delivery.maildir import MaildirTransport
@@ -44,16 +45,17 @@ from waymail.queue.bounce import NoticeWriter
 from waymail.queue.plan import RunnerLimits
 from waymail.queue.retry import DAY, Schedule
 from waymail.queue.runner import Runner
-from waymail.server.authentication import Authenticator
-from waymail.server.backends.file import FileBackend
+from waymail.server.backends.contract import BackendUnusable
 from waymail.server.directory import Directory, LocalDomain
+from waymail.server.freezes import FreezesUnusable
 from waymail.server.inbound import Inbound, Trust
 from waymail.server.intake import Intake
 from waymail.server.limits import Limits
 from waymail.server.listener import Listener
+from waymail.server.quota import WRITE_INTERVAL
 from waymail.server.reception import Networks, Reception
 from waymail.server.submission import Submission
-from waymail.server.users import Users, UsersFileError
+from waymail.server.users import UsersFileError
 from waymail.store.contract import Store, StoreError
 from waymail.store.memory import MemoryStore
 from waymail.store.sqlite import SqliteStore
@@ -76,21 +78,23 @@ class Machine:
     runner: Runner[NextHop | Mailboxes]
     resolver: Resolver
     smtp: SmtpTransport
-    users: Users
+    accounts: Accounts
     listeners: tuple[tuple[ListenerConfig, Listener], ...]
 
 
 async def build(config: Config) -> Machine:
-    """Make the machine; nothing listens yet. Raises StoreError, IdentityProblem, UsersFileError."""
+    """Make the machine; nothing listens yet. Raises StoreError, IdentityProblem, UsersFileError, FreezesUnusable,
+    BackendUnusable."""
     clock, ids = SystemClock(), QueueIds(secrets.randbits(11))
     # What can be wrong in files comes first: then nothing has been opened yet.
-    users, contexts = Users.load(config.users.file), tls_contexts(config)
+    accounts, contexts = open_accounts(config, clock), tls_contexts(config)
     store = await open_store(config, clock)
     resolver = Resolver([str(one) for one in config.dns.resolvers] or None, dnssec=config.dns.dnssec, clock=clock)
     smtp = SmtpTransport(hello_name=config.delivery.hello or config.hostname, idle_seconds=config.delivery.idle)
     runner = sending_side(config, store, resolver, smtp, clock, ids)
-    listeners = receiving_side(config, Intake(store, runner, ids, clock), users, contexts)
-    return Machine(store, runner, resolver, smtp, users, listeners)
+    await accounts.users.start()
+    listeners = receiving_side(config, Intake(store, runner, ids, clock), accounts, contexts)
+    return Machine(store, runner, resolver, smtp, accounts, listeners)
 
 
 def sending_side(
@@ -119,18 +123,19 @@ def sending_side(
 
 
 def receiving_side(
-    config: Config, intake: Intake, users: Users, contexts: Callable[[], ssl.SSLContext] | None
+    config: Config, intake: Intake, accounts: Accounts, contexts: Callable[[], ssl.SSLContext] | None
 ) -> tuple[tuple[ListenerConfig, Listener], ...]:
     domains = {name: LocalDomain(domain.recipients, domain.aliases) for name, domain in config.domains.items()}
     directory, relay = Directory(config.hostname, domains), config.relay
     trust = Trust(Networks(relay.allow), Networks(relay.etrn), Networks(relay.xclient), Networks(relay.xforward))
-    backend = FileBackend(users)
-    authenticator = Authenticator(backend, nonce=lambda: secrets.token_urlsafe(18))
+    authenticator, quota = accounts.authenticator, accounts.quota
     hold, hostname = int(config.limits.hold), config.hostname
     receptions: dict[str, Reception] = {
         "mx": Inbound(directory, trust),
         "lmtp": Inbound(directory, trust, lmtp=True),
-        "submission": Submission(directory, backend, trust, hostname, mechanisms=authenticator.mechanisms, hold=hold),
+        "submission": Submission(
+            directory, accounts.users, trust, hostname, mechanisms=authenticator.mechanisms, hold=hold, quota=quota
+        ),
     }
     limits = server_limits(config)
 
@@ -190,6 +195,7 @@ async def operate(
         serving = [group.create_task(listener.run()) for _, listener in machine.listeners]
         await asyncio.sleep(0)  # the groups of runner and listeners are open now
         forgetting = group.create_task(forget_history(machine.store))
+        saving = group.create_task(save_counts(machine.accounts))
         try:
             for one, listener in machine.listeners:
                 for address in await listener.open(str(one.address)):
@@ -204,9 +210,11 @@ async def operate(
             await within(ATTEMPTS_GRACE, machine.runner.stop, hurry)
             await running
             forgetting.cancel()
+            saving.cancel()
             await machine.smtp.close()
             await machine.resolver.close()
             await machine.store.close()
+            await machine.accounts.close()
     log.info("stopped")
 
 
@@ -220,6 +228,13 @@ async def within(grace: float, stop: Callable[[float], Coroutine[Any, Any, None]
         await stop(0.0)
     elif not stopping.cancelled():
         stopping.result()
+
+
+async def save_counts(accounts: Accounts) -> None:
+    """Once a minute, what users have sent is written down."""
+    while True:
+        await asyncio.sleep(WRITE_INTERVAL)
+        await asyncio.to_thread(accounts.quota.save, SystemClock().now())
 
 
 async def forget_history(store: Store) -> None:
@@ -290,6 +305,8 @@ def first_cause(error: BaseException) -> BaseException:
 CANNOT_START: Mapping[type[BaseException], int] = {
     streams.ListenFailed: os.EX_UNAVAILABLE,
     UsersFileError: os.EX_CONFIG,
+    FreezesUnusable: os.EX_CONFIG,
+    BackendUnusable: os.EX_CONFIG,
     tls.IdentityProblem: os.EX_CONFIG,
     StoreError: os.EX_IOERR,
 }

@@ -14,13 +14,19 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections import OrderedDict
-from collections.abc import Container
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 FIRST_DELAY, MOST_DELAY = 2.0, 30.0  # seconds
 REMEMBER_SUCCESS = 30 * 86_400.0  # seconds
 MOST = 65_536  # addresses, names, and pairs of them
+
+
+class Exempt(Protocol):
+    """A set of addresses."""
+
+    def __contains__(self, address: str, /) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class _Level:
 class Guard:
     """What was failed lately. `exempt` addresses are neither slowed nor refused."""
 
-    def __init__(self, limits: GuardLimits = GuardLimits(), *, exempt: Container[str] = (), most: int = MOST) -> None:
+    def __init__(self, limits: GuardLimits = GuardLimits(), *, exempt: Exempt = (), most: int = MOST) -> None:
         self._limits = limits
         self._exempt = exempt
         self._most = most

@@ -6,6 +6,7 @@ reported once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -118,10 +119,35 @@ def _routes(config: Config) -> Iterator[Finding]:
             yield Finding(("routes", pattern), message, is_warning=True)
 
 
+def _users(config: Config) -> Iterator[Finding]:
+    users = config.users
+    if len(users.other) > 1:
+        first, *rest = users.other
+        yield Finding(("users", rest[0]), f'users come from one place, and "{first}" is named already')
+    if (ldap := users.ldap) is not None:
+        is_clear = ldap.url.startswith("ldap://") and not ldap.starttls
+        if is_clear and not re.match(r"ldap://(localhost|127\.[0-9.]+|\[::1\])(:|/|\Z)", ldap.url):
+            yield Finding(("users", "ldap", "starttls"), "must be true: passwords would cross the network in clear")
+        if "{name}" not in ldap.filter:
+            yield Finding(("users", "ldap", "filter"), 'must hold {name} where the user name belongs, like "(mail={name})"')
+        if bool(ldap.bind_dn) is not bool(ldap.bind_password):
+            yield Finding(("users", "ldap"), "bind_dn and bind_password belong together; without both, the search is anonymous")
+    if (oauth := users.oauth) is not None:
+        if sum(one is not None for one in (oauth.jwks, oauth.jwks_file, oauth.introspection)) != 1:
+            yield Finding(("users", "oauth"), "needs one of jwks, jwks_file and introspection")
+        if oauth.audience is None:
+            message = "has no audience: a token that a user gave to any other service of the issuer would be taken"
+            yield Finding(("users", "oauth"), message, is_warning=True)
+    if "CRAM-MD5" in (users.mechanisms or ()):
+        message = "names CRAM-MD5, for which passwords have to be kept in clear"
+        yield Finding(("users", "mechanisms"), message, is_warning=True)
+
+
 _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("listener",), _listeners),
     (("tls",), _certificate),
     (("listener", "tls"), _certificate_for_listeners),
+    (("users",), _users),
     (("relay",), _relay),
     (("queue",), _queue),
     (("limits",), _limits),

@@ -59,6 +59,8 @@ def _process_owner() -> str:
 
 
 def _users(config: Config) -> Iterator[Finding]:
+    if config.users.other:
+        return  # asked at the first login, not before
     file = config.users.file
     try:
         list_users(file)

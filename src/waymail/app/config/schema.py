@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.problems import Problem
+from waymail.app.config.section import Section as Section
+from waymail.app.config.section import default, optional
+from waymail.app.config.users import AuthLimits, Submission, Users
 from waymail.app.config.values import (
     AbsolutePath,
     AliasTargets,
@@ -34,22 +37,6 @@ from waymail.app.config.values import (
 )
 
 
-def default(value: Any) -> Any:
-    """A key that may be left out; `value` is what the file would have to say for the same effect."""
-    return Field(default=value, validate_default=True)
-
-
-def optional() -> Any:
-    """A key that may be left out, and is None then."""
-    return Field(default=None)
-
-
-class Section(BaseModel):
-    """A table of the file."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, hide_input_in_errors=True)
-
-
 class Queue(Section):
     """[queue]: times in seconds."""
 
@@ -65,6 +52,7 @@ class Listener(Section):
     kind: Literal["mx", "submission", "lmtp"]
     address: ListenAddress
     tls: Literal["starttls", "implicit", "off"] = default("starttls")
+    line_ends: Literal["strict", "normalise"] = default("strict")
 
 
 class Tls(Section):
@@ -73,12 +61,6 @@ class Tls(Section):
     certificate: AbsolutePath | None = optional()
     key: AbsolutePath | None = optional()
     self_signed: Flag = default(False)
-
-
-class Users(Section):
-    """[users]"""
-
-    file: AbsolutePath = default("users.toml")
 
 
 class Relay(Section):
@@ -105,7 +87,7 @@ class Dns(Section):
     dnssec: Literal["trust-ad", "off"] = default("trust-ad")
 
 
-class Limits(Section):
+class Limits(AuthLimits):
     """[limits]: bounds of the receiving side; sizes in octets, times in seconds. Named as in `waymail.server.limits`."""
 
     message_size: Octets = default("50MB")
@@ -158,6 +140,7 @@ class Config(Section):
     listeners: tuple[Listener, ...] = Field(default=(), alias="listener")
     tls: Tls
     users: Users
+    submission: Submission
     relay: Relay
     domains: Mapping[DomainName, Domain] = default({})
     routes: Mapping[RoutePattern, Destination] = default({"*": "mx"})
@@ -180,4 +163,4 @@ class Config(Section):
         return copy
 
 
-SECTIONS = ("queue", "tls", "users", "relay", "dns", "limits", "delivery", "log")
+SECTIONS = ("queue", "tls", "users", "submission", "relay", "dns", "limits", "delivery", "log")

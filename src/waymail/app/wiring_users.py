@@ -1,0 +1,135 @@
+"""The part of `app.wiring` about users: every constructor call between [users] and the authenticator."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from waymail.app.config.schema import Config
+from waymail.app.config.users import OAuth
+from waymail.net.clock import SystemClock
+from waymail.net.fetch import Fetcher
+from waymail.server import tokens
+from waymail.server.authentication import Authenticator
+from waymail.server.backends.contract import BackendUnusable, UserBackend
+from waymail.server.backends.file import FileBackend
+from waymail.server.freezes import Freezes
+from waymail.server.guard import Guard, GuardLimits
+from waymail.server.quota import Quota
+from waymail.server.reception import Networks
+from waymail.server.stolen import StolenAccounts
+from waymail.server.users import Users
+from waymail.server.users_file import Allowance
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """What sessions ask about users."""
+
+    users: UserBackend
+    authenticator: Authenticator
+    quota: Quota
+
+    async def close(self) -> None:
+        """Write what is counted, let go of connections and threads."""
+        self.quota.save(SystemClock().now(), stopping=True)
+        await self.authenticator.close()
+
+
+def open_accounts(config: Config, clock: SystemClock) -> Accounts:
+    """Nothing is asked yet. Raises UsersFileError, FreezesUnusable, BackendUnusable."""
+    users, limits, submission = backend(config, clock), config.limits, config.submission
+    freezes = Freezes(config.data_dir / "frozen.json")
+
+    def is_frozen(user: str) -> bool:
+        return freezes.is_frozen(user) or users.is_frozen(user)
+
+    guard_limits = GuardLimits(
+        limits.auth_failures_per_address, limits.auth_failures_window, limits.auth_block, limits.auth_failures_per_user
+    )
+    authenticator = Authenticator(
+        users,
+        nonce=lambda: secrets.token_urlsafe(18),
+        mechanisms=config.users.mechanisms,
+        guard=Guard(guard_limits, exempt=Networks(config.relay.allow)),
+        is_frozen=is_frozen,
+        stolen=StolenAccounts(freezes, submission.freeze_after) if submission.freeze_after else None,
+        clock=clock,
+    )
+    general = Allowance(submission.messages_per_hour, submission.recipients_per_day, submission.recipients_per_message)
+    quota = Quota(general, allowance=users.allowance, is_frozen=is_frozen, path=config.data_dir / "sent.json")
+    return Accounts(users, authenticator, quota)
+
+
+def backend(config: Config, clock: SystemClock) -> UserBackend:
+    """The users: from the file, unless [users] names another place; and tokens beside them. Raises UsersFileError,
+    BackendUnusable."""
+    users = passwords(config, clock)
+    return users if config.users.oauth is None else tokens.WithTokens(users, verifier(config.users.oauth, clock))
+
+
+def passwords(config: Config, clock: SystemClock) -> UserBackend:
+    section = config.users
+    if section.sql is not None:
+        from waymail.server.backends import sql
+
+        database = sql.open_database(section.sql.driver, section.sql.dsn, section.sql.query)
+        return sql.SqlBackend(
+            database,
+            section.sql.query,
+            secret=kept_secret(config.data_dir / "auth-secret"),
+            key=secrets.token_bytes(32),
+            clock=clock.monotonic,
+        )
+    if (one := section.ldap) is not None:
+        from waymail.server.backends import ldap
+
+        ca = str(one.ca) if one.ca else None
+        directory = ldap.Directory(
+            one.url, one.base, one.bind_dn or "", one.bind_password or "", one.filter, one.addresses, one.starttls, ca
+        )
+        return ldap.LdapBackend(directory)
+    if section.dovecot is not None:
+        from waymail.server.backends.dovecot import DovecotBackend
+
+        return DovecotBackend(str(section.dovecot))
+    if section.python is not None:
+        from waymail.server.backends.python import load
+
+        return load(section.python)
+    return FileBackend(Users.load(section.file))
+
+
+def verifier(oauth: OAuth, clock: SystemClock) -> tokens.TokenVerifier:
+    fetcher = Fetcher()
+    now: Callable[[], float] = clock.now
+    demands = tokens.Demands(oauth.issuer, oauth.audience or "", oauth.user_claim, oauth.scopes)
+    if (one := oauth.introspection) is not None:
+        # RFC 7662 §2.2: the endpoint is the issuer's own, and need not name itself
+        lenient = tokens.Demands("", oauth.audience or "", oauth.user_claim, oauth.scopes)
+        return tokens.IntrospectionVerifier(one.url, one.client_id, one.client_secret, lenient, fetcher, now)
+    source: str | Path | None = oauth.jwks or oauth.jwks_file
+    if source is None:  # the check of the configuration demands one
+        raise BackendUnusable("users.oauth needs jwks, jwks_file or introspection")
+    return tokens.JwtVerifier(tokens.KeyRing(source, fetcher, clock=clock.monotonic), demands, now=now, fetcher=fetcher)
+
+
+def kept_secret(path: Path) -> bytes:
+    """What the salts of unknown users are made from, where no users file keeps it: made at the first start. Raises
+    BackendUnusable."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+        found = path.read_bytes()
+    except OSError as error:
+        raise BackendUnusable(f"{path}: {error.strerror}; let the server's user write there") from None
+    if len(found) < 32:
+        raise BackendUnusable(f"{path} is incomplete: remove it")
+    return found
