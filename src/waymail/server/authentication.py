@@ -109,7 +109,8 @@ class Authenticator:
             ):
                 return False
             if name != plain:
-                return bool(connection.channel.bindings) and not self.users.passes_through
+                wanted = sasl.BINDING_TYPES if name in (self._named or ()) else sasl.EXPECTED_BINDINGS
+                return any(kind in connection.channel.bindings for kind in wanted) and not self.users.passes_through
             return name != "EXTERNAL" or connection.certificate is not None
 
         return tuple(name for name in sasl.MECHANISMS if is_offered(name))

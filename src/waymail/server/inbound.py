@@ -9,8 +9,8 @@ from waymail.mail.envelope import Options, Recipient
 from waymail.server.directory import Directory
 from waymail.server.reception import Client, Networks, Transaction
 from waymail.wire.extensions import EVERYWHERE
+from waymail.wire.offer import Offer, offering
 from waymail.wire.replies import Reply
-from waymail.wire.server import Offer, offering
 
 # RFC 3463 §3.8: X.7.1, delivery not authorized.
 RELAY_DENIED = Reply(550, "relaying denied: this server takes mail for its own domains only", "5.7.1")

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from waymail.mail.envelope import NO_OPTIONS, Options, Recipient
 from waymail.net.tls import PeerCertificate
+from waymail.wire.offer import Offer
 from waymail.wire.replies import Reply
-from waymail.wire.server import Offer
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 

@@ -16,9 +16,9 @@ from waymail.server.inbound import Trust, believed
 from waymail.server.quota import Quota
 from waymail.server.reception import Client, Transaction
 from waymail.wire.extensions import EVERYWHERE
+from waymail.wire.offer import Offer, offering
 from waymail.wire.replies import Reply
 from waymail.wire.sasl import NO_CHANNEL, Channel
-from waymail.wire.server import Offer, offering
 
 # RFC 4954 §6: 530 5.7.0 where a command needs authentication first.
 AUTHENTICATE_FIRST = Reply(530, "authentication required", "5.7.0")

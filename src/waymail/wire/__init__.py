@@ -24,8 +24,9 @@ from waymail.wire.data import BareLineEnd, DataDecoder, stuff
 from waymail.wire.errors import CommandOrder, ProtocolError, SyntaxProblem
 from waymail.wire.events import DataChunk, EndOfData, Event, Refused
 from waymail.wire.limits import WireLimits
+from waymail.wire.offer import Offer
 from waymail.wire.replies import Reply
-from waymail.wire.server import Offer, ServerConnection
+from waymail.wire.server import ServerConnection
 from waymail.wire.state import State
 
 __all__ = [

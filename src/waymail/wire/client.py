@@ -157,6 +157,11 @@ class ClientConnection:
             if not utf8 and not path.isascii():
                 raise ValueError(f"an address beyond ASCII needs SMTPUTF8: {path!r}")
 
+    @property
+    def owes_content(self) -> bool:
+        """Whether content, or the rest of a chunk, is to be written before anything else."""
+        return self._due is Due.CONTENT or self._due is Due.CHUNK
+
     def chunk_sent(self) -> None:
         """All octets of the chunk that BDAT announced were written. Raises CommandOrder where no chunk is due."""
         if self._due is not Due.CHUNK:

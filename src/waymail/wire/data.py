@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from waymail.wire.line_ends import with_crlf
+
 END = b"\r\n.\r\n"
 _BEGINNINGS_OF_END = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
 
@@ -38,14 +40,17 @@ class DataDecoder:
     seen, else "size" where there is more than `limit` octets, else None. After a problem no content is given out, but the end
     is still looked for: the client must not have its message taken for commands.
 
+    `normalise` lets a bare LF be a line end within the content, but never before or behind the final dot.
+
     `is_end_disputed`: a bare CR stands right before the end. CR CRLF "." CRLF is an end to us, but the program that passed it on
     to us may have seen none in it; then what follows is no command but the rest of what somebody made it carry.
     """
 
-    __slots__ = ("_after_cr", "_at_start", "_held", "is_end_disputed", "limit", "problem", "size")
+    __slots__ = ("_after_cr", "_at_start", "_held", "_normalise", "is_end_disputed", "limit", "problem", "size")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, normalise: bool = False) -> None:
         self.limit = limit
+        self._normalise = normalise
         self.size = 0
         self.problem: Problem | None = None
         self.is_end_disputed = False
@@ -89,12 +94,15 @@ class DataDecoder:
         return self._content(data[start:] if start else data), None
 
     def _content(self, block: bytes) -> bytes:
+        content = block.replace(b"\r\n.", b"\r\n")
         if has_bare_line_end(block):
-            self.problem = "bare"
+            if self._normalise:
+                content = with_crlf(content)
+            if not self._normalise or has_bare_line_end(content):
+                self.problem = "bare"
             self._after_cr = block.endswith(b"\r")
         elif block:
             self._after_cr = False
-        content = block.replace(b"\r\n.", b"\r\n")
         self.size += len(content)
         if self.size > self.limit and self.problem is None:
             self.problem = "size"

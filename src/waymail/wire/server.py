@@ -10,82 +10,37 @@ replies than the bound allows: the connection is to be closed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
-
 from waymail.wire import extensions, replies, syntax
+from waymail.wire.checks import CHECKS, NOT_OFFERED
 from waymail.wire.chunks import ChunkedContent
 from waymail.wire.commands import (
     Auth,
     AuthResponse,
     Bdat,
-    Command,
     Data,
-    Etrn,
     Hello,
     Mail,
     Rcpt,
     Reset,
-    StartTls,
     Verify,
     XClient,
-    XForward,
 )
 from waymail.wire.data import DataDecoder
 from waymail.wire.errors import CommandOrder, ProtocolError, SyntaxProblem
 from waymail.wire.events import DataChunk, EndOfChunk, EndOfData, Event, Refused
-from waymail.wire.limits import DEFAULT, WireLimits
+from waymail.wire.line_ends import LineEnds
 from waymail.wire.lines import Input, TooLong
-from waymail.wire.parameters import Terms, checked_mail_parameters, checked_rcpt_parameters
+from waymail.wire.offer import Offer
 from waymail.wire.replies import Reply
 from waymail.wire.state import EXCHANGE_OVER, LOST_COUNT, MESSAGE_DISPUTED, STAY, TABLE, Moves, State, out_of_sequence
 
 LINE_TOO_LONG = Reply(500, "line too long", "5.5.2")
 RESPONSE_TOO_LONG = Reply(500, "the response is too long", "5.5.6")  # RFC 4954 §4
-TOO_MANY_RECIPIENTS = Reply(452, "too many recipients: send the message again to the others", "4.5.3")
-NOT_OFFERED = Reply(502, "this extension is not offered", "5.5.1")
-TLS_ACTIVE = Reply(503, "TLS is active already", "5.5.1")
-NEEDS_TLS = Reply(538, "authentication needs TLS: send STARTTLS first", "5.7.11")
-AUTHENTICATED_ALREADY = Reply(503, "authenticated already", "5.5.1")
-NO_SUCH_MECHANISM = Reply(504, "this mechanism is not offered", "5.5.4")
 BARE_IN_CONTENT = Reply(550, "the message has a CR or LF outside of a CRLF", "5.6.11")
 TOO_BIG = Reply(552, "the message is larger than the limit", "5.3.4")
-TOO_MANY_MESSAGES = Reply(452, "too many messages in one session: send the others in another", "4.5.3")
-IS_LMTP = Reply(500, "this is LMTP: say LHLO", "5.5.1")  # RFC 2033 §4.1
-IS_SMTP = Reply(500, "this is SMTP: say EHLO", "5.5.1")
-BINARY_BY_DATA = Reply(503, "BODY=BINARYMIME goes with BDAT only", "5.5.1")  # RFC 3030 §3
-UTF8_NOT_OFFERED = Reply(553, "addresses are ASCII here: SMTPUTF8 is not offered", "5.6.7")
-SENDER_NEEDS_UTF8 = Reply(550, "an address beyond ASCII needs the parameter SMTPUTF8", "5.6.7")  # RFC 6531 §3.5
-RECIPIENT_NEEDS_UTF8 = Reply(553, "an address beyond ASCII needs SMTPUTF8 in MAIL", "5.6.7")
-UTF8_VERIFY = Reply(555, "the parameter SMTPUTF8 is not offered", "5.5.4")
-UNKNOWN_ATTRIBUTE = Reply(501, "an attribute that is not offered", "5.5.4")
-XFORWARD = ("XFORWARD", extensions.XFORWARD_ATTRIBUTES)
 REFUSALS = {"bare": BARE_IN_CONTENT, "size": TOO_BIG}
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """What a listener offers.
-
-    `hostname` is the name it goes by. `starttls` is offered while the connection is not secure, the mechanisms of `auth`
-    only while it is. `extensions` are the others, by the names of `wire.extensions`. `lmtp`: LMTP is spoken instead of SMTP
-    (RFC 2033).
-    """
-
-    hostname: str
-    starttls: bool = False
-    auth: tuple[str, ...] = ()
-    limits: WireLimits = DEFAULT
-    extensions: frozenset[str] = frozenset()
-    lmtp: bool = False
-
-
-@lru_cache(maxsize=256)
-def offering(base: Offer, names: frozenset[str], auth: tuple[str, ...], hold: int, lmtp: bool) -> Offer:
-    """`base` with the extensions `names`, the mechanisms `auth`, `hold` as in `WireLimits`; made once for the same arguments."""
-    return replace(base, extensions=names, auth=auth, limits=replace(base.limits, hold=hold), lmtp=lmtp)
+# Nothing of a transaction is left after these.
+BEGINNINGS = frozenset({Hello, Reset, XClient})
 
 
 class ServerConnection:
@@ -96,23 +51,25 @@ class ServerConnection:
     """
 
     __slots__ = (
-        "_accepted",
         "_awaited",
-        "_binary",
         "_chunks",
         "_decoder",
         "_discarding",
-        "_greeting",
         "_input",
+        "_line_ends",
         "_moves",
-        "_refused",
-        "_transactions",
-        "_utf8",
+        "accepted",
         "authenticated",
+        "binary",
+        "greeting",
         "hello",
         "offer",
+        "refused",
         "secure",
         "state",
+        "transactions",
+        "utf8",
+        "verifies_utf8",
     )
 
     def __init__(self, offer: Offer, *, secure: bool = False) -> None:
@@ -124,17 +81,19 @@ class ServerConnection:
         self.state = State.START
         self.authenticated = False
         self.hello: Hello | None = None  # the last one that was accepted
-        self._greeting: Hello | None = None  # the last one that was reported
+        self.greeting: Hello | None = None  # the last one that was reported
         self._input = Input()
+        self._line_ends = LineEnds()
         self._awaited: type | None = None  # the kind of the event that waits for its reply
         self._moves: Moves = STAY
         self._decoder: DataDecoder | None = None
         self._chunks: ChunkedContent | None = None  # a message that comes by BDAT
         self._discarding: Refused | None = None  # why the octets of the present chunk count for nothing
-        self._accepted = 0  # recipients of the open transaction
-        self._refused = 0
-        self._transactions = 0
-        self._utf8 = self._binary = False  # what the open transaction may hold
+        self.accepted = 0  # recipients of the open transaction
+        self.refused = 0
+        self.transactions = 0
+        self.utf8 = self.binary = False  # what the open transaction may hold
+        self.verifies_utf8 = False  # the last VRFY had SMTPUTF8
 
     @property
     def buffered(self) -> int:
@@ -186,12 +145,12 @@ class ServerConnection:
         if self.state is State.TLS or self.state is State.CLOSED:
             # RFC 3207 §4.2: what came in clear behind STARTTLS is never read.
             self._input = Input()
-        if not self._utf8 and not reply.text.isascii():
-            # RFC 6531 §3.7.4.1: UTF-8 only to a client that asked for it.
+        if not reply.text.isascii() and not (self.verifies_utf8 if kind is Verify else self.utf8):
+            # RFC 6531 §3.7.4: UTF-8 only to a client that asked for it, in MAIL or in this very VRFY.
             reply = Reply(reply.code, reply.text.encode("ascii", "replace").decode(), reply.enhanced)
         octets = replies.encode(reply)
         # RFC 2033 §4.2: after the content one reply for each recipient that was accepted.
-        return octets * self._accepted if kind is EndOfData and self.offer.lmtp and reply.code != 421 else octets
+        return octets * self.accepted if kind is EndOfData and self.offer.lmtp and reply.code != 421 else octets
 
     def tls_started(self) -> None:
         """The handshake is over: the session begins anew, and nothing said before it counts (RFC 3207 §4.2)."""
@@ -207,7 +166,7 @@ class ServerConnection:
         if state is State.TLS or state is State.CLOSED:
             return []
         if data:
-            self._input.put(data)
+            self._input.put(self._line_ends.translate(data) if self.offer.normalise else data)
         if self._awaited is None:
             if state is State.DATA:
                 return self._receive_content()
@@ -299,12 +258,12 @@ class ServerConnection:
         if "CHUNKING" not in self.offer.extensions:
             refusal = NOT_OFFERED
         elif Bdat not in TABLE[self.state]:
-            refusal = out_of_sequence(self.state, Bdat, recipients_refused=self._refused > 0)
+            refusal = out_of_sequence(self.state, Bdat, recipients_refused=self.refused > 0)
         if refusal is not None:
             self._discarding = Refused(refusal, line)
             self._chunks = ChunkedContent(0, binary=True)
         elif self._chunks is None:
-            self._chunks = ChunkedContent(self.offer.limits.message_size, binary=self._binary)
+            self._chunks = ChunkedContent(self.offer.limits.message_size, binary=self.binary)
         if self._chunks is not None:
             self._chunks.begin(bdat.octets, last=bdat.last)
 
@@ -319,14 +278,14 @@ class ServerConnection:
                 return None
             moves = TABLE[self.state].get(kind)
             if moves is None:
-                raise SyntaxProblem(out_of_sequence(self.state, kind, recipients_refused=self._refused > 0))
+                raise SyntaxProblem(out_of_sequence(self.state, kind, recipients_refused=self.refused > 0))
             command = verb.parse(argument)
             check = CHECKS.get(kind)
             if check is not None:
                 command = check(self, command)
         except SyntaxProblem as problem:
             if kind is Rcpt:
-                self._refused += 1
+                self.refused += 1
             return self._refuse(problem.reply, line, _after_refused(line))
         self._awaited = kind
         self._moves = moves
@@ -352,99 +311,20 @@ class ServerConnection:
         self._moves = moves
         return Refused(reply, line)
 
-    # --- what was offered, and the limits: each gives the command back, or raises SyntaxProblem ---
-
-    def _checked_hello(self, hello: Hello) -> Hello:
-        if hello.lmtp is not self.offer.lmtp:
-            raise SyntaxProblem(IS_LMTP if self.offer.lmtp else IS_SMTP)
-        self._greeting = hello
-        return hello
-
-    def _terms(self) -> Terms:
-        offer = self.offer
-        extended = self.hello is not None and self.hello.extended
-        return Terms(extended, self.secure, offer.limits.message_size, offer.extensions, self.secure and bool(offer.auth))
-
-    def _checked_mail(self, mail: Mail) -> Mail:
-        self._utf8 = self._binary = False
-        most = self.offer.limits.transactions
-        if most and self._transactions >= most:
-            raise SyntaxProblem(TOO_MANY_MESSAGES)
-        if not mail.parameters:
-            if not mail.sender.isascii():
-                raise SyntaxProblem(SENDER_NEEDS_UTF8 if "SMTPUTF8" in self.offer.extensions else UTF8_NOT_OFFERED)
-            return mail
-        parameters = checked_mail_parameters(mail.parameters, self._terms())
-        self._utf8 = "SMTPUTF8" in parameters
-        self._binary = parameters.get("BODY") == "BINARYMIME"
-        if not (self._utf8 or mail.sender.isascii()):
-            raise SyntaxProblem(SENDER_NEEDS_UTF8 if "SMTPUTF8" in self.offer.extensions else UTF8_NOT_OFFERED)
-        return Mail(mail.sender, parameters)
-
-    def _checked_rcpt(self, rcpt: Rcpt) -> Rcpt:
-        if rcpt.parameters:
-            rcpt = Rcpt(rcpt.recipient, checked_rcpt_parameters(rcpt.parameters, self._terms(), utf8=self._utf8))
-        if not (self._utf8 or rcpt.recipient.isascii()):
-            raise SyntaxProblem(RECIPIENT_NEEDS_UTF8 if "SMTPUTF8" in self.offer.extensions else UTF8_NOT_OFFERED)
-        if self._accepted >= self.offer.limits.recipients:
-            # RFC 5321 §4.5.3.1.10: 452, and the recipients before this one stand.
-            raise SyntaxProblem(TOO_MANY_RECIPIENTS)
-        return rcpt
-
-    def _checked_data(self, data: Data) -> Data:
-        if self._binary:
-            raise SyntaxProblem(BINARY_BY_DATA)
-        return data
-
-    def _checked_verify(self, verify: Verify) -> Verify:
-        if verify.utf8 and "SMTPUTF8" not in self.offer.extensions:
-            raise SyntaxProblem(UTF8_VERIFY)
-        return verify
-
-    def _checked_etrn(self, etrn: Etrn) -> Etrn:
-        if "ETRN" not in self.offer.extensions:
-            raise SyntaxProblem(NOT_OFFERED)
-        return etrn
-
-    def _checked_attributes(self, command: XClient | XForward) -> XClient | XForward:
-        name, known = ("XCLIENT", extensions.XCLIENT_ATTRIBUTES) if isinstance(command, XClient) else XFORWARD
-        if name not in self.offer.extensions:
-            raise SyntaxProblem(NOT_OFFERED)
-        if not command.attributes.keys() <= set(known):
-            raise SyntaxProblem(UNKNOWN_ATTRIBUTE)
-        return command
-
-    def _checked_starttls(self, starttls: StartTls) -> StartTls:
-        if self.secure:
-            raise SyntaxProblem(TLS_ACTIVE)  # RFC 3207 §4.2
-        if not self.offer.starttls:
-            raise SyntaxProblem(NOT_OFFERED)
-        return starttls
-
-    def _checked_auth(self, auth: Auth) -> Auth:
-        if not self.offer.auth:
-            raise SyntaxProblem(NOT_OFFERED)
-        if not self.secure:
-            raise SyntaxProblem(NEEDS_TLS)
-        if self.authenticated:
-            raise SyntaxProblem(AUTHENTICATED_ALREADY)  # RFC 4954 §4
-        if auth.mechanism not in self.offer.auth:
-            raise SyntaxProblem(NO_SUCH_MECHANISM)
-        return auth
-
     def _note(self, kind: type, digit: int) -> None:
         """What a reply changes besides the state."""
         if kind is Rcpt:
             if digit == 2:
-                self._accepted += 1
+                self.accepted += 1
             else:
-                self._refused += 1
+                self.refused += 1
         elif kind is Mail:
-            self._accepted = self._refused = 0
-            self._transactions += digit == 2
+            self.accepted = self.refused = 0
+            self.transactions += digit == 2
         elif kind is Data:
             if digit == 3:
-                self._decoder = DataDecoder(self.offer.limits.message_size)
+                normalise = self.offer.normalise
+                self._decoder = DataDecoder(self.offer.limits.message_size, normalise=normalise)
         elif kind is Auth or kind is AuthResponse:
             self.authenticated = self.authenticated or digit == 2
         elif kind in BEGINNINGS and digit == 2:
@@ -452,30 +332,14 @@ class ServerConnection:
 
     def _begin_anew(self, kind: type) -> None:
         """Nothing of a transaction is left after these."""
-        self._utf8 = False
+        self.utf8 = False
         if kind is Hello:
-            self.hello = self._greeting
+            self.hello = self.greeting
         elif kind is XClient:
             self.hello, self.authenticated = None, False
 
 
 def _after_refused(line: bytes) -> Moves:
-    """Where the refusal of a line leads. How many octets follow a BDAT that cannot be read nobody knows, whatever is wrong with it:
-    they must not be taken for commands."""
+    """Where the refusal of a line leads. How many octets follow a BDAT that cannot be read nobody knows, whatever is wrong with
+    it: they must not be taken for commands."""
     return LOST_COUNT if line[:4].upper() == b"BDAT" else STAY
-
-
-BEGINNINGS = frozenset({Hello, Reset, XClient})
-
-CHECKS: Mapping[type, Callable[[ServerConnection, Any], Command]] = {
-    Hello: ServerConnection._checked_hello,
-    Mail: ServerConnection._checked_mail,
-    Rcpt: ServerConnection._checked_rcpt,
-    Data: ServerConnection._checked_data,
-    Verify: ServerConnection._checked_verify,
-    Etrn: ServerConnection._checked_etrn,
-    XClient: ServerConnection._checked_attributes,
-    XForward: ServerConnection._checked_attributes,
-    StartTls: ServerConnection._checked_starttls,
-    Auth: ServerConnection._checked_auth,
-}

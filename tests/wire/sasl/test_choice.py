@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import pytest
@@ -40,7 +40,15 @@ ALL = " ".join(reversed(sasl.MECHANISMS))
     ],
 )
 def test_a_password_goes_by_the_strongest_mechanism_over_a_secure_connection(offered: str, best: str | None) -> None:
-    assert sasl.best_mechanism(offered.split(), secure=True, credentials=PASSWORD, bindings=BINDINGS) == best
+    assert sasl.best_mechanism(offered.split(), secure=True, credentials=PASSWORD, bindings=BINDINGS | {"tls-unique": b"u"}) == best
+
+
+def test_plus_with_the_certificate_alone_is_for_where_nothing_else_keeps_others_out_or_where_it_is_named() -> None:
+    bound = {"tls-server-end-point": b"x"}
+    assert sasl.best_mechanism(ALL.split(), secure=True, credentials=PASSWORD, bindings=bound) == "SCRAM-SHA-256"
+    assert sasl.best_mechanism(ALL.split(), secure=False, credentials=PASSWORD, bindings=bound) == "SCRAM-SHA-256-PLUS"
+    named = replace(PASSWORD, mechanism="SCRAM-SHA-256-PLUS")
+    assert sasl.best_mechanism(ALL.split(), secure=True, credentials=named, bindings=bound) == "SCRAM-SHA-256-PLUS"
 
 
 @pytest.mark.parametrize("secure", [True, False])

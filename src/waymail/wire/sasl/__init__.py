@@ -13,7 +13,7 @@ The server's side, and the client's:
 
 from __future__ import annotations
 
-from waymail.wire.sasl.choice import MECHANISMS, TOKEN_MECHANISMS, best_mechanism, client_mechanism
+from waymail.wire.sasl.choice import EXPECTED_BINDINGS, MECHANISMS, TOKEN_MECHANISMS, best_mechanism, client_mechanism
 from waymail.wire.sasl.mechanism import (
     NO_CHANNEL,
     AuthenticationProtocolError,
@@ -30,10 +30,13 @@ from waymail.wire.sasl.mechanism import (
     user_name,
 )
 from waymail.wire.sasl.saslprep import PreparationProblem, saslprep
+from waymail.wire.sasl.scram_client import BINDING_TYPES
 from waymail.wire.sasl.scram_keys import ScramKeys, unknown_user_keys
 from waymail.wire.sasl.server import Secrets, server_exchange
 
 __all__ = [
+    "BINDING_TYPES",
+    "EXPECTED_BINDINGS",
     "MECHANISMS",
     "NO_CHANNEL",
     "TOKEN_MECHANISMS",

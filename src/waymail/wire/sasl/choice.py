@@ -36,6 +36,13 @@ TOKEN_MECHANISMS = frozenset({bearer.OAUTHBEARER, bearer.XOAUTH2})
 """Those that carry a bearer token."""
 
 
+EXPECTED_BINDINGS = frozenset({"tls-exporter", "tls-unique"})
+"""Those one of which every peer that binds to TLS 1.3, or to TLS 1.2, must have (RFC 9266 §3, RFC 5802 §6).
+
+Python has no exporter, so on TLS 1.3 there is tls-server-end-point alone, and many peers refuse that there. So -PLUS is then not
+offered, and chosen only where nothing else keeps somebody in the middle out, unless it is asked for by name."""
+
+
 class Credentials(Protocol):
     """What the choice asks of what a client has: whether there is a password or a token, and whether one mechanism was named
     ("" for none). Where there is neither, a client certificate must prove who we are."""
@@ -72,7 +79,8 @@ def _is_usable(name: str, secure: bool, credentials: Credentials, bindings: Coll
     if name in TOKEN_MECHANISMS:
         return secure and bool(credentials.token)
     if name.endswith(PLUS):
-        return has_password and any(kind in bindings for kind in BINDING_TYPES)
+        wanted = EXPECTED_BINDINGS if secure and not is_named else BINDING_TYPES
+        return has_password and any(kind in bindings for kind in wanted)
     if name in HASHES:
         return has_password
     return has_password and (secure or (name == cram_md5.NAME and is_named))
