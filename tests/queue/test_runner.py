@@ -3,127 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
-from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome
-from waymail.queue.bounce import NoticeWriter
-from waymail.queue.plan import RunnerLimits
-from waymail.queue.retry import DAY, HOUR, Schedule
-from waymail.queue.runner import Runner
-from waymail.store.contract import Delivery, NewMessage, Settlement, State, Store, StoreError
+from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.outcome import Deferred, Failed
+from waymail.queue.retry import DAY, HOUR
+from waymail.store.contract import Delivery, NewMessage, Settlement, State, StoreError
 from waymail.store.memory import MemoryStore
-from waymail.testing.clock import JumpingClock
+from waymail.testing.queue import TAKEN, Bench, Place, ScriptedCarrier
 from waymail.wire.replies import Reply
 
-OK = Delivered(Reply(250, "taken", "2.0.0"))
+OK = TAKEN
 LATER = Deferred(Reply(451, "try again later", "4.2.0"))
 REFUSED = Deferred(Reply(451, "connection refused", "4.4.1"), destination_down=True)
 NEVER = Failed(Reply(550, "no such user", "5.1.1"))
-
-Answer = Callable[[Recipient], Outcome]
-
-
-@dataclass(frozen=True)
-class Place:
-    key: str
-
-
-@dataclass
-class ScriptedCarrier:
-    """Answers by `answer`; a domain is its own destination. `hold` makes attempts wait until it is set."""
-
-    answer: Answer = lambda recipient: OK
-    attempts: list[tuple[float, str]] = field(default_factory=list)
-    most_at_once: int = 0
-    hold: asyncio.Event | None = None
-    now: Callable[[], float] = lambda: 0.0
-    lost: dict[str, Deferred | Failed] = field(default_factory=dict)
-    _at_once: int = 0
-
-    def known(self, recipient: Recipient) -> Place | None:
-        return None if recipient.domain in self.lost else Place(recipient.domain)
-
-    async def locate(self, recipient: Recipient) -> Place | Deferred | Failed:
-        return self.lost[recipient.domain]
-
-    async def deliver(
-        self, destination: object, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
-    ) -> Mapping[str, Outcome]:
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
-        self.attempts += [(self.now(), recipient.address) for recipient in recipients]
-        try:
-            if self.hold is not None:
-                await self.hold.wait()
-            else:
-                await asyncio.sleep(0)
-            return {recipient.address: self.answer(recipient) for recipient in recipients}
-        finally:
-            self._at_once -= 1
-
-
-class Bench:
-    """A runner with everything that it needs."""
-
-    def __init__(self, carrier: ScriptedCarrier, store: Store | None = None, **limits: int) -> None:
-        self.clock = JumpingClock()
-        self.carrier = carrier
-        carrier.now = self.clock.now
-        self.ids = QueueIds(1)
-        self.store: Store = store or MemoryStore(now=self.clock.now)
-        self.schedule = Schedule(intervals=(60, 300, 900), expire=5 * DAY, delay_warning=4 * HOUR, jitter=0.0)
-        self.runner = Runner(
-            self.store,
-            carrier,
-            NoticeWriter("mail.example.org", self.ids.next),
-            clock=self.clock,
-            rng=random.Random(1),
-            schedule=self.schedule,
-            limits=RunnerLimits(**limits),
-        )
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.runner.run())
-            await asyncio.sleep(0)
-            try:
-                yield
-            finally:
-                await self.runner.stop(grace=1)
-
-    async def accept(self, *recipients: str, sender: str = "ann@example.org") -> str:
-        now = self.clock.now()
-        envelope = Envelope(self.ids.next(now), sender, tuple(map(Recipient, recipients)), now)
-        content = b"Subject: hello\r\n\r\nhello\r\n"
-        self.runner.offer(await self.store.accept(NewMessage(envelope, Body(content, len(content)), claim=self.runner.has_room)))
-        await asyncio.sleep(0)
-        return envelope.id
-
-    async def settled(self) -> None:
-        """Let everything happen that can happen without time passing."""
-        for _ in range(50):
-            await asyncio.sleep(0)
-
-    async def pass_time(self, seconds: float, step: float = 30.0) -> None:
-        until = self.clock.now() + seconds
-        while (left := until - self.clock.now()) > 0:
-            await self.clock.advance(min(step, left))
-            await self.settled()
-
-    async def state(self, id: str) -> list[State]:
-        story = await self.store.get(id)
-        assert story is not None
-        return [recipient.state for recipient in story.recipients]
-
-    async def kinds(self, id: str) -> list[str]:
-        story = await self.store.get(id)
-        assert story is not None
-        return [event.kind for event in story.events if event.kind != "accepted"]
 
 
 async def test_what_is_offered_is_attempted_at_once_and_settled() -> None:
