@@ -172,7 +172,7 @@ def test_another_process_cannot_use_what_is_remembered(clock: Clock) -> None:
 
 
 def log_in(users: Users, name: str, password: str) -> sasl.Step:
-    known = sasl.Secrets(lambda _, user: users.scram_keys(user), lambda _: None, users.secret)
+    known = sasl.Secrets(users.scram_keys, lambda _: None, users.secret)
     server = sasl.server_exchange("SCRAM-SHA-256", nonce="the-server's-nonce", secrets=known)
     client = sasl.client_mechanism("SCRAM-SHA-256", name, password, "the-client's-nonce")
     step = server.start(client.initial())
@@ -192,7 +192,7 @@ def test_a_user_without_scram_keys_is_unknown_to_scram_and_named_in_the_log(
 ) -> None:
     put(file, User("bob", users.current()["ann@example.org"].password))
     clock.now += 1
-    assert users.scram_keys("bob") is None
+    assert users.scram_keys("SCRAM-SHA-256", "bob") is None
     assert caplog.records[-1].fields["users"] == "bob"  # type: ignore[attr-defined]
 
 

@@ -13,11 +13,10 @@ from waymail.app.config.schema import Config
 from waymail.app.config.users import OAuth
 from waymail.net.clock import SystemClock
 from waymail.net.fetch import Fetcher
-from waymail.server import tokens
+from waymail.server import freezes, tokens
 from waymail.server.authentication import Authenticator
 from waymail.server.backends.contract import BackendUnusable, UserBackend
 from waymail.server.backends.file import FileBackend
-from waymail.server.freezes import Freezes
 from waymail.server.guard import Guard, GuardLimits
 from waymail.server.quota import Quota
 from waymail.server.reception import Networks
@@ -43,10 +42,10 @@ class Accounts:
 def open_accounts(config: Config, clock: SystemClock) -> Accounts:
     """Nothing is asked yet. Raises UsersFileError, FreezesUnusable, BackendUnusable."""
     users, limits, submission = backend(config, clock), config.limits, config.submission
-    freezes = Freezes(config.data_dir / "frozen.json")
+    frozen = freezes.Freezes(config.data_dir / freezes.FILE_NAME)
 
     def is_frozen(user: str) -> bool:
-        return freezes.is_frozen(user) or users.is_frozen(user)
+        return frozen.is_frozen(user) or users.is_frozen(user)
 
     guard_limits = GuardLimits(
         limits.auth_failures_per_address, limits.auth_failures_window, limits.auth_block, limits.auth_failures_per_user
@@ -57,7 +56,7 @@ def open_accounts(config: Config, clock: SystemClock) -> Accounts:
         mechanisms=config.users.mechanisms,
         guard=Guard(guard_limits, exempt=Networks(config.relay.allow)),
         is_frozen=is_frozen,
-        stolen=StolenAccounts(freezes, submission.freeze_after) if submission.freeze_after else None,
+        stolen=StolenAccounts(frozen, submission.freeze_after) if submission.freeze_after else None,
         clock=clock,
     )
     general = Allowance(submission.messages_per_hour, submission.recipients_per_day, submission.recipients_per_message)

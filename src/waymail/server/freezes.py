@@ -19,6 +19,7 @@ from waymail.server.users_file import UsersFileError
 
 log = logging.getLogger("waymail.server")
 
+FILE_NAME = "frozen.json"  # below data_dir
 CHECK_INTERVAL = 1.0  # seconds between two looks at the file
 
 

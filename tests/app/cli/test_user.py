@@ -62,9 +62,11 @@ def test_users_are_listed_and_removed(config: Path, capsys: pytest.CaptureFixtur
     run(config, "add", "bob@example.org", "--generate")
     capsys.readouterr()
     run(config, "list", "--json")
-    assert json.loads(capsys.readouterr().out) == [{"name": "bob@example.org", "addresses": ["bob@example.org"]}]
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "bob@example.org", "addresses": ["bob@example.org"], "frozen": None}
+    ]
     run(config, "list")
-    assert capsys.readouterr().out.splitlines()[1].split() == ["bob@example.org", "bob@example.org"]
+    assert capsys.readouterr().out.splitlines()[1].split() == ["bob@example.org", "bob@example.org", "-"]
     assert run(config, "remove", "bob@example.org") == Exit.OK
     capsys.readouterr()
     run(config, "list", "--json")
@@ -89,3 +91,42 @@ def test_a_broken_users_file_is_78(config: Path, capsys: pytest.CaptureFixture[s
     (config.parent / "users.toml").write_text("[")
     assert run(config, "list") == Exit.CONFIG
     assert "users.toml" in capsys.readouterr().err
+
+
+def test_a_frozen_user_is_listed_with_the_reason_until_he_is_thawed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(config, "add", "bob@example.org", "--generate")
+    (config.parent / "data").mkdir()
+    assert run(config, "freeze", "bob@EXAMPLE.org", "--reason", "on leave") == Exit.OK
+    assert run(config, "freeze", "eve@elsewhere.example") == Exit.OK
+    capsys.readouterr()
+    run(config, "list", "--json")
+    assert json.loads(capsys.readouterr().out) == [
+        {"name": "bob@example.org", "addresses": ["bob@example.org"], "frozen": "on leave"},
+        {"name": "eve@elsewhere.example", "addresses": [], "frozen": "by hand"},
+    ]
+    assert run(config, "thaw", "bob@example.org") == Exit.OK
+    assert run(config, "thaw", "bob@example.org") == Exit.NO_USER
+    capsys.readouterr()
+    run(config, "list", "--json")
+    assert [one["frozen"] for one in json.loads(capsys.readouterr().out)] == [None, "by hand"]
+
+
+def test_thawing_takes_away_what_stands_in_the_users_file_too(config: Path) -> None:
+    run(config, "add", "bob@example.org", "--generate")
+    file = config.parent / "users.toml"
+    file.write_text(file.read_text() + 'frozen = "by hand"\n')
+    assert run(config, "thaw", "bob@example.org") == Exit.OK
+    assert list_users(file)[0].frozen == ""
+
+
+def test_old_mechanisms_are_served_only_where_that_is_asked_for(config: Path) -> None:
+    run(config, "add", "bob@example.org", "--generate")
+    run(config, "add", "old@example.org", "--generate", "--scram-sha-1", "--cram-md5")
+    bob, old = list_users(config.parent / "users.toml")
+    assert (bob.scram_sha_1, bob.cram_md5) == (None, None)
+    assert old.scram_sha_1 is not None
+    assert old.cram_md5
+    assert run(config, "passwd", "old@example.org", "--generate") == Exit.OK
+    again = list_users(config.parent / "users.toml")[1]
+    assert again.cram_md5 not in (None, old.cram_md5)
+    assert again.scram_sha_1 not in (None, old.scram_sha_1)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from waymail.app.cli.output import CommandFailed, Exit, say, say_json, table
+
+if TYPE_CHECKING:
+    from waymail.server.users import User
 
 app = App(name="user", help="Add, list and remove users, and change their passwords.")
 
@@ -32,6 +35,8 @@ def add(
     address: Annotated[list[str] | None, Parameter(negative="")] = None,
     password_stdin: Switch = False,
     generate: Switch = False,
+    scram_sha_1: Annotated[bool, Parameter(name="--scram-sha-1", negative="")] = False,
+    cram_md5: Annotated[bool, Parameter(name="--cram-md5", negative="")] = False,
     config: Path | None = None,
 ) -> int:
     """Add a user. The password is asked for, and only proofs of it are stored.
@@ -47,6 +52,11 @@ def add(
         Read the password from standard input, one line.
     generate
         Make up a password and print it.
+    scram_sha_1
+        Keep keys for SCRAM-SHA-1, too, for old programs.
+    cram_md5
+        Keep the password in clear, which CRAM-MD5 needs. Whoever reads the file then has it: better let the program send the
+        password inside TLS.
     config
         The configuration file of the server.
     """
@@ -54,7 +64,7 @@ def add(
 
     with _users_of(config) as file:
         password = _password(name, password_stdin, generate)
-        user = users.add_user(file, name, password, address or None)
+        user = users.add_user(file, name, password, address or None, scram_sha_1=scram_sha_1, cram_md5=cram_md5)
     if generate:
         say(f"password: {password}")
     may = ", ".join(user.addresses) or "no address at all: add it anew with --address"
@@ -64,7 +74,7 @@ def add(
 
 @app.command(name="list")
 def list_(*, config: Path | None = None, as_json: Json = False) -> int:
-    """List the users and the addresses that they may send as.
+    """List the users of the file, the addresses that they may send as, and why an account is frozen.
 
     Parameters
     ----------
@@ -77,10 +87,13 @@ def list_(*, config: Path | None = None, as_json: Json = False) -> int:
 
     with _users_of(config) as file:
         found = users.list_users(file)
+    frozen = {user.name: user.frozen for user in found if user.frozen} | _frozen(config)
+    addresses = {user.name: user.addresses for user in found} | {name: () for name in frozen if name not in _names(found)}
     if as_json:
-        say_json([{"name": user.name, "addresses": list(user.addresses)} for user in found])
-    elif found:
-        table(("name", "may send as"), [(user.name, ", ".join(user.addresses) or "-") for user in found])
+        say_json([{"name": name, "addresses": list(may), "frozen": frozen.get(name)} for name, may in addresses.items()])
+    elif addresses:
+        rows = [(name, ", ".join(may) or "-", frozen.get(name, "-")) for name, may in addresses.items()]
+        table(("name", "may send as", "frozen"), rows)
     else:
         say("There are no users.")
     return Exit.OK
@@ -129,6 +142,95 @@ def passwd(name: str, /, *, password_stdin: Switch = False, generate: Switch = F
         say(f"password: {password}")
     say(f"the password of {name} is changed")
     return Exit.OK
+
+
+@app.command
+def freeze(name: str, /, *, reason: str = "by hand", config: Path | None = None) -> int:
+    """Close an account for a while: its user can neither log in nor send, within a second. What is queued goes on.
+
+    Parameters
+    ----------
+    name
+        The user name. Nobody looks whether there is such a user: he may come from a database.
+    reason
+        What to say in `waymail user list`.
+    config
+        The configuration file of the server.
+    """
+    import time
+
+    from waymail.server import freezes
+
+    with _freezes_of(config) as file:
+        if not file.parent.is_dir():
+            raise CommandFailed(Exit.CONFIG, f"the folder of the server's data is not there: {file.parent}; start the server once")
+        freezes.change(file, _prepared(name), freezes.Freeze(reason, time.time()))
+    say(f"{name} is frozen")
+    return Exit.OK
+
+
+@app.command
+def thaw(name: str, /, *, config: Path | None = None) -> int:
+    """Open a frozen account again. If it was stolen, change its password first.
+
+    Parameters
+    ----------
+    name
+        The user name.
+    config
+        The configuration file of the server.
+    """
+    from waymail.server import freezes, users
+
+    prepared = _prepared(name)
+    with _freezes_of(config) as file:
+        was_frozen = prepared in freezes.read(file)
+        if was_frozen:
+            freezes.change(file, prepared, None)
+    with _users_of(config) as file:
+        if any(user.name == prepared and user.frozen for user in users.list_users(file)):
+            users.set_frozen(file, prepared, "")
+            was_frozen = True
+    if not was_frozen:
+        raise CommandFailed(Exit.NO_USER, f"{name} is not frozen; see `waymail user list`")
+    say(f"{name} is no longer frozen")
+    return Exit.OK
+
+
+def _prepared(name: str) -> str:
+    """The name as the server compares it. Raises CommandFailed."""
+    from waymail.wire.sasl import PreparationProblem, user_name
+
+    try:
+        return user_name(name)
+    except PreparationProblem as problem:
+        raise CommandFailed(Exit.DATA, f"{name} cannot be a user name: {problem}") from None
+
+
+def _names(users: Iterable[User]) -> set[str]:
+    return {user.name for user in users}
+
+
+def _frozen(config: Path | None) -> dict[str, str]:
+    """The frozen accounts, and why."""
+    from waymail.server import freezes
+
+    with _freezes_of(config) as file:
+        return {name: one.reason for name, one in freezes.read(file).items()}
+
+
+@contextmanager
+def _freezes_of(config: Path | None) -> Iterator[Path]:
+    """The file of frozen accounts. Raises CommandFailed, ConfigError."""
+    from waymail.app.cli.locate import existing
+    from waymail.server.freezes import FILE_NAME, FreezesUnusable
+
+    file = existing(config).data_dir / FILE_NAME
+    try:
+        yield file
+    except FreezesUnusable as error:
+        is_forbidden = isinstance(error.__context__, PermissionError)
+        raise CommandFailed(Exit.NO_PERMISSION if is_forbidden else Exit.CONFIG, str(error)) from None
 
 
 @contextmanager
