@@ -21,12 +21,14 @@ import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any
 
 import uvloop
 
 from waymail.app.config.schema import Config
 from waymail.app.config.schema import Listener as ListenerConfig
+from waymail.app.config.values import Endpoint
 from waymail.app.log import batch as batch_log
 from waymail.app.log import flush as flush_log
 from waymail.app.wiring_users import Accounts, open_accounts
@@ -38,7 +40,7 @@ from waymail.delivery.smtp import SmtpTransport
 from waymail.mail.envelope import QueueIds
 from waymail.net import streams, tls
 from waymail.net.clock import SystemClock
-from waymail.net.identity import ServerIdentity
+from waymail.net.identity import Pair, ServerIdentity
 from waymail.net.resolver import Resolver
 from waymail.net.self_signed import self_signed
 from waymail.queue.bounce import NoticeWriter
@@ -87,13 +89,13 @@ async def build(config: Config) -> Machine:
     BackendUnusable."""
     clock, ids = SystemClock(), QueueIds(secrets.randbits(11))
     # What can be wrong in files comes first: then nothing has been opened yet.
-    accounts, contexts = open_accounts(config, clock), tls_contexts(config)
+    accounts, identity = open_accounts(config, clock), server_identity(config)
     store = await open_store(config, clock)
     resolver = Resolver([str(one) for one in config.dns.resolvers] or None, dnssec=config.dns.dnssec, clock=clock)
     smtp = SmtpTransport(hello_name=config.delivery.hello or config.hostname, idle_seconds=config.delivery.idle)
     runner = sending_side(config, store, resolver, smtp, clock, ids)
     await accounts.users.start()
-    listeners = receiving_side(config, Intake(store, runner, ids, clock), accounts, contexts)
+    listeners = receiving_side(config, Intake(store, runner, ids, clock), accounts, identity)
     return Machine(store, runner, resolver, smtp, accounts, listeners)
 
 
@@ -109,7 +111,7 @@ def sending_side(
         clock=clock,
         rng=rng,
         own_names={config.hostname, config.delivery.hello or config.hostname},
-        own_addresses={one.address.host for one in config.listeners},
+        own_addresses={one.address.host for one in config.listeners if isinstance(one.address, Endpoint)},
     )
     return Runner(
         store,
@@ -123,7 +125,7 @@ def sending_side(
 
 
 def receiving_side(
-    config: Config, intake: Intake, accounts: Accounts, contexts: Callable[[], ssl.SSLContext] | None
+    config: Config, intake: Intake, accounts: Accounts, identity: ServerIdentity | None
 ) -> tuple[tuple[ListenerConfig, Listener], ...]:
     domains = {name: LocalDomain(domain.recipients, domain.aliases) for name, domain in config.domains.items()}
     directory, relay = Directory(config.hostname, domains), config.relay
@@ -146,8 +148,11 @@ def receiving_side(
             authenticator,
             hostname=config.hostname,
             limits=limits,
-            tls_context=contexts if one.tls != "off" else None,
+            tls_context=partial(identity.context, one.client_certificates) if identity and one.tls != "off" else None,
             implicit_tls=one.tls == "implicit",
+            proxies=Networks(one.proxies) if one.proxies else None,
+            exempt=Networks([*relay.allow, *one.proxies]),
+            normalise=one.line_ends == "normalise",
         )
 
     return tuple((one, listener(one)) for one in config.listeners)
@@ -171,8 +176,8 @@ def server_limits(config: Config) -> Limits:
     return Limits(**{name: value for name, value in config.limits if name in named})
 
 
-def tls_contexts(config: Config) -> Callable[[], ssl.SSLContext] | None:
-    """What gives listeners their TLS context: None where the configuration has no certificate."""
+def server_identity(config: Config) -> ServerIdentity | None:
+    """What gives listeners their TLS contexts: None where the configuration has no certificate."""
     if config.tls.certificate and config.tls.key:
         certificate, key = config.tls.certificate, config.tls.key
     elif config.tls.self_signed:
@@ -180,8 +185,14 @@ def tls_contexts(config: Config) -> Callable[[], ssl.SSLContext] | None:
     else:
         return None
     return ServerIdentity(
-        certificate, key, report=lambda text: log.error("TLS certificate", extra={"fields": {"error": text}})
-    ).context
+        certificate,
+        key,
+        others=[Pair(one.certificate, one.key, one.names) for one in config.tls.certificates],
+        minimum=ssl.TLSVersion.TLSv1_3 if config.tls.minimum == "1.3" else ssl.TLSVersion.TLSv1_2,
+        client_ca=config.tls.client_ca,
+        asks=tuple({one.client_certificates for one in config.listeners if one.tls != "off"}) or ("off",),
+        report=lambda text: log.error("TLS certificate", extra={"fields": {"error": text}}),
+    )
 
 
 async def operate(
@@ -198,7 +209,7 @@ async def operate(
         saving = group.create_task(save_counts(machine.accounts))
         try:
             for one, listener in machine.listeners:
-                for address in await listener.open(str(one.address)):
+                for address in await listener.open(str(one.address), one.mode):
                     log.info("listening", extra={"fields": {"kind": one.kind, "address": address, "tls": one.tls}})
             flush_log()  # what is said below comes after that the listeners stand
             ready()

@@ -177,8 +177,8 @@ class Conversation:
             self.client,
             id=arrival.id,
             now=now,
-            by=listener.offer.hostname,
-            lmtp=listener.offer.lmtp,
+            by=self._wire.offer.hostname,
+            lmtp=self._wire.offer.lmtp,
         )
         self._transaction = self._arrival = None
         return listener.intake.take(envelope, body, arrival.spool)

@@ -61,6 +61,7 @@ class Listener:
         implicit_tls: bool = False,
         proxies: Addresses | None = None,
         exempt: Addresses = (),
+        normalise: bool = False,
     ) -> None:
         self.reception = reception
         self.intake = intake
@@ -70,13 +71,14 @@ class Listener:
         self.offer = Offer(
             hostname=hostname,
             starttls=tls_context is not None and not implicit_tls,
+            normalise=normalise,
             limits=WireLimits(
                 message_size=limits.message_size, recipients=limits.recipients, transactions=limits.messages_per_session
             ),
         )
         self._tls_context = tls_context
-        self._sessions: set[Session] = set()
-        self._refused: set[Session] = set()
+        # The address that each is counted under, which it may not keep (XCLIENT); None for one that is not counted.
+        self._sessions: dict[Session, str | None] = {}
         self._expected: dict[Session, tuple[str, str]] = {}  # the addresses of client and proxy, before the session is connected
         self._silent: dict[Session, tuple[float, float]] = {}  # where sessions are scarce: a deadline, and since when it stands
         self._admission = Admission(limits, exempt)
@@ -95,12 +97,11 @@ class Listener:
 
     def admit(self, session: Session) -> Reply | None:
         """Count a new session; a Reply is the refusal that it gets instead of a greeting."""
-        self._sessions.add(session)
         if self._expected and (expected := self._expected.pop(session, None)) is not None:
             session.client.address, session.client.proxy = expected
-        refusal = SHUTTING_DOWN if self._done.is_set() else self._admission.enter(session.client.address, self.time())
-        if refusal is not None:
-            self._refused.add(session)
+        address = session.client.address
+        refusal = SHUTTING_DOWN if self._done.is_set() else self._admission.enter(address, self.time())
+        self._sessions[session] = address if refusal is None else None
         return refusal
 
     def allows_message(self, client: Client) -> bool:
@@ -109,12 +110,9 @@ class Listener:
 
     def left(self, session: Session) -> None:
         """The session's connection is gone."""
-        if session in self._sessions:
-            self._sessions.remove(session)
-            if session in self._refused:
-                self._refused.remove(session)
-            else:
-                self._admission.leave(session.client.address)
+        address = self._sessions.pop(session, None)
+        if address is not None:
+            self._admission.leave(address)
         self._expected.pop(session, None)
         self._silent.pop(session, None)
 
@@ -203,7 +201,7 @@ class Listener:
             self._silent[session] = session.deadline, now
             return False
         return now - since > self.limits.crowded_timeout and (
-            not session.is_receiving or self._admission.holds_many(session.client.address)
+            not session.is_receiving or self._admission.holds_many(self._sessions[session] or "")
         )
 
     @staticmethod

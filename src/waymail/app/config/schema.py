@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr
 
+from waymail.app.config.listening import CertificateName, CountOrOff, FileMode, ListenAddress
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.problems import Problem
 from waymail.app.config.section import Section as Section
@@ -25,7 +26,6 @@ from waymail.app.config.values import (
     Destination,
     DomainName,
     Flag,
-    ListenAddress,
     LocalPart,
     LocalParts,
     Octets,
@@ -53,6 +53,17 @@ class Listener(Section):
     address: ListenAddress
     tls: Literal["starttls", "implicit", "off"] = default("starttls")
     line_ends: Literal["strict", "normalise"] = default("strict")
+    mode: FileMode = default("0660")
+    proxies: tuple[RelayNetwork, ...] = default([])
+    client_certificates: Literal["off", "request", "require"] = default("off")
+
+
+class Certificate(Section):
+    """[[tls.certificates]]: no names means those in the certificate."""
+
+    names: tuple[CertificateName, ...] = default([])
+    certificate: AbsolutePath
+    key: AbsolutePath
 
 
 class Tls(Section):
@@ -61,6 +72,9 @@ class Tls(Section):
     certificate: AbsolutePath | None = optional()
     key: AbsolutePath | None = optional()
     self_signed: Flag = default(False)
+    minimum: Literal["1.2", "1.3"] = default("1.2")
+    client_ca: AbsolutePath | None = optional()
+    certificates: tuple[Certificate, ...] = Field(default=())
 
 
 class Relay(Section):
@@ -94,6 +108,9 @@ class Limits(AuthLimits):
     recipients: Count = default(1_000)
     sessions: Count = default(20_000)
     sessions_per_client: Count = default(1_000)
+    sessions_per_network: CountOrOff = default("off")
+    connections_per_minute: CountOrOff = default("off")
+    messages_per_minute: CountOrOff = default("off")
     errors: Count = default(20)
     junk: Count = default(1_000)
     messages_per_session: Count = default(10_000)
