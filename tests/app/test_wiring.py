@@ -19,7 +19,7 @@ import pytest
 from waymail.app.config import schema
 from waymail.app.config.load import parse
 from waymail.app.config.schema import Config
-from waymail.app.wiring import build, first_cause, mailboxes, operate, server_limits, tls_contexts
+from waymail.app.wiring import build, first_cause, mailboxes, operate, server_limits, server_identity
 from waymail.delivery.maildir import MaildirTransport
 from waymail.delivery.routes import Mailboxes
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
@@ -92,11 +92,11 @@ def test_every_maildir_that_is_named_has_a_transport_of_its_own(tmp_path: Path) 
 
 
 def test_without_a_certificate_there_is_no_tls_and_a_self_signed_one_is_made_where_it_is_wanted(tmp_path: Path) -> None:
-    assert tls_contexts(config(BASE, tmp_path)) is None
+    assert server_identity(config(BASE, tmp_path)) is None
     assert not (tmp_path / "data").exists()
-    contexts = tls_contexts(config(BASE + "[tls]\nself_signed = true\n", tmp_path))
-    assert contexts is not None
-    assert contexts() is contexts()
+    identity = server_identity(config(BASE + "[tls]\nself_signed = true\n", tmp_path))
+    assert identity is not None
+    assert identity.context() is identity.context()
     assert (tmp_path / "data" / "tls" / "cert.pem").exists()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from bench.postfix import PrivatePostfix
 
 from waymail.testing.process import ServerProcess, free_port, wait_for_port
 
+numbers = itertools.count()
 USER, PASSWORD = "ann@example.org", "correct horse battery"
 
 CONFIG = """\
@@ -38,6 +41,10 @@ self_signed = true
 
 [users]
 file = "users.toml"
+
+[domains."any.example"]
+deliver = "maildir:mail/{{domain}}/{{local}}"
+recipients = "any"
 
 [domains."example.org"]
 deliver = "maildir:mail/{{domain}}/{{local}}"
@@ -109,8 +116,34 @@ def start_postfix() -> Iterator[Callable[..., tuple[PrivatePostfix, int]]]:
         shutil.rmtree(folder)
 
 
+class Box:
+    """A recipient that nobody else writes to, at a server that lives longer than the test."""
+
+    def __init__(self, mail: Mail, local: str) -> None:
+        self.mail = mail
+        self.address = f"{local}@any.example"
+        self._path = f"mail/any.example/{local}"
+
+    def wait(self, number: int = 1) -> list[bytes]:
+        return self.mail.wait_for_mail(self._path, number)
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mail]:
+    """One server for all tests that ask nothing special of it."""
+    with Mail(tmp_path_factory.mktemp("house") / "waymail") as server:
+        yield server
+
+
+@pytest.fixture
+def box(house: Mail) -> Box:
+    return Box(house, f"box{next(numbers)}")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def peers_are_there() -> None:
     """A missing peer is a failure, never a skip."""
-    missing = [name for name in ("postfix", "smtp-source", "smtp-sink", "swaks", "msmtp") if shutil.which(name) is None]
-    assert not missing, f"install these to run the interop tests: {', '.join(missing)}"
+    done = subprocess.run(
+        [Path(__file__).with_name("peers.sh"), "check"], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol
 
 from waymail.net import proxy
@@ -81,10 +82,18 @@ class Door:
         for sock in self._sockets:
             sock.close()
 
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None], abandoned: Callable[[], None] = lambda: None) -> None:
+        """`abandoned` is called instead where the work is cut off before it has begun, so that it cannot clean up itself."""
         task = self._spawn(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled():
+                work.close()
+                abandoned()
+
+        task.add_done_callback(done)
 
     async def _accept(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -105,12 +114,12 @@ class Door:
     def _let_in(self, connection: socket.socket, address: str) -> None:
         if address not in self._proxies:
             if (protocol := self._admit(address, "")) is not None:
-                self._start(self._connect(connection, protocol, address))
+                self._start(self._connect(connection, protocol, address), partial(_drop, connection, protocol, None))
             else:
                 connection.close()
         elif self._waiting < self._most_waiting:
             self._waiting += 1
-            self._start(self._come_through(connection, address))
+            self._start(self._come_through(connection, address), connection.close)
         else:
             connection.close()
             log.warning("too many connections of proxies without a header", extra={"fields": {"proxy": address}})
@@ -146,11 +155,15 @@ class Door:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection, **options)
         except (OSError, asyncio.CancelledError) as error:  # ssl.SSLError and the timeout are OSErrors
-            connection.close()
             if isinstance(error, (ssl.SSLError, TimeoutError)):  # not: the client has gone again
                 fields = {"peer": client, "error": str(error) or "not done in time"}
                 log.info("TLS handshake failed", extra={"fields": fields})
-            protocol.connection_lost(error if isinstance(error, Exception) else None)
+            _drop(connection, protocol, error if isinstance(error, Exception) else None)
+
+
+def _drop(connection: socket.socket, protocol: asyncio.Protocol, reason: Exception | None) -> None:
+    connection.close()
+    protocol.connection_lost(reason)
 
 
 async def _read_header(connection: socket.socket) -> proxy.Header:

@@ -142,7 +142,8 @@ def test_a_configuration_cannot_be_changed_and_does_not_show_passwords() -> None
         ("message_sise = 1", '2: message_sise: no such key here; did you mean "message_size" in [limits]?'),
         (
             "[[listener]]\nkind='mx'\naddress='0.0.0.0:25'\ntls='off'\nport = 25",
-            "6: listener[0].port: no such key; here may stand kind, address, tls",
+            "6: listener[0].port: no such key; here may stand kind, address, tls, line_ends, mode, proxies, "
+            "client_certificates",
         ),
         (
             '[domains."example.org"]\nrecipient = []',

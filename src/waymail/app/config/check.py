@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from waymail.app.config.aliases import misled
+from waymail.app.config.listening import oddities, problems
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.schema import Config
 from waymail.app.config.units import duration_text, size_text
+from waymail.app.config.values import Endpoint
 from waymail.client.target import NextHop, Tls
 
 
@@ -43,7 +45,10 @@ def _listeners(config: Config) -> Iterator[Finding]:
         if listener.kind == "submission" and listener.tls == "off" and not listener.address.is_loopback:
             message = 'must be "starttls" or "implicit" where users send passwords; "off" is for loopback addresses only'
             yield Finding(("listener", index, "tls"), message)
-        if listener.address.port == 0:
+        if listener.line_ends == "normalise" and listener.kind != "submission":
+            message = 'must be "strict" where other servers send: what one takes for a line end and another does not smuggles mail'
+            yield Finding(("listener", index, "line_ends"), message)
+        if isinstance(listener.address, Endpoint) and listener.address.port == 0:
             continue
         if (first := taken.setdefault(str(listener.address), index)) != index:
             yield Finding(("listener", index, "address"), f"{listener.address} is already taken by listener[{first}]")
@@ -67,6 +72,13 @@ def _certificate_for_listeners(config: Config) -> Iterator[Finding]:
         if listener.tls != "off":
             message = f'"{listener.tls}" needs certificate and key in [tls]; or self_signed = true there, for trying things out'
             yield Finding(("listener", index, "tls"), message)
+
+
+def _doors(config: Config) -> Iterator[Finding]:
+    for path, message in problems(config):
+        yield Finding(path, message)
+    for path, message in oddities(config):
+        yield Finding(path, message, is_warning=True)
 
 
 def _relay(config: Config) -> Iterator[Finding]:
@@ -147,6 +159,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("listener",), _listeners),
     (("tls",), _certificate),
     (("listener", "tls"), _certificate_for_listeners),
+    (("listener", "tls"), _doors),
     (("users",), _users),
     (("relay",), _relay),
     (("queue",), _queue),

@@ -7,12 +7,14 @@ would end `waymail serve` at its start is a finding here.
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
 from waymail.app.config.check import Finding
 from waymail.app.config.schema import Config
 from waymail.net import self_signed, tls
+from waymail.net.identity import covers, host_names
 from waymail.server.users import UsersFileError, list_users
 
 FIX = "for a development server, self_signed = true makes a certificate, in place of certificate and key"
@@ -41,6 +43,37 @@ def _certificate(config: Config, unreadable: frozenset[str]) -> Iterator[Finding
             self_signed.is_kept(config.data_dir / "tls", config.hostname)
     except tls.IdentityProblem as problem:
         yield Finding(("tls", "certificate" if certificate else "self_signed"), str(problem))
+    else:
+        yield from _client_ca(config)
+    yield from _certificates_by_name(config)
+
+
+def _client_ca(config: Config) -> Iterator[Finding]:
+    authorities = config.tls.client_ca
+    if authorities is None:
+        return
+    try:
+        ssl.create_default_context(cafile=authorities)
+    except ssl.SSLError:
+        yield Finding(("tls", "client_ca"), f"{authorities} holds no certificates in PEM")
+    except OSError:
+        yield Finding(("tls", "client_ca"), f"{_why_unreadable(authorities)}: {authorities}")
+
+
+def _certificates_by_name(config: Config) -> Iterator[Finding]:
+    for index, pair in enumerate(config.tls.certificates):
+        at = ("tls", "certificates", index)
+        try:
+            served = list(host_names(tls.server(pair.certificate, pair.key).certificate))
+        except tls.IdentityProblem as problem:
+            yield Finding((*at, "certificate"), str(problem))
+            continue
+        if not served and not pair.names:
+            yield Finding((*at, "certificate"), f"{pair.certificate} has no host name in it: say with names which it is for")
+        for name in pair.names:
+            if not any(covers(pattern, name) for pattern in served):
+                message = f"{pair.certificate} is not for {name}: clients that check names will refuse it"
+                yield Finding((*at, "names"), message, is_warning=True)
 
 
 def _why_unreadable(file: Path) -> str:
