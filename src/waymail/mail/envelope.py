@@ -112,8 +112,7 @@ class Envelope:
     @property
     def released_at(self) -> float:
         """From when on it may be delivered (RFC 4865 §4.2), in seconds since the epoch: its time in the queue begins then."""
-        options = self.options
-        return self.accepted_at if options is NO_OPTIONS else max(self.accepted_at, options.hold_until)
+        return self.accepted_at if self.options is NO_OPTIONS else max(self.accepted_at, self.options.hold_until)
 
 
 @value

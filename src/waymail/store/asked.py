@@ -21,7 +21,10 @@ def is_ordinary(envelope: Envelope) -> bool:
     """Whether there is nothing to write: quick, for it is asked for each message."""
     if envelope.options is not NO_OPTIONS:
         return False
-    return not any(one.notify or one.orcpt or one.expanded for one in envelope.recipients)
+    for one in envelope.recipients:  # noqa: SIM110 - any() over a generator takes twice as long
+        if one.notify or one.orcpt or one.expanded:
+            return False
+    return True
 
 
 def asked(envelope: Envelope) -> dict[str, Any]:

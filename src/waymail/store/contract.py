@@ -45,7 +45,7 @@ from dataclasses import field
 from enum import IntEnum
 from typing import Any, Protocol
 
-from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Recipient
 from waymail.values import value
 
 
@@ -104,14 +104,10 @@ class NewMessage:
     claim: bool = True
 
     @property
-    def due(self) -> float:
-        """When the recipients are due for the first time, in seconds since the epoch."""
-        return self.envelope.released_at
-
-    @property
     def is_claimed(self) -> bool:
         """Whether the recipients come back claimed."""
-        return self.claim and self.envelope.released_at <= self.envelope.accepted_at
+        envelope = self.envelope
+        return self.claim and (envelope.options is NO_OPTIONS or envelope.released_at <= envelope.accepted_at)
 
 
 @value

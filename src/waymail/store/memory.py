@@ -237,7 +237,7 @@ class MemoryStore:
 
     def _insert(self, message: NewMessage) -> Delivery:
         envelope, body = message.envelope, message.body
-        entries = [Entry(State.QUEUED, 0, 0.0, message.due) for _ in envelope.recipients]
+        entries = [Entry(State.QUEUED, 0, 0.0, envelope.released_at) for _ in envelope.recipients]
         record = self.tables.records[envelope.id] = Record(envelope, body.size, body, entries)
         if not message.is_claimed:
             return Delivery(envelope, body, (), 0)

@@ -73,7 +73,7 @@ def accepting(new: NewMessage, token: int, lease_until: float, slice: int) -> Ac
     if not envelope.recipients:
         raise ValueError(f"{envelope.id} has no recipients")
     state, token = (State.ACTIVE, token) if new.is_claimed else (State.QUEUED, 0)
-    at, due, priority = envelope.accepted_at, new.due, envelope.options.priority
+    at, due, priority = envelope.accepted_at, envelope.released_at, envelope.options.priority
     texts = {envelope.message_id, envelope.sender}
     recipients = []
     for number, one in enumerate(envelope.recipients):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from waymail.app.cli import main
 from waymail.app.cli.output import Exit, time_text
 from waymail.app.cli.story import accepted_text, told
-from waymail.mail.envelope import Body, Envelope, Origin, QueueIds, Recipient
+from waymail.mail.envelope import Body, Envelope, Options, Origin, QueueIds, Recipient
 from waymail.store.contract import Change, Event, NewMessage, RecipientState, Settlement, State, Story
 from waymail.store.sqlite import SqliteStore
 
@@ -193,3 +194,22 @@ def test_each_kind_of_event_has_a_line() -> None:
         "              uncertain: the next hop may have taken it all the same, and may get it twice",
         "now         bob@example.net: held, 2 attempts so far; waits until it is released",
     ]
+
+
+def test_what_its_sender_wants_held_is_shown_as_held(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "waymail.toml"
+    config.write_text(CONFIG)
+    held = message(QueueIds(1).next(START), "bob@example.net")
+    held = NewMessage(replace(held.envelope, options=Options(hold_until=LATER)), held.body)
+
+    async def fill() -> None:
+        store = await SqliteStore.open(tmp_path / "data" / "queue", now=lambda: START)
+        await store.accept(held)
+        await store.close()
+
+    asyncio.run(fill())
+    assert run(config, "queue", "list") == Exit.OK
+    assert "held by its sender" in capsys.readouterr().out
+    for command in (("queue", "show"), ("trace",)):
+        assert run(config, *command, held.envelope.id) == Exit.OK
+        assert "held until 2096-10-02 07:06:40" in capsys.readouterr().out

@@ -92,7 +92,12 @@ async def show(id: str, /, *, config: Path | None = None, as_json: Json = False)
     table(("message", ""), facts)
     say()
     recipients = [
-        (recipient.address, recipient.original or "-", standing(recipient, now), recipient.reply or "-")
+        (
+            recipient.address,
+            recipient.original or "-",
+            standing(recipient, now, envelope.options.hold_until),
+            recipient.reply or "-",
+        )
         for recipient in story.recipients
     ]
     table(("recipient", "sent to", "state", "last reply"), recipients)
@@ -108,6 +113,8 @@ def _waiting(story: Story, now: float) -> tuple[str, str, str]:
     queued = [recipient for recipient in live if recipient.state is State.QUEUED]
     if any(recipient.state is State.ACTIVE for recipient in live):
         following = "under way"
+    elif queued and story.envelope.options.hold_until > now:
+        following = f"in {span_text(story.envelope.options.hold_until - now)}, held by its sender"
     elif queued:
         due = min(recipient.next_at for recipient in queued)
         following = f"in {span_text(due - now)}" if due > now else "now"

@@ -34,7 +34,7 @@ def told(story: Story, now: float) -> Iterator[Line]:
         yield from _happened(event)
     live = [recipient for recipient in story.recipients if recipient.state.is_live]
     for recipient in live[: SHOWN * 3]:
-        yield Line(now, "now", f"{recipient.address}: {standing(recipient, now)}")
+        yield Line(now, "now", f"{recipient.address}: {standing(recipient, now, envelope.options.hold_until)}")
     if rest := live[SHOWN * 3 :]:
         yield Line(now, "now", f"and {len(rest)} more recipients; `waymail queue show {envelope.id}` names all")
 
@@ -65,10 +65,12 @@ def accepted_text(envelope: Envelope, size: int) -> str:
     return ", ".join([*words, f"by {origin.protocol}", tls, size_text(size)])
 
 
-def standing(recipient: RecipientState, now: float) -> str:
-    """Where a recipient stands, and what comes next."""
+def standing(recipient: RecipientState, now: float, hold_until: float = 0.0) -> str:
+    """Where a recipient stands, and what comes next. `hold_until` is when the sender lets the message go (RFC 4865)."""
     tried = f"{recipient.attempts} attempt{'' if recipient.attempts == 1 else 's'} so far"
     match recipient.state:
+        case State.QUEUED if hold_until > now:
+            return f"held until {time_text(hold_until)} (for {span_text(hold_until - now)}), as its sender asked"
         case State.QUEUED if recipient.next_at <= now:
             return f"queued, {tried}, due now"
         case State.QUEUED:
