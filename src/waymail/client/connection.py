@@ -253,6 +253,8 @@ class Connection(Line):
                     result.mail = response.reply
                 case Data():
                     go = response.reply
+                case EndOfContent():
+                    result.final = response.reply  # it came with the 354
         return go
 
     async def _send_content(self, result: Transaction, content: Content, deadline: float) -> None:
