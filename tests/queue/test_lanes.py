@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.envelope import NO_OPTIONS, Body, DeliverBy, Envelope, Options, Recipient
 from waymail.mail.outcome import Deferred, Delivered
 from waymail.queue.lanes import FORGET, LONGEST_WAIT, Lanes, PutOff, Share
 from waymail.queue.plan import RunnerLimits
@@ -27,9 +27,9 @@ def lanes(**limits: int) -> Lanes[Place]:
     return Lanes(RunnerLimits(**limits), SCHEDULE, random.Random(1))
 
 
-def share(key: str, since: float = 0.0, octets: int = 10, recipients: int = 1) -> Share[Place]:
+def share(key: str, since: float = 0.0, octets: int = 10, recipients: int = 1, options: Options = NO_OPTIONS) -> Share[Place]:
     people = tuple(Recipient(f"x{number}@{key}") for number in range(recipients))
-    envelope = Envelope("0" * 13, "a@example.org", people, since)
+    envelope = Envelope("0" * 13, "a@example.org", people, since, options=options)
     pending = tuple(Pending(number, person) for number, person in enumerate(people))
     return Share(Delivery(envelope, Body(b"x" * octets, octets), pending, 1), pending, Place(key), since, True)
 
@@ -121,3 +121,53 @@ def test_a_destination_that_is_up_is_forgotten_at_once_and_a_dead_one_in_time() 
     assert [state.key for state in made.states()] == ["dead"]
     made.forget(61 + FORGET)
     assert made.states() == []
+
+
+def test_the_lane_with_the_most_urgent_message_starts_first() -> None:
+    made = lanes(total=1)
+    for key, priority in (("a", -5), ("b", 0), ("c", 2), ("c", -9)):
+        made.add(share(key, options=Options(priority=priority)), 0)
+    order = []
+    while found := started(made):
+        order += [(one.destination.key, one.delivery.envelope.options.priority) for one in found]
+        made.finish(found[0], outcomes(found[0], OK), started=0, now=0)
+    assert order == [("c", 2), ("b", 0), ("a", -5), ("c", -9)]
+    assert (made.recipients, made.states()) == (0, [])
+
+
+def test_those_with_a_priority_go_back_too_when_a_destination_goes_down() -> None:
+    made = lanes(per_destination=1)
+    shares = [share("a", options=Options(priority=priority)) for priority in (9, -1, 3)] + [share("a")]
+    for one in shares:
+        made.add(one, 0)
+    assert started(made) == [shares[0]]
+    put_off = made.finish(shares[0], outcomes(shares[0], REFUSED), started=0, now=0)
+    assert [one.share for one in put_off] == [shares[2], shares[3], shares[1]]
+    assert made.recipients == 0
+    assert started(made, 0) == []
+
+
+def test_what_is_held_waits_in_no_lane() -> None:
+    put_off = lanes().add(share("a", options=Options(hold_until=500)), 100)
+    assert put_off is not None
+    assert put_off.until == 500
+
+
+def test_what_became_overdue_in_its_lane_is_handed_back() -> None:
+    made = lanes()
+    made.add(share("a", options=Options(deliver_by=DeliverBy(50, "R"))), 0)
+    assert [type(one) for one in made.start(50)] == [PutOff]
+    assert made.recipients == 0
+
+
+def test_a_back_off_that_is_lifted_lets_one_probe() -> None:
+    made = lanes()
+    first = share("a")
+    made.add(first, 0)
+    started(made)
+    made.finish(first, outcomes(first, REFUSED), started=0, now=0)
+    assert isinstance(made.add(share("a"), 10), PutOff)
+    made.lift("a", 10)
+    made.lift("of nobody", 10)
+    assert made.add(share("a"), 10) is None
+    assert isinstance(made.add(share("a"), 10), PutOff), "the others wait for what it meets"
