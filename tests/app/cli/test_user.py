@@ -9,7 +9,7 @@ import pytest
 
 from waymail.app.cli import main
 from waymail.app.cli.output import Exit
-from waymail.server.users import Users
+from waymail.server.users import Users, list_users
 
 
 @pytest.fixture
@@ -62,9 +62,7 @@ def test_users_are_listed_and_removed(config: Path, capsys: pytest.CaptureFixtur
     run(config, "add", "bob@example.org", "--generate")
     capsys.readouterr()
     run(config, "list", "--json")
-    assert json.loads(capsys.readouterr().out) == [
-        {"name": "bob@example.org", "addresses": ["bob@example.org"], "frozen": None}
-    ]
+    assert json.loads(capsys.readouterr().out) == [{"name": "bob@example.org", "addresses": ["bob@example.org"], "frozen": None}]
     run(config, "list")
     assert capsys.readouterr().out.splitlines()[1].split() == ["bob@example.org", "bob@example.org", "-"]
     assert run(config, "remove", "bob@example.org") == Exit.OK

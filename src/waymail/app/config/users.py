@@ -25,10 +25,9 @@ def count_or_off(value: object) -> int:
 
 
 def mechanism(value: object) -> str:
-    """The name of a SASL mechanism; -PLUS goes with the one it belongs to."""
-    known = [name for name in sasl.MECHANISMS if not name.endswith("-PLUS")]
-    if not isinstance(value, str) or value.upper() not in known:
-        raise ValueError(f"{shown(value)} is no mechanism: there are {', '.join(known)}")
+    """The name of a SASL mechanism."""
+    if not isinstance(value, str) or value.upper() not in sasl.MECHANISMS:
+        raise ValueError(f"{shown(value)} is no mechanism: there are {', '.join(sasl.MECHANISMS)}")
     return value.upper()
 
 
