@@ -37,14 +37,6 @@ def options_of(parameters: Mapping[str, str | None], now: float) -> Options:
     )
 
 
-def with_parameters(recipient: Recipient, parameters: Mapping[str, str | None]) -> Recipient:
-    """The recipient with what the sender asked for in RCPT (RFC 3461 §4)."""
-    if not parameters:
-        return recipient
-    notify, orcpt = parameters.get("NOTIFY") or "", parameters.get("ORCPT") or ""
-    return Recipient(recipient.address, recipient.original, notify, orcpt)
-
-
 def _hold(parameters: Mapping[str, str | None], now: float) -> tuple[str, float]:
     """RFC 4865 §3: the request, as §5.1.2 has it in a notice, and until when it holds the message."""
     if seconds := parameters.get("HOLDFOR"):

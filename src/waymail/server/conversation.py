@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from waymail.mail.address import normalise
-from waymail.mail.options import options_of, with_parameters
+from waymail.mail.expansion import inherit
+from waymail.mail.options import options_of
 from waymail.server import answers
 from waymail.server.arrival import Arrival, enveloped, judged
 from waymail.server.authentication import Blocked, Exchange
@@ -126,8 +127,10 @@ class Conversation:
         found = self._listener.reception.rcpt(self.client, transaction, rcpt.recipient)
         if isinstance(found, Reply):
             return self._count_error(found)
+        if rcpt.parameters:
+            found = inherit(found, rcpt.parameters.get("NOTIFY") or "", rcpt.parameters.get("ORCPT") or "")
         for one in found:
-            transaction.recipients.setdefault(normalise(one.address), with_parameters(one, rcpt.parameters))
+            transaction.recipients.setdefault(normalise(one.address), one)
         transaction.named += 1
         return answers.RECIPIENT_OK
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from waymail.wire.commands import Auth, AuthResponse, Data, Hello, Quit, Rcpt, StartTls
 from waymail.wire.events import DataChunk, EndOfChunk, EndOfData, Event, Refused
+from waymail.wire.offer import Offer
 from waymail.wire.replies import Reply
-from waymail.wire.server import Offer, ServerConnection
+from waymail.wire.server import ServerConnection
 
 OK = Reply(250, "OK", "2.0.0")
 NO = Reply(550, "no", "5.7.1")
