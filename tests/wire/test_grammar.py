@@ -31,6 +31,13 @@ MAILBOXES = [
     f"{'a' * 64}@example.org",
     f"a@{LABEL}.org",
     f"a@{'.'.join(['a' * 60] * 4)}",
+    '"é"@c',
+    "é@c",
+    "a@é",
+    "用户@例え.example",
+    "é@[192.0.2.1]",
+    "a.é@xn--bcher-kva.example",
+    f"{'é' * 32}@c",
 ]
 NO_MAILBOXES = [
     "",
@@ -52,9 +59,12 @@ NO_MAILBOXES = [
     '"a@b',
     '"a"b@c',
     '"a\nb"@c',
-    '"é"@c',
-    "é@c",
-    "a@é",
+    "a@é..c",
+    "é\u0085@c",
+    "a@é_c",
+    '"é\n"@c',
+    "é@[é]",
+    "\ud800@c",
     "a@[192.0.2.256]",
     "a@[192.0.2]",
     "a@[192.0.2.01]",
@@ -85,11 +95,12 @@ def test_what_is_no_mailbox_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [text for text in NO_MAILBOXES if text])
-def test_a_path_without_a_mailbox_is_refused_with_501_or_for_utf8_with_553(text: str) -> None:
+def test_a_path_without_a_mailbox_is_refused_with_501_or_for_ill_formed_utf8_with_553(text: str) -> None:
+    octets = text.encode("utf-8", "surrogatepass")
     with pytest.raises(SyntaxProblem) as caught:
-        grammar.parse_path(b"<%s>" % text.encode())
+        grammar.parse_path(b"<%s>" % octets)
     reply = caught.value.reply
-    assert (reply.code, reply.enhanced) == ((501, "5.1.7") if text.isascii() else (553, "5.6.7"))
+    assert (reply.code, reply.enhanced) == ((553, "5.6.7") if "\ud800" in text else (501, "5.1.7"))
 
 
 def test_the_null_path_is_a_reverse_path_and_no_forward_path() -> None:
@@ -157,7 +168,21 @@ def test_parameters_have_their_keywords_in_upper_case_and_their_values_as_sent()
 
 
 @pytest.mark.parametrize(
-    "octets", [b"", b"=1", b"SIZE=", b"SIZE=1  BODY=7BIT", b"-A", b"A=b=c", b"A=\xc3\xa9", b"A=\x01", b"A=1 ", b"a_b"]
+    "octets",
+    [
+        b"",
+        b"=1",
+        b"SIZE=",
+        b"SIZE=1  BODY=7BIT",
+        b"-A",
+        b"A=b=c",
+        b"A=\xc3",
+        b"A=\xc2\x85",
+        b"A\xc3\xa9",
+        b"A=\x01",
+        b"A=1 ",
+        b"a_b",
+    ],
 )
 def test_malformed_parameters_are_refused_with_501(octets: bytes) -> None:
     with pytest.raises(SyntaxProblem) as caught:
@@ -184,6 +209,30 @@ def test_what_is_no_xtext_is_refused(text: str) -> None:
         grammar.decode_xtext(text)
 
 
+@pytest.mark.parametrize(
+    ("xtext", "text"),
+    [("", ""), ("+2B+3D", "+="), ("a+20b", "a b"), ("+41", "A"), ("+00", "\0"), ("+C3+A9", "é"), ("+7E~", "~~")],
+)
+def test_xtext_stands_for_octets(xtext: str, text: str) -> None:
+    assert grammar.decode_xtext(xtext) == text
+
+
+@pytest.mark.parametrize("xtext", ["+E9", "+C0+AF", "+ED+A0+80", "+C3", "+C3x", "+80"])
+def test_xtext_that_stands_for_ill_formed_utf8_is_refused(xtext: str) -> None:
+    with pytest.raises(SyntaxProblem):
+        grammar.decode_xtext(xtext)
+
+
+def test_xtext_is_made_of_ascii_only() -> None:
+    with pytest.raises(ValueError, match="ASCII"):
+        grammar.encode_xtext("é")
+    assert grammar.encode_xtext("a+b=c d\r\n\0~!") == "a+2Bb+3Dc+20d+0D+0A+00~!"
+
+
+def test_a_parameter_beyond_ascii_is_grammatical() -> None:
+    assert grammar.parse_parameters("A=é".encode()) == {"A": "é"}
+
+
 @given(st.binary(max_size=60))
 def test_no_octets_make_the_grammar_raise_anything_but_a_syntax_problem(octets: bytes) -> None:
     for parse in (grammar.parse_path, grammar.parse_forward_path, grammar.parse_parameters):
@@ -200,5 +249,9 @@ def test_an_address_made_to_backtrack_costs_no_time() -> None:
         "a@" + "b-" * 50_000,
         "a@[x:" + "y" * 100_000,
         "@a," * 30_000,
+        "é." * 50_000 + "@",
+        '"' + "é" * 100_000,
+        "a@é" + "b-" * 50_000,
+        "@é," * 30_000,
     ):
         assert not grammar.is_mailbox(text)

@@ -53,3 +53,13 @@ def test_the_first_digit_says_what_kind_of_reply_it_is() -> None:
 
 def test_a_reply_without_an_enhanced_code_has_its_class_as_status() -> None:
     assert (Reply(450, "x").status, Reply(450, "x", "4.2.1").status) == ("4.0.0", "4.2.1")
+
+
+@given(st.text("aé例😀", min_size=100, max_size=1200))
+def test_a_long_reply_is_cut_between_characters(text: str) -> None:
+    lines = encode(Reply(250, text, "2.0.0")).splitlines()
+    assert "".join(line[10:].decode("utf-8") for line in lines) == "".join(c if c.isprintable() else "?" for c in text)
+
+
+def test_a_challenge_beyond_ascii_is_one_line_too() -> None:
+    assert encode(Reply(334, "😀\t")) == b"334 \xf0\x9f\x98\x80?\r\n"

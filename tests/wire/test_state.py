@@ -5,12 +5,29 @@ from __future__ import annotations
 import pytest
 
 from waymail.wire import state
-from waymail.wire.commands import Auth, AuthResponse, Data, Hello, Help, Mail, Noop, Quit, Rcpt, Reset, StartTls, Verify
-from waymail.wire.events import EndOfData
+from waymail.wire.commands import (
+    Auth,
+    AuthResponse,
+    Bdat,
+    Data,
+    Etrn,
+    Hello,
+    Help,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Reset,
+    StartTls,
+    Verify,
+    XClient,
+    XForward,
+)
+from waymail.wire.events import EndOfChunk, EndOfData
 from waymail.wire.state import TABLE, State, out_of_sequence
 
-COMMANDS = (Hello, StartTls, Auth, Mail, Rcpt, Data, Reset, Verify, Help, Noop, Quit)
-READING = (State.START, State.READY, State.MAIL, State.RCPT)
+COMMANDS = (Hello, StartTls, Auth, Mail, Rcpt, Data, Bdat, Reset, Verify, Help, Noop, Quit, Etrn, XClient, XForward)
+READING = (State.START, State.READY, State.MAIL, State.RCPT, State.BDAT)
 
 
 def test_every_state_has_its_row() -> None:
@@ -20,6 +37,11 @@ def test_every_state_has_its_row() -> None:
 @pytest.mark.parametrize("command", [Reset, Noop, Verify, Help, Quit, Hello])
 def test_these_stand_wherever_commands_are_read(command: type) -> None:
     assert {where for where, row in TABLE.items() if command in row} == set(READING)
+
+
+@pytest.mark.parametrize("command", [StartTls, Auth, Mail, Etrn, XClient, XForward])
+def test_these_stand_outside_of_a_transaction_only(command: type) -> None:
+    assert [where for where, row in TABLE.items() if command in row] == [State.READY]
 
 
 def test_only_the_message_and_the_exchange_stand_while_they_have_the_line() -> None:
@@ -34,14 +56,29 @@ def test_the_message_and_the_exchange_always_give_the_line_back() -> None:
         assert {2, 4, 5} <= set(moves)
 
 
+def test_a_refused_chunk_ends_the_transaction_and_the_last_one_always_does() -> None:
+    for where in (State.RCPT, State.BDAT):
+        assert TABLE[where][EndOfChunk] == {2: State.BDAT, 4: State.READY, 5: State.READY}
+        assert TABLE[where][EndOfData] == {2: State.READY, 4: State.READY, 5: State.READY}
+
+
+def test_chunks_come_behind_a_recipient_or_another_chunk_only() -> None:
+    assert {where for where, row in TABLE.items() if Bdat in row} == {State.RCPT, State.BDAT}
+    assert {where for where, row in TABLE.items() if Data in row} == {State.RCPT}
+
+
 @pytest.mark.parametrize("where", READING)
-def test_a_refusal_never_moves_the_session_where_commands_are_read(where: State) -> None:
-    assert not any({4, 5} & set(moves) for moves in TABLE[where].values())
+def test_a_refused_command_never_moves_the_session_where_commands_are_read(where: State) -> None:
+    assert not any({4, 5} & set(moves) for kind, moves in TABLE[where].items() if kind in COMMANDS)
 
 
-def test_a_state_can_be_reached_unless_it_is_the_first() -> None:
+def test_every_state_can_be_reached() -> None:
     reached = {to for row in TABLE.values() for moves in row.values() for to in moves.values()}
-    assert reached == set(State) - {State.START}
+    assert reached == set(State)
+
+
+def test_only_xclient_leads_back_to_the_start() -> None:
+    assert {kind for row in TABLE.values() for kind, moves in row.items() if State.START in moves.values()} == {XClient}
 
 
 def test_a_reset_before_hello_does_not_pass_for_a_hello() -> None:
@@ -54,6 +91,7 @@ def test_a_command_out_of_sequence_has_its_refusal(where: State, command: type) 
     assert (reply.code, reply.enhanced) == (503, "5.5.1")
 
 
-def test_data_behind_refused_recipients_is_told_so_with_554() -> None:
-    assert out_of_sequence(State.MAIL, Data, recipients_refused=True) is state.NO_VALID_RECIPIENTS
+@pytest.mark.parametrize("command", [Data, Bdat])
+def test_content_behind_refused_recipients_is_told_so_with_554(command: type) -> None:
+    assert out_of_sequence(State.MAIL, command, recipients_refused=True) is state.NO_VALID_RECIPIENTS
     assert state.NO_VALID_RECIPIENTS.code == 554

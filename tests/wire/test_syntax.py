@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from waymail.wire.commands import (
     Auth,
     AuthResponse,
+    Bdat,
     Command,
     Data,
+    Etrn,
     Hello,
     Help,
     Mail,
@@ -20,6 +22,8 @@ from waymail.wire.commands import (
     Reset,
     StartTls,
     Verify,
+    XClient,
+    XForward,
 )
 from waymail.wire.errors import SyntaxProblem
 from waymail.wire.syntax import encode, parse
@@ -54,6 +58,18 @@ from waymail.wire.syntax import encode, parse
         (b"AUTH PLAIN", Auth("PLAIN")),
         (b"auth plain AGEAYg==", Auth("PLAIN", b"\0a\0b")),
         (b"AUTH EXTERNAL =", Auth("EXTERNAL", b"")),
+        (b"LHLO client.example", Hello("client.example", lmtp=True)),
+        (b"MAIL FROM:<\xc3\xa9@b> SMTPUTF8", Mail("é@b", {"SMTPUTF8": None})),
+        (b"RCPT TO:<b@\xc3\xa9.example> ORCPT=utf-8;\xc3\xa9", Rcpt("b@é.example", {"ORCPT": "utf-8;é"})),
+        (b"BDAT 9999999999999999999 LAST", Bdat(9_999_999_999_999_999_999, last=True)),
+        (b"bdat 0", Bdat(0)),
+        (b"VRFY ann SMTPUTF8", Verify("ann", utf8=True)),
+        (b"VRFY \xc3\xa9 smtputf8", Verify("é", utf8=True)),
+        (b"VRFY SMTPUTF8", Verify("SMTPUTF8")),
+        (b"ETRN example.org", Etrn("example.org")),
+        (b"ETRN @example.org", Etrn("example.org", below=True)),
+        (b"XCLIENT addr=192.0.2.1 LOGIN=+C3+A9 NAME=[unavailable]", XClient({"ADDR": "192.0.2.1", "LOGIN": "é", "NAME": None})),
+        (b"XFORWARD NAME=", XForward({"NAME": ""})),
     ],
 )
 def test_a_command_line_is_read(line: bytes, command: Command) -> None:
@@ -73,7 +89,18 @@ def test_a_command_line_is_read(line: bytes, command: Command) -> None:
         (b"MAIL FROM:<a@b>\nRCPT TO:<b@c>", 500, "5.5.2"),
         (b"EXPN list", 502, "5.5.1"),
         (b"turn", 502, "5.5.1"),
-        (b"BDAT 5 LAST", 502, "5.5.1"),
+        (b"BURL imap:x", 502, "5.5.1"),
+        (b"BDAT", 501, "5.5.4"),
+        (b"BDAT 5 FIRST", 501, "5.5.4"),
+        (b"BDAT " + b"1" * 20, 501, "5.5.4"),
+        (b"LHLO", 501, None),
+        (b"ETRN", 501, "5.5.4"),
+        (b"ETRN #queue", 501, "5.5.4"),
+        (b"XCLIENT", 501, "5.5.4"),
+        (b"XCLIENT NAME=a=b", 501, "5.5.4"),
+        (b"XFORWARD NAME=+0A", 501, "5.5.4"),
+        (b"VRFY \xc3\xa9", 553, "5.6.7"),
+        (b"VRFY  SMTPUTF8", 501, "5.5.4"),
         (b"EHLO", 501, None),
         (b"EHLO  x", 501, None),
         (b"HELO \xc3\xa9", 501, None),
@@ -90,7 +117,9 @@ def test_a_command_line_is_read(line: bytes, command: Command) -> None:
         (b"MAIL FROM:<postmaster>", 501, "5.1.7"),
         (b"MAIL FROM:<a@b\0>", 501, "5.1.7"),
         (b"MAIL FROM:<" + b"a" * 65 + b"@b>", 501, "5.1.7"),
-        (b"MAIL FROM:<\xc3\xa9@b>", 553, "5.6.7"),
+        (b"MAIL FROM:<\xc3@b>", 553, "5.6.7"),
+        (b"MAIL FROM:<\xc2\x85@b>", 501, "5.1.7"),
+        (b"MAIL FROM:<a@b> X=\xc3", 501, "5.5.4"),
         (b"RCPT TO:<>", 501, "5.1.3"),
         (b"RCPT TO:<b>", 501, "5.1.3"),
         (b"RCPT TO:<b@c.>", 501, "5.1.3"),
@@ -158,13 +187,22 @@ def test_no_line_makes_the_parser_raise_anything_but_a_syntax_problem(line: byte
         (Reset(), b"RSET\r\n"),
         (Noop(), b"NOOP\r\n"),
         (Quit(), b"QUIT\r\n"),
+        (Hello("client.example", lmtp=True), b"LHLO client.example\r\n"),
+        (Bdat(0), b"BDAT 0\r\n"),
+        (Bdat(5, last=True), b"BDAT 5 LAST\r\n"),
+        (Mail("é@b", {"SMTPUTF8": None}), b"MAIL FROM:<\xc3\xa9@b> SMTPUTF8\r\n"),
+        (Rcpt("é@b", {"ORCPT": "utf-8;é"}), b"RCPT TO:<\xc3\xa9@b> ORCPT=utf-8;\xc3\xa9\r\n"),
+        (Verify("é", utf8=True), b"VRFY \xc3\xa9 SMTPUTF8\r\n"),
+        (Etrn("example.org", below=True), b"ETRN @example.org\r\n"),
+        (XClient({"NAME": None, "HELO": "a b"}), b"XCLIENT NAME=[UNAVAILABLE] HELO=a+20b\r\n"),
+        (XForward({"SOURCE": "LOCAL"}), b"XFORWARD SOURCE=LOCAL\r\n"),
     ],
 )
 def test_a_command_is_written(command: Command, line: bytes) -> None:
     assert encode(command) == line
 
 
-EVIL = ["a\r\nQUIT", "a\nQUIT", "a\rQUIT", "a\0b", "é", "a@b\r\n", "a@b\n"]
+EVIL = ["a\r\nQUIT", "a\nQUIT", "a\rQUIT", "a\0b", "a\u0085b", "a\u2028b", "\ud800", "a@b\r\n", "a@b\n"]
 
 
 @pytest.mark.parametrize("text", [*EVIL, "a> SIZE=1 <b", "a b@c", "<a@b>", ""])
@@ -172,8 +210,33 @@ def test_no_address_adds_a_line_or_an_argument(text: str) -> None:
     with pytest.raises(ValueError, match="cannot stand"):
         encode(Rcpt(text))
     if text:
+        for parameters in ({}, {"SMTPUTF8": None}):
+            with pytest.raises(ValueError, match="cannot stand"):
+                encode(Mail(text, parameters))
+
+
+@pytest.mark.parametrize("command", [Mail("é@b"), Mail("a@é.example", {"SIZE": "1"}), Mail("a@b", {"X": "é"})])
+def test_nothing_beyond_ascii_stands_in_mail_without_smtputf8(command: Command) -> None:
+    with pytest.raises(ValueError, match="SMTPUTF8"):
+        encode(command)
+
+
+def test_a_chunk_has_no_negative_size() -> None:
+    with pytest.raises(ValueError, match="cannot stand"):
+        encode(Bdat(-1))
+
+
+@pytest.mark.parametrize("text", [*EVIL, "a b", ""])
+def test_no_domain_of_etrn_and_no_attribute_adds_a_line_or_an_argument(text: str) -> None:
+    for command in (Etrn(text), XClient({text: None}), XForward({text: "x"})):
         with pytest.raises(ValueError, match="cannot stand"):
-            encode(Mail(text))
+            encode(command)
+
+
+def test_an_attribute_that_xtext_cannot_hold_is_refused_and_one_attribute_there_must_be() -> None:
+    for attributes in ({"NAME": "é"}, {}):
+        with pytest.raises(ValueError, match=r"xtext|attribute"):
+            encode(XClient(attributes))
 
 
 @pytest.mark.parametrize("text", [*EVIL, "a b", ""])
@@ -186,7 +249,7 @@ def test_no_hello_name_mechanism_or_parameter_adds_a_line_or_an_argument(text: s
 
 @pytest.mark.parametrize("text", EVIL)
 def test_no_argument_of_vrfy_or_help_adds_a_line(text: str) -> None:
-    for command in (Verify(text), Help(text)):
+    for command in (Verify(text), Verify(text, utf8=True), Help(text)):
         with pytest.raises(ValueError, match="cannot stand"):
             encode(command)
 
@@ -197,7 +260,11 @@ def test_whatever_is_written_is_one_line_with_one_path(text: str, more: str) -> 
         Mail(text),
         Rcpt(text, {"X": more}),
         Hello(text),
+        Mail(text, {"SMTPUTF8": None}),
         Verify(text),
+        Verify(text, utf8=True),
+        Etrn(text),
+        XClient({"NAME": text}),
         Auth("PLAIN", text.encode("utf-8", "replace")),
     ):
         try:
