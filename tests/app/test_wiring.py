@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ import pytest
 from waymail.app.config import schema
 from waymail.app.config.load import parse
 from waymail.app.config.schema import Config
-from waymail.app.wiring import build, first_cause, mailboxes, operate, server_limits, server_identity
+from waymail.app.wiring import build, first_cause, mailboxes, on_unraisable, operate, server_identity, server_limits
 from waymail.delivery.maildir import MaildirTransport
 from waymail.delivery.routes import Mailboxes
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
@@ -98,6 +99,24 @@ def test_without_a_certificate_there_is_no_tls_and_a_self_signed_one_is_made_whe
     assert identity is not None
     assert identity.context() is identity.context()
     assert (tmp_path / "data" / "tls" / "cert.pem").exists()
+
+
+def test_a_host_name_in_a_handshake_that_is_not_ascii_makes_no_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", on_unraisable)
+    identity = server_identity(config(BASE + "[tls]\nself_signed = true\n", tmp_path))
+    assert identity is not None
+    hello, answer = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(answer, hello, server_hostname="aaaaaaaa.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    said, altered = hello.read(), ssl.MemoryBIO()
+    assert b"aaaaaaaa" in said
+    altered.write(said.replace(b"aaaaaaaa", b"\xff\n\x1b[31mX"))
+    with pytest.raises(ssl.SSLError):
+        identity.context().wrap_bio(altered, answer, server_side=True).do_handshake()
+    assert capsys.readouterr().err == ""
 
 
 async def test_each_listener_offers_what_its_kind_and_its_tls_allow(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import resource
 import secrets
 import signal
 import ssl
+import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -261,6 +262,7 @@ async def forget_history(store: Store) -> None:
 async def run_until_signalled(config: Config, ready: Callable[[], None]) -> None:
     """Build and operate, until SIGTERM or SIGINT; a second one is a hurry."""
     gc.set_threshold(GC_THRESHOLD)
+    sys.unraisablehook = on_unraisable
     raise_descriptor_limit(config.limits.sessions)
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -284,6 +286,13 @@ def raise_descriptor_limit(sessions: int) -> None:
     if hard != resource.RLIM_INFINITY and hard < sessions:
         fields = {"sessions": sessions, "descriptors": hard}
         log.warning("fewer descriptors than sessions: raise LimitNOFILE, or lower limits.sessions", extra={"fields": fields})
+
+
+def on_unraisable(problem: sys.UnraisableHookArgs) -> None:
+    """Python itself reports a host name in a TLS handshake that is not ASCII, with a traceback that anybody could cause again and
+    again. The handshake has failed, and is logged as all others are."""
+    if not (isinstance(problem.exc_value, UnicodeDecodeError) and isinstance(problem.object, bytes)):
+        sys.__unraisablehook__(problem)
 
 
 def on_hangup() -> None:
