@@ -23,7 +23,7 @@ from waymail.server.backends.account import Account, Accounts, senders_of
 from waymail.server.backends.contract import BackendUnavailable, BackendUnusable, UserBackend
 
 CONNECTIONS = 4
-TIMEOUT = 10.0  # seconds for a connection, and for each answer
+TIMEOUT = 10  # whole seconds for a connection, and for each answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,9 @@ class LdapBackend(UserBackend):
                 return await asyncio.get_running_loop().run_in_executor(self._threads, self._look, name, password)
         except TimeoutError:
             raise BackendUnavailable(f"{self._directory.url} gave no answer in time") from None
-        except self._ldap3.core.exceptions.LDAPException as error:
+        except BackendUnavailable:
+            raise
+        except Exception as error:  # the package lets through what its sockets and codecs raise
             raise BackendUnavailable(f"{self._directory.url}: {type(error).__name__}: {error}") from error
 
     def _look(self, name: str, password: str | None) -> tuple[Account | None, bool]:
@@ -93,7 +95,7 @@ class LdapBackend(UserBackend):
                 raise BackendUnavailable(f"{directory.url} refuses {directory.bind_dn or 'an anonymous bind'}: {_said(service)}")
             wanted = directory.filter.replace("{name}", ldap3.utils.conv.escape_filter_chars(name))
             # Two, to know whether it is the only one.
-            service.search(directory.base, wanted, attributes=[directory.addresses], size_limit=2, time_limit=int(TIMEOUT))
+            service.search(directory.base, wanted, attributes=[directory.addresses], size_limit=2, time_limit=TIMEOUT)
             entries = [one for one in service.response or () if one.get("type") == "searchResEntry"]
             if service.result["result"] not in (0, 4, 32):  # RFC 4511 §4.1.9: success, sizeLimitExceeded, noSuchObject
                 raise BackendUnavailable(f"{directory.url} does not search: {_said(service)}")
