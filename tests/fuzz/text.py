@@ -13,7 +13,7 @@ from dataclasses import replace
 from tests.fuzz.choices import Choices
 
 from waymail.mail.envelope import Recipient
-from waymail.mail.options import mail_parameters, options_of, rcpt_parameters, with_parameters
+from waymail.mail.options import mail_parameters, options_of, rcpt_parameters
 from waymail.wire import commands, domains, grammar, syntax
 from waymail.wire.commands import Command, Mail, Rcpt
 from waymail.wire.errors import SyntaxProblem
@@ -65,7 +65,7 @@ def _check_parameters(command: Mail | Rcpt) -> None:
             _written(again)
         elif command.parameters:
             parameters = checked_rcpt_parameters(command.parameters, TERMS, utf8=True)
-            recipient = with_parameters(Recipient(command.recipient), parameters)
+            recipient = Recipient(command.recipient, notify=parameters.get("NOTIFY") or "", orcpt=parameters.get("ORCPT") or "")
             for offered in (ALL, {"DSN"}):
                 onward = dict(rcpt_parameters(recipient, offered))
                 assert not onward or checked_rcpt_parameters(onward, TERMS, utf8=False)
