@@ -29,6 +29,7 @@ OFFERS = [
     Offer("mail.example", starttls=True, auth=("PLAIN", "LOGIN"), limits=LIMITS),
     Offer("mail.example", limits=LIMITS, extensions=EVERYWHERE, lmtp=True),
     Offer("mail.example", limits=replace(LIMITS, transactions=0), extensions=EVERYWHERE - {"CHUNKING", "SMTPUTF8"}),
+    Offer("mail.example", limits=LIMITS, extensions=EVERYWHERE - {"CHUNKING", "BINARYMIME"}, normalise=True),
 ]
 REPLIES = [
     Reply(550, "nön", "5.7.1"),
@@ -56,7 +57,8 @@ class Run:
     def __init__(self, offer: Offer, *, secure: bool, answers: bytes, stream: bytes, ahead: bool) -> None:
         self._shell = Shell(offer, secure=secure)
         self.core: ServerConnection = self._shell.core
-        self._reading = Reading(self.core, stream)
+        # Where line ends are translated, the octets are no longer those of the stream.
+        self._reading = None if offer.normalise else Reading(self.core, stream)
         self._answers = answers
         self._ahead = ahead  # the client's next piece comes before the reply
         self._content = b""
@@ -94,7 +96,8 @@ class Run:
         assert not (events and (is_over or waiting is not None)), events
         assert not any(not isinstance(event, DataChunk) for event in events[:-1]), events
         for event in events:
-            self._reading.explain(event)
+            if self._reading is not None:
+                self._reading.explain(event)
             if isinstance(event, DataChunk):
                 self._content += event.content
                 continue
@@ -117,7 +120,8 @@ class Run:
             octets = self.core.send(reply)
         check_replies(octets, reply, self._copies(event, reply))
         self.seen.sent.append(octets)
-        self._reading.after(event)
+        if self._reading is not None:
+            self._reading.after(event)
         if isinstance(event, XClient) and reply.is_positive:
             assert self.core.state is State.START
         if reply.code == 421:

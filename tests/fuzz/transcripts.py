@@ -42,6 +42,7 @@ TO_A_SERVER = [
     + b"\r\n",
     b'HELO x\r\nMAIL FROM:<"a b"@[192.0.2.1]>\r\nRCPT TO:<Postmaster>\r\nRCPT TO:<@x,@y:a@[IPv6:::1]>\r\nRSET\r\n',
 ]
+TO_A_SERVER.append(TO_A_SERVER[0].replace(b"\r\n", b"\n"))  # a client that knows no CR
 TO_A_CLIENT = [
     b"220 x\r\n250-x\r\n250-PIPELINING\r\n250 STARTTLS\r\n220 go\r\n",
     b"220 x\r\n250-x\r\n250-CHUNKING\r\n250 AUTH PLAIN\r\n250 2.1.0 a\r\n550 5.1.1 no\r\n354 go\r\n250 2.0.0 ok\r\n221 bye\r\n",
