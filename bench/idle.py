@@ -24,12 +24,12 @@ MOST_MEGABYTES = 150
 LEAST_SHARE = 0.7  # of the rate without the idle connections
 
 
-def resident(pid: int) -> float:
-    """Megabytes."""
+def resident(pid: int, what: str = "VmRSS") -> float:
+    """Megabytes of resident memory; its peak so far, where `what` is "VmHWM"."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{what}:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("no VmRSS")
+    raise RuntimeError(f"no {what}")
 
 
 def greet(port: int, number: int) -> socket.socket:
