@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,8 @@ log = logging.getLogger("waymail.server")
 
 # RFC 8725 §3.1: the caller says which algorithms there are, not the token.
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA", "Ed25519")
+# RFC 9864 §2 prefers "Ed25519"; issuers will write "EdDSA" for years, and joserfc would warn of each.
+warnings.filterwarnings("ignore", message="EdDSA is deprecated")
 LEEWAY = 60.0  # seconds
 KEEP = 3_600.0  # seconds that fetched keys are used
 REFRESH = 60.0  # seconds between two fetches at least
