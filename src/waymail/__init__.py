@@ -7,7 +7,8 @@
     async with waymail.Client("smtps://ann:secret@mail.example.org") as client:
         await client.send(message)
 
-`send` and `Client` send, with `Credentials` where more than a password is at hand; `SendResult` is what became of it; all that
+`send` and `Client` send, with `Credentials` where more than a password is at hand, and `Options` (with `DeliverBy`) where more is
+asked for than to take the message; `SendResult` is what became of it; all that
 can go wrong outside of the program is an `SMTPError`.
 """
 
@@ -26,6 +27,7 @@ from waymail.client.errors import (
 from waymail.client.pool import PoolLimits
 from waymail.client.target import Credentials
 from waymail.client.url import UrlError
+from waymail.mail.envelope import DeliverBy, Options
 from waymail.mail.message import EnvelopeProblem
 from waymail.wire.replies import Reply
 
@@ -37,9 +39,11 @@ __all__ = [
     "Client",
     "ConnectionFailed",
     "Credentials",
+    "DeliverBy",
     "Disconnected",
     "EnvelopeProblem",
     "MessageRefused",
+    "Options",
     "PoolLimits",
     "Reply",
     "SMTPError",

@@ -257,6 +257,26 @@ async def test_rcptmax_and_mailmax_are_kept(attempts: Attempts, body: Body) -> N
         assert [(len(message.rcpt), message.connection) for message in peer.messages] == [(2, 1), (2, 1), (1, 2)]
 
 
+async def test_rcptdomainmax_is_kept_and_every_recipient_served(attempts: Attempts, body: Body) -> None:
+    recipients = ["a@one.example", "b@two.example", "c@ONE.example", "d@two.example", "e@three.example"]
+    async with Peer(extensions=("PIPELINING", "LIMITS RCPTDOMAINMAX=1")) as peer:
+        results = await attempts.make(hop(peer), Message(SENDER, body), recipients)
+        assert set(results) == set(recipients)
+        assert all(result.is_accepted for result in results.values())
+        assert [len(message.rcpt) for message in peer.messages] == [2, 2, 1]
+
+
+def test_a_reply_for_one_recipient_in_lmtp_leaves_the_others_as_they_are() -> None:
+    lost = Disconnected("lost")
+    transaction = Transaction(
+        [BOB, CARL], WHO, OK, {BOB: OK, CARL: OK}, finals={BOB: NO}, trouble=lost, uncertain=True, lmtp=True
+    )
+    results, again = judge(transaction)
+    assert (results[BOB].stage, results[BOB].reply) == (Stage.CONTENT, NO)
+    assert results[CARL].is_uncertain
+    assert again == []
+
+
 async def test_each_recipient_is_asked_for_once(attempts: Attempts, body: Body) -> None:
     async with Peer() as peer:
         await attempts.make(hop(peer), Message(SENDER, body), [BOB, BOB])

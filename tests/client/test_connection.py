@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from waymail.client.connection import BLOCK, Connection
+from waymail.client.session import open_session
+from waymail.client.target import Host, Tls
 from waymail.client.transaction import Message, Timeouts
-from waymail.mail.envelope import Body
+from waymail.mail.envelope import Body, Options, Recipient
 from waymail.testing.peer import DROP, END, GREETING, HANG, Answer, Peer
 
 Connect = Callable[..., Awaitable[Connection]]
@@ -373,6 +375,24 @@ async def test_an_address_with_a_line_break_never_reaches_the_wire(connect: Conn
         assert set(peer.commands) == {b"EHLO client.example"}
 
 
+@pytest.mark.parametrize("text", ["x\r\nQUIT", "x\nRSET", "x\0", "x y"])
+@pytest.mark.parametrize("place", ["ret", "envid", "notify", "orcpt", "hello"])
+async def test_no_input_of_a_caller_becomes_a_line_or_an_argument_of_its_own(
+    connect: Connect, body: Body, place: str, text: str
+) -> None:
+    async with Peer(extensions=("PIPELINING", "DSN")) as peer:
+        if place == "hello":
+            with pytest.raises(ValueError, match="cannot stand"):
+                await open_session(Host("mx.example", peer.port, (peer.host,)), peer.host, tls=Tls.OFF, hello_name=text)
+        else:
+            options = Options(ret=text if place == "ret" else "", envid=text if place == "envid" else "")
+            asked = Recipient(BOB, None, text if place == "notify" else "", text if place == "orcpt" else "")
+            connection = await connect(peer)
+            with pytest.raises(ValueError, match="cannot stand"):
+                await connection.transaction(Message(SENDER, body, options=options, recipients=(asked,)), [BOB])
+        assert set(peer.commands) <= {b"EHLO client.example"}
+
+
 @pytest.mark.parametrize("in_file", [False, True])
 async def test_a_large_message_is_written_as_fast_as_the_peer_reads(connect: Connect, tmp_path: Path, in_file: bool) -> None:
     content = b"Subject: x\r\n\r\n" + (b"." + b"x" * 997 + b"\r\n") * (9 * BLOCK // 1000)
@@ -404,8 +424,10 @@ async def test_a_server_that_refuses_in_the_middle_of_the_content_has_not_taken_
     async with Peer([("DATA", [b"354 go on\r\n", b"552 5.3.4 too much\r\n", HANG])]) as peer:
         connection = await connect(peer)
         result = await connection.transaction(Message(SENDER, body), [BOB])
-        assert result.trouble is not None
+        assert result.final is not None
+        assert result.final.code == 552
         assert not result.uncertain
+        assert not connection.is_usable
         assert not peer.messages
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 import trustme
@@ -11,7 +12,7 @@ from waymail.client.errors import AuthenticationFailed, ConnectionFailed, Discon
 from waymail.client.session import Contexts
 from waymail.client.target import Credentials, Host, NextHop, Tls
 from waymail.delivery.smtp import SmtpTransport, outcome_of
-from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.envelope import Body, Envelope, Options, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
 from waymail.testing.peer import DROP, END, GREETING, Answer
 from waymail.testing.peer import Peer as Server
@@ -47,6 +48,36 @@ async def test_a_message_is_delivered_and_the_outcome_names_who_took_it(transpor
         assert bob == carl == Delivered(Reply(250, "taken as 1", "2.0.0"), Peer("mx.example", "127.0.0.1"))
         assert server.messages[0].content == CONTENT
         assert server.commands[0] == b"EHLO mail.example.com"
+
+
+async def test_the_outcome_says_whether_the_next_host_takes_over_what_was_asked(transport: SmtpTransport) -> None:
+    for extensions, dsn, deliver_by in (((), False, False), (("DSN",), True, False), (("DSN", "DELIVERBY 60"), True, True)):
+        async with Server(extensions=extensions) as server:
+            outcome = (await deliver(transport, hop(server)))[0]
+            assert isinstance(outcome, Delivered)
+            assert (outcome.final, outcome.dsn, outcome.deliver_by) == (False, dsn, deliver_by)
+
+
+async def test_delivery_by_lmtp_is_final_and_has_an_outcome_for_each_recipient(transport: SmtpTransport) -> None:
+    async with Server([(f"{END.decode()} RCPT TO:<carl", b"452 4.2.2 full\r\n")], lmtp=True) as server:
+        bob, carl = await deliver(transport, replace(hop(server), lmtp=True))
+        assert isinstance(bob, Delivered)
+        assert bob.final
+        assert isinstance(carl, Deferred)
+        assert not carl.destination_down
+
+
+async def test_a_relay_hands_on_what_was_asked_but_not_the_holding_which_is_over(transport: SmtpTransport) -> None:
+    asked = Options(ret="HDRS", hold="for;60", hold_until=1.0)
+    envelope = replace(ENVELOPE, options=asked, recipients=(Recipient(BOB.address, "boss@example.org", "NEVER"),))
+    async with Server(extensions=("DSN", "FUTURERELEASE 100 2030-01-01T00:00:00Z")) as server:
+        outcomes = await transport.deliver(hop(server), envelope, BODY, envelope.recipients)
+        assert isinstance(outcomes[BOB.address], Delivered)
+        assert server.messages[0].mail == b"MAIL FROM:<ann@example.com> RET=HDRS"
+        assert server.messages[0].rcpt == [b"RCPT TO:<bob@example.org> NOTIFY=NEVER ORCPT=rfc822;boss@example.org"]
+    async with Server() as server:
+        outcomes = await transport.deliver(hop(server), envelope, BODY, envelope.recipients)
+        assert isinstance(outcomes[BOB.address], Delivered)
 
 
 async def test_each_recipient_has_an_outcome_of_its_own(transport: SmtpTransport) -> None:

@@ -82,9 +82,8 @@ class Client:
     """Sends messages to one server, and keeps connections for the next ones.
 
     `url` is smtp://user:password@host:port, smtps://... or lmtp://... (see `waymail.client.url`); without a port, 587 or 465.
-    `auth` is a
-    user name and password, instead of those in the URL. `pool` bounds the connections: 10 at most, idle for 15 seconds at
-    most, unless it says otherwise; sends that find none free wait.
+    `auth` is a user name and password, or `Credentials`, instead of those in the URL. `pool` bounds the connections: 10 at most,
+    idle for 15 seconds at most, unless it says otherwise; sends that find none free wait.
 
     `tls` is "require" (the default for smtp://: STARTTLS, verified certificate), "opportunistic" (TLS where offered, any
     certificate, else cleartext) or "off"; the URL may say it, too (?tls=off). `tls_context` is used instead of the system's

@@ -6,9 +6,9 @@ instead); a reply is matched to its command by counting and by nothing else; how
 same. `ProtocolError` means that the server cannot be understood: the connection is to be closed. Whether the server
 offers PIPELINING is for the caller to look up in `extensions` before it sends a group.
 
-Content goes by DATA (`content_sent` says that it went) or in chunks (RFC 3030 §2): a BDAT is the last in what `send` is given, its
-octets follow at once, and `chunk_sent` says that they did. After LHLO each accepted recipient has a reply of its own to the end
-of the content (RFC 2033 §4.2, §4.3). A refusal that comes before the end of the content is taken for the reply to it.
+Content goes by DATA (`content_sent` says that it went) or in chunks (RFC 3030 §2): a BDAT is the last in what `send` is given,
+its octets follow at once, and `chunk_sent` says that they did. After LHLO each accepted recipient has a reply of its own to the
+end of the content (RFC 2033 §4.2, §4.3). A refusal that comes before the end of the content is taken for the reply to it.
 
 A reply line may end in a bare LF: some old servers do that, and nothing can be smuggled into a reply but more reply.
 """
