@@ -9,6 +9,7 @@ from waymail.app.config import Config, ConfigError, development, load, parse
 from waymail.app.config.values import Endpoint
 from waymail.client.target import NextHop, Tls
 from waymail.delivery.routes import ByMx, Mailboxes
+from waymail.server.guard import GuardLimits
 from waymail.server.limits import Limits
 
 FILE = Path("/etc/waymail/waymail.toml")
@@ -114,7 +115,14 @@ def test_routes_without_a_star_send_the_rest_by_mx() -> None:
 
 def test_limits_have_the_names_and_values_of_the_server_s_own() -> None:
     limits = dict(read("").limits)
-    own = {name: getattr(Limits(), name) for name in limits}
+    guard = GuardLimits()
+    of_guard = {
+        "auth_failures_per_address": guard.failures,
+        "auth_failures_per_user": guard.user_failures,
+        "auth_failures_window": guard.window,
+        "auth_block": guard.block,
+    }
+    own = {name: of_guard[name] if name in of_guard else getattr(Limits(), name) for name in limits}
     own["message_size"] = 50_000_000  # the file says "50MB", which is not the 50 MiB of the library
     assert limits == own
 
