@@ -30,7 +30,8 @@ demo: setup  ## two real servers, one message from the one to the other
 test: setup  ## all tests but those that need other mail programs or minutes
 	$(BIN)/python -m pytest
 
-test-interop: setup  ## the tests against Postfix, swaks and msmtp, which must be installed, and kill -9 under load (3 minutes)
+test-interop: setup  ## the tests against other mail programs (root; `tests/interop/peers.sh install` gets them), and kill -9 under load
+	@tests/interop/peers.sh check
 	$(BIN)/python -m pytest -m interop
 
 lint: setup  ## style, types, layers
