@@ -314,9 +314,9 @@ def test_every_cut_of_a_session_with_chunks_gives_the_same_events(said: list[byt
     edges = [0, *sorted(place % (len(stream) + 1) for place in places), len(stream)]
     for pieces in ([stream[start:end] for start, end in pairwise(edges)], [stream[at : at + 1] for at in range(len(stream))]):
         session = Session(offer)
-        replies: list[str] = []
         for piece in pieces:
-            replies += session.say(piece)
+            session.say(piece)
         assert session.events == whole.events
-        if not any(getattr(event, "refusal", None) for event in whole.events):
+        # How much is given out before a problem is seen depends on the cut, and nobody may use it.
+        if not (whole.core.is_in_content or any(getattr(event, "refusal", None) for event in whole.events)):
             assert session.content == whole.content
