@@ -20,6 +20,7 @@ import pytest
 from waymail.app.config import schema
 from waymail.app.config.load import parse
 from waymail.app.config.schema import Config
+from waymail.app.config.users import AuthLimits
 from waymail.app.wiring import build, first_cause, mailboxes, on_unraisable, operate, server_identity, server_limits
 from waymail.delivery.maildir import MaildirTransport
 from waymail.delivery.routes import Mailboxes
@@ -46,23 +47,25 @@ def config(text: str, folder: Path) -> Config:
 
 # --- limits, mailboxes, TLS ---
 
+# Those of the guard are in test_wiring_users.
+LIMITS = [name for name in schema.Limits.model_fields if name not in AuthLimits.model_fields]
+
 
 def test_every_limit_of_the_configuration_is_one_of_the_server_with_the_same_default(tmp_path: Path) -> None:
     of_server = {field.name: field.default for field in dataclasses.fields(Limits)}
     of_file = config(BASE, tmp_path).limits
-    assert set(schema.Limits.model_fields) <= set(of_server)
-    assert {name: getattr(of_file, name) for name in schema.Limits.model_fields}.items() <= of_server.items()
+    assert set(LIMITS) <= set(of_server)
+    assert {name: getattr(of_file, name) for name in LIMITS}.items() <= of_server.items()
     assert server_limits(config(BASE, tmp_path)) == Limits()
 
 
 def test_every_limit_that_is_configured_reaches_the_server(tmp_path: Path) -> None:
     values = {
-        name: f'"{7 + at}m"' if isinstance(getattr(Limits(), name), float) else str(70_000 + at)
-        for at, name in enumerate(schema.Limits.model_fields)
+        name: f'"{7 + at}m"' if isinstance(getattr(Limits(), name), float) else str(70_000 + at) for at, name in enumerate(LIMITS)
     }
     values["message_size"] = '"71MB"'
     made = server_limits(config(BASE + "[limits]\n" + "".join(f"{k} = {v}\n" for k, v in values.items()), tmp_path))
-    same = [name for name in schema.Limits.model_fields if getattr(made, name) == getattr(Limits(), name)]
+    same = [name for name in LIMITS if getattr(made, name) == getattr(Limits(), name)]
     assert same == []
     assert made.message_size == 71_000_000
 

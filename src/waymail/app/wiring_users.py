@@ -41,20 +41,17 @@ class Accounts:
 
 def open_accounts(config: Config, clock: SystemClock) -> Accounts:
     """Nothing is asked yet. Raises UsersFileError, FreezesUnusable, BackendUnusable."""
-    users, limits, submission = backend(config, clock), config.limits, config.submission
+    users, submission = backend(config, clock), config.submission
     frozen = freezes.Freezes(config.data_dir / freezes.FILE_NAME)
 
     def is_frozen(user: str) -> bool:
         return frozen.is_frozen(user) or users.is_frozen(user)
 
-    guard_limits = GuardLimits(
-        limits.auth_failures_per_address, limits.auth_failures_window, limits.auth_block, limits.auth_failures_per_user
-    )
     authenticator = Authenticator(
         users,
         nonce=lambda: secrets.token_urlsafe(18),
         mechanisms=config.users.mechanisms,
-        guard=Guard(guard_limits, exempt=Networks(config.relay.allow)),
+        guard=Guard(guard_limits(config), exempt=Networks(config.relay.allow)),
         is_frozen=is_frozen,
         stolen=StolenAccounts(frozen, submission.freeze_after) if submission.freeze_after else None,
         clock=clock,
@@ -62,6 +59,13 @@ def open_accounts(config: Config, clock: SystemClock) -> Accounts:
     general = Allowance(submission.messages_per_hour, submission.recipients_per_day, submission.recipients_per_message)
     quota = Quota(general, allowance=users.allowance, is_frozen=is_frozen, path=config.data_dir / "sent.json")
     return Accounts(users, authenticator, quota)
+
+
+def guard_limits(config: Config) -> GuardLimits:
+    limits = config.limits
+    return GuardLimits(
+        limits.auth_failures_per_address, limits.auth_failures_window, limits.auth_block, limits.auth_failures_per_user
+    )
 
 
 def backend(config: Config, clock: SystemClock) -> UserBackend:
