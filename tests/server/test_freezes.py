@@ -100,7 +100,8 @@ def test_memory_is_bounded_by_users_and_by_networks(file: Path) -> None:
 def test_where_the_file_cannot_be_written_the_account_is_frozen_all_the_same(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    freezes = Freezes(tmp_path / "missing" / "frozen.json")
+    freezes = Freezes(tmp_path / "folder" / "frozen.json")
+    (tmp_path / "folder").touch()
     with caplog.at_level(logging.ERROR, "waymail.server"):
         for third in range(3):
             StolenAccounts(freezes, 0).logged_in("ann", f"10.0.{third}.1", 0.0)

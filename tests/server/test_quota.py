@@ -64,6 +64,14 @@ def test_a_user_s_own_numbers_go_first_and_zero_is_without_limit() -> None:
     assert quota(AS_EVERYBODY).check("bob", NOON, 1_000_000) is None
 
 
+def test_of_users_without_any_limit_nothing_is_kept() -> None:
+    one = quota(AS_EVERYBODY, ann=Allowance(messages_per_hour=1))
+    one.sent("bob", NOON, 1)
+    one.sent("ann", NOON, 1)
+    assert len(one) == 1
+    assert one.check("ann", NOON) is not None
+
+
 def test_a_frozen_account_is_refused_for_good() -> None:
     assert quota().check("frozen", NOON) == FROZEN
 
@@ -101,7 +109,8 @@ def test_a_file_that_makes_no_sense_is_logged_and_counting_begins_anew(
 
 
 def test_a_file_that_cannot_be_written_does_not_keep_mail_from_going(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    one = quota(path=tmp_path / "missing" / "sent.json")
+    (tmp_path / "file").touch()
+    one = quota(path=tmp_path / "file" / "sent.json")
     one.sent("ann", NOON, 1)
     with caplog.at_level(logging.ERROR, "waymail.server"):
         one.save(NOON, stopping=True)

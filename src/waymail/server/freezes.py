@@ -86,6 +86,7 @@ def read(path: Path) -> Mapping[str, Freeze]:
 def change(path: Path, user: str, freeze: Freeze | None) -> Mapping[str, Freeze]:
     """Close an account, or open it with None; all that are closed then. Raises FreezesUnusable."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with users_edit.locked(path):
             frozen = dict(read(path))
             frozen.pop(user, None)

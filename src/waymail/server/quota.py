@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from waymail.server.users_edit import write_whole
-from waymail.server.users_file import Allowance
+from waymail.server.users_file import AS_EVERYBODY, Allowance
 from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail.server")
@@ -51,6 +51,7 @@ class Quota:
         most: int = MOST_USERS,
     ) -> None:
         self._limits = limits
+        self._bounds_everybody = any((limits.messages_per_hour, limits.recipients_per_day, limits.recipients_per_message))
         self._allowance = allowance
         self._is_frozen = is_frozen
         self._path = path
@@ -64,6 +65,8 @@ class Quota:
         the number that it would make. `now` is Unix time. A Reply is the refusal."""
         if self._is_frozen(user):
             return FROZEN
+        if self._is_boundless(user):
+            return None
         per_hour, per_day, per_message = self._of(user)
         count = self._counts.get(user)
         messages, sent = self._current(count, now) if count is not None else (0, 0)
@@ -78,7 +81,9 @@ class Quota:
         return None
 
     def sent(self, user: str, now: float, recipients: int) -> None:
-        """Count a message that was accepted. Cheap; the file is written by `save`."""
+        """Count a message that was accepted, where there is a limit to keep. Cheap; the file is written by `save`."""
+        if self._is_boundless(user):
+            return
         count = self._counts.get(user)
         if count is None:
             if len(self._counts) >= self._most:
@@ -99,6 +104,7 @@ class Quota:
         # `list` copies in one step: the loop may go on counting meanwhile
         data = {user: [one.hour, one.day, one.messages, one.recipients] for user, one in list(self._counts.items())}
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._path, json.dumps(data).encode())
         except OSError as error:
             log.error(
@@ -107,6 +113,10 @@ class Quota:
 
     def __len__(self) -> int:
         return len(self._counts)
+
+    def _is_boundless(self, user: str) -> bool:
+        """Whether nothing need be counted of a user: the ordinary case, which should cost nothing."""
+        return not self._bounds_everybody and self._allowance(user) is AS_EVERYBODY
 
     def _of(self, user: str) -> tuple[int, int, int]:
         own, everybody_s = self._allowance(user), self._limits

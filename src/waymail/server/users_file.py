@@ -170,7 +170,7 @@ def _user(path: Path, key: str, value: object) -> User:
         _checked_text(path, key, "cram-md5", value.get("cram-md5")) or None,
         _checked_certificates(path, key, value.get("certificates", [])),
         _checked_text(path, key, "frozen", value.get("frozen")),
-        Allowance(*(_checked_allowance(path, key, one, value.get(one)) for one in ALLOWANCES)),
+        _checked_allowances(path, key, value),
     )
 
 
@@ -196,6 +196,12 @@ def _checked_certificates(path: Path, key: str, value: object) -> tuple[str, ...
 def _is_fingerprint(value: object) -> bool:
     """OpenSSL writes fingerprints in capitals, with colons between the octets."""
     return isinstance(value, str) and value.lower().startswith("sha256:")
+
+
+def _checked_allowances(path: Path, key: str, table: Mapping[str, Any]) -> Allowance:
+    if not any(one in table for one in ALLOWANCES):
+        return AS_EVERYBODY
+    return Allowance(*(_checked_allowance(path, key, one, table.get(one)) for one in ALLOWANCES))
 
 
 def _checked_allowance(path: Path, key: str, what: str, value: object) -> int | None:

@@ -76,7 +76,7 @@ def account_of(name: str, row: Mapping[str, Any]) -> Account:
         keys,
         _text(row.get("cram_md5")),
         row.get("frozen") not in (None, "", 0, False),
-        Allowance(*(_count(row.get(one)) for one in ALLOWANCES)),
+        _allowance(row),
     )
 
 
@@ -95,6 +95,11 @@ def _text(value: object) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode("utf-8", "replace")
     return "" if value is None else str(value)
+
+
+def _allowance(row: Mapping[str, Any]) -> Allowance:
+    counts = [_count(row.get(one)) for one in ALLOWANCES]
+    return AS_EVERYBODY if counts == [None] * len(ALLOWANCES) else Allowance(*counts)
 
 
 def _count(value: object) -> int | None:
