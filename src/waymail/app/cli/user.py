@@ -163,7 +163,9 @@ def freeze(name: str, /, *, reason: str = "by hand", config: Path | None = None)
 
     with _freezes_of(config) as file:
         if not file.parent.is_dir():
-            raise CommandFailed(Exit.CONFIG, f"the folder of the server's data is not there: {file.parent}; start the server once")
+            raise CommandFailed(
+                Exit.CONFIG, f"the folder of the server's data is not there: {file.parent}; start the server once"
+            )
         freezes.change(file, _prepared(name), freezes.Freeze(reason, time.time()))
     say(f"{name} is frozen")
     return Exit.OK

@@ -46,7 +46,9 @@ def _listeners(config: Config) -> Iterator[Finding]:
             message = 'must be "starttls" or "implicit" where users send passwords; "off" is for loopback addresses only'
             yield Finding(("listener", index, "tls"), message)
         if listener.line_ends == "normalise" and listener.kind != "submission":
-            message = 'must be "strict" where other servers send: what one takes for a line end and another does not smuggles mail'
+            message = (
+                'must be "strict" where other servers send: what one takes for a line end and another does not smuggles mail'
+            )
             yield Finding(("listener", index, "line_ends"), message)
         if isinstance(listener.address, Endpoint) and listener.address.port == 0:
             continue
