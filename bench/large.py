@@ -2,8 +2,8 @@
 
     .venv/bin/python -m bench.large --messages 50 --size 25000000
 
-smtp-source sends them all in sessions of their own, the server stores them and relays them to smtp-sink, 20 at a time. The peak of
-its resident memory is what the kernel noted (VmHWM). Exits with 1 where that is too much.
+smtp-source sends them all in sessions of their own, the server stores them and relays them to smtp-sink, 20 at a time. The peak
+of its resident memory is what the kernel noted (VmHWM). Exits with 1 where that is too much.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def main() -> int:
         finally:
             sink.stop()
     megabytes = options.messages * options.size / 1e6
-    print(f"{options.messages} messages of {options.size / 1e6:.0f} MB in and out in {seconds:.0f} s: {megabytes / seconds:.0f} MB/s")
+    each = f"{options.messages} messages of {options.size / 1e6:.0f} MB"
+    print(f"{each} in and out in {seconds:.0f} s: {megabytes / seconds:.0f} MB/s")
     print(f"resident memory: {before:.0f} MB before, {peak:.0f} MB at the peak")
     if peak >= MOST_MEGABYTES:
         print(f"TOO HEAVY: {peak:.0f} MB, it has to stay below {MOST_MEGABYTES}")

@@ -251,3 +251,27 @@ def test_all_that_sending_raises_has_one_base() -> None:
     outside = [error for error in errors if not issubclass(error, ValueError)]
     assert all(issubclass(error, waymail.SMTPError) for error in outside)
     assert len(outside) >= 9
+
+
+# --- ETRN (RFC 1985)
+
+
+async def test_a_server_is_asked_for_what_waits_for_a_domain() -> None:
+    async with Peer([("ETRN", b"253 2.0.0 3 messages\r\n")], extensions=("ETRN",)) as peer:
+        async with waymail.Client(url(peer)) as client:
+            reply = await client.etrn("branch.example.org", below=True)
+        assert (reply.code, reply.text) == (253, "3 messages")
+        assert b"ETRN @branch.example.org" in peer.commands
+
+
+async def test_etrn_that_is_not_offered_or_refused_is_an_error_with_the_reply() -> None:
+    async with Peer([]) as peer, waymail.Client(url(peer)) as client:
+        with pytest.raises(waymail.SMTPError, match="does not offer ETRN"):
+            await client.etrn("branch.example.org")
+    async with Peer([("ETRN", b"459 4.7.1 not you\r\n")], extensions=("ETRN",)) as peer, waymail.Client(url(peer)) as client:
+        with pytest.raises(waymail.SMTPError) as raised:
+            await client.etrn("branch.example.org")
+        assert raised.value.reply is not None
+        assert raised.value.reply.code == 459
+        with pytest.raises(ValueError, match="is no domain"):
+            await client.etrn("a b")

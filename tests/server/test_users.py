@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from waymail.server import users as module
+from waymail.server.backends.stored import NOBODY
 from waymail.server.users import RecentLogins, User, Users, UsersFileError, add_user, change_password, remove_user
 from waymail.server.users_edit import editing
 from waymail.wire import sasl
@@ -78,8 +79,8 @@ def test_a_user_with_scram_keys_alone_can_send_his_password_too(file: Path, cloc
 def test_an_unknown_user_is_compared_with_a_hash_like_everybody_s(file: Path) -> None:
     hashed = module.list_users(file)[0].password
     assert hashed is not None
-    assert [len(part) for part in module.NOBODY.split("$")] == [len(part) for part in hashed.split("$")]
-    assert module.NOBODY.rsplit("$", 2)[0] == hashed.rsplit("$", 2)[0]
+    assert [len(part) for part in NOBODY.split("$")] == [len(part) for part in hashed.split("$")]
+    assert NOBODY.rsplit("$", 2)[0] == hashed.rsplit("$", 2)[0]
 
 
 def test_a_login_is_remembered_for_five_minutes(users: Users, clock: Clock) -> None:
@@ -303,7 +304,7 @@ def test_a_path_that_leads_nowhere_is_reported_once_and_the_users_stay(
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    put(folder / "users.toml", User("ann", module.NOBODY, addresses=("ann@example.org",)))
+    put(folder / "users.toml", User("ann", NOBODY, addresses=("ann@example.org",)))
     users = Users.load(folder / "users.toml", clock=clock)
     folder.rename(tmp_path / "elsewhere")
     folder.touch()  # "Not a directory", which is no missing file

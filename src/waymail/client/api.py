@@ -22,6 +22,7 @@ from typing import Literal, Self
 
 from waymail.client import url as urls
 from waymail.client.attempt import Attempts, Result, Stage
+from waymail.client.dialogue import ask
 from waymail.client.errors import (
     AllRecipientsRefused,
     ConnectionFailed,
@@ -37,6 +38,7 @@ from waymail.mail.envelope import NO_OPTIONS, Body, Options, Recipient
 from waymail.mail.message import body_parameter, envelope_of, to_wire
 from waymail.mail.needs import needs
 from waymail.wire import grammar
+from waymail.wire.commands import Etrn
 from waymail.wire.parameters import NOTIFY_VALUE
 from waymail.wire.replies import Reply
 
@@ -162,6 +164,28 @@ class Client:
         async with _Turn(self._free, deadline, self._next_hop.hosts[0].name):
             results = await self._attempts.make(self._next_hop, outgoing, addresses, deadline=deadline)
         return result_of(results)
+
+    async def etrn(self, domain: str, *, below: bool = False) -> Reply:
+        """Ask the server to try at once what waits there for `domain`, and with `below` for the domains below it (RFC 1985 §5):
+        for a host that is reached only at times. The mail comes by connections that the server opens.
+
+        Returns the positive reply. Raises SMTPError where the server does not offer it or refuses, ValueError for what is no
+        domain.
+        """
+        if not grammar.is_domain(domain):
+            raise ValueError(f"{domain!r} is no domain")
+        deadline = inf if self._timeout is None else asyncio.get_running_loop().time() + self._timeout
+        async with _Turn(self._free, deadline, self._next_hop.hosts[0].name):
+            connection = await self._attempts.session(self._next_hop, deadline=deadline)
+            try:
+                if "ETRN" not in connection.core.extensions:
+                    raise SMTPError(f"{connection.peer.host} does not offer ETRN to us", peer=connection.peer)
+                reply = await ask(connection, Etrn(domain, below), "ETRN")
+                if not reply.is_positive:
+                    raise SMTPError(f"{connection.peer.host} refused: {reply}", reply, connection.peer)
+                return reply
+            finally:
+                await connection.quit()
 
     async def close(self) -> None:
         """Say QUIT and close the idle connections; those of sends that are still under way are closed when these end."""

@@ -181,6 +181,10 @@ class Attempts:
                 left = candidates(next_hop)
         return results
 
+    async def session(self, next_hop: NextHop, *, deadline: float = inf) -> Connection:
+        """A session with the first host that has one for us; it is the caller's to end. Raises SMTPError."""
+        return await self._open(next_hop, candidates(next_hop), deadline)
+
     async def close(self) -> None:
         """Close the idle connections; the others when their attempt ends."""
         await self._pool.close()

@@ -4,8 +4,9 @@ An address here is what stands between the angle brackets of MAIL and RCPT: `Loc
 (RFC 5321 §4.1.2), or a local part alone ("postmaster"). These functions do not judge syntax, `waymail.wire.grammar` does
 that; they give some answer for every string and never raise.
 
-The domain is compared without regard to case, and a U-label is the same as its A-label. The local part belongs to the domain alone: nobody else may change its case or
-its spelling (RFC 5321 §2.4), so it is kept byte for byte. Only `same` looks through its quoting.
+The domain is compared without regard to case, and a U-label is the same as its A-label. The local part belongs to the domain
+alone: nobody else may change its case or its spelling (RFC 5321 §2.4), so it is kept byte for byte. Only `same` looks through its
+quoting.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def from_name(name: str, domain: str) -> str:
 
 
 def folded(name: str) -> str:
-    """A local part, or the name of a mailbox, as a domain compares it that does not tell Ann from ann: lower case, and beyond ASCII
-    in the normal form C, in which RFC 6530 §10.1 would have all mailbox names."""
+    """A local part, or the name of a mailbox, as a domain compares it that does not tell Ann from ann: lower case, and beyond
+    ASCII in the normal form C, in which RFC 6530 §10.1 would have all mailbox names."""
     return name.lower() if name.isascii() else unicodedata.normalize("NFC", name).lower()
 
 

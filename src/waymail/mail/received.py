@@ -31,9 +31,7 @@ def protocol(*, secure: bool, authenticated: bool, extended: bool, utf8: bool = 
     return base + "S" * secure + "A" * authenticated
 
 
-def received_field(
-    origin: Origin, *, by: str, id: str, now: float, recipient: str | None = None, priority: int = 0
-) -> bytes:
+def received_field(origin: Origin, *, by: str, id: str, now: float, recipient: str | None = None, priority: int = 0) -> bytes:
     """The Received field for a message from `origin`, accepted by the host `by` under the queue id `id`.
 
     `now` is in seconds since the epoch. `recipient` is for messages that have exactly one: with several, naming any of them

@@ -1,8 +1,8 @@
 """A message on its way in: from its first octet to the envelope and body that go into the queue.
 
-Promises: the octets are kept as they come, in memory while they are few; nothing is added to them but fields in front, and nothing
-taken away but what `Reception.edit` takes out of the header section of a user's own message. What cannot be stored is known at
-the end, and answered there.
+Promises: the octets are kept as they come, in memory while they are few; nothing is added to them but fields in front, and
+nothing taken away but what `Reception.edit` takes out of the header section of a user's own message. What cannot be stored is
+known at the end, and answered there.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ NOBODY = Networks(())
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """The networks that may do what others may not: `relay` to anywhere, start queues by ETRN, speak for others by XCLIENT, or say
-    by XFORWARD where a message came from."""
+    """The networks that may do what others may not: `relay` to anywhere, start queues by ETRN, speak for others by XCLIENT, or
+    say by XFORWARD where a message came from."""
 
     relay: Networks = field(default=NOBODY)
     etrn: Networks = field(default=NOBODY)
@@ -66,8 +66,8 @@ class Inbound:
 def believed(transaction: Transaction, *, trusted: bool) -> Reply | None:
     """Take out of a transaction's options what only a trusted client may say; a reply where he is told.
 
-    RFC 4954 §5: the submitter that AUTH= names counts as "<>" from anybody else. RFC 6710 §4.1: nobody else may raise the priority
-    of a message, and X.3.6 says that it was changed.
+    RFC 4954 §5: the submitter that AUTH= names counts as "<>" from anybody else. RFC 6710 §4.1: nobody else may raise the
+    priority of a message, and X.3.6 says that it was changed.
     """
     options = transaction.options
     if trusted or (options.priority <= 0 and not options.submitter):

@@ -81,9 +81,8 @@ class Submission:
             return AUTHENTICATE_FIRST
         if client.user and sender and not self._rights.may_send_as(client.user, sender):
             return Reply(553, f"{sender} is not an address of {client.user}", "5.7.1")
-        if client.user and self._quota is not None:
-            if (refusal := self._quota.check(client.user, transaction.at)) is not None:
-                return refusal
+        if (refusal := self._over_quota(client, transaction, 0)) is not None:
+            return refusal
         if options.hold and (refusal := self._judge_hold(transaction)) is not None:
             return refusal
         return believed(transaction, trusted=True)
@@ -97,11 +96,15 @@ class Submission:
             return HOLD_PAST_DEADLINE
         return None
 
+    def _over_quota(self, client: Client, transaction: Transaction, recipients: int) -> Reply | None:
+        if not client.user or self._quota is None:
+            return None
+        return self._quota.check(client.user, transaction.at, recipients)
+
     def rcpt(self, client: Client, transaction: Transaction, recipient: str) -> Sequence[Recipient] | Reply:
         """Any recipient; of the local ones only those that exist."""
-        if self._quota is not None and client.user:
-            if (refusal := self._quota.check(client.user, transaction.at, transaction.named + 1)) is not None:
-                return refusal
+        if (refusal := self._over_quota(client, transaction, transaction.named + 1)) is not None:
+            return refusal
         found = self._directory.resolve(recipient)
         return (Recipient(recipient),) if found is None else found
 

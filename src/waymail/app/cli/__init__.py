@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from waymail.app.cli import config, queue, send, serve, trace, user
+from waymail.app.cli import config, etrn, queue, send, serve, trace, user
 from waymail.app.cli.output import CommandFailed, Exit, complain
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -34,6 +34,7 @@ app = App(
 )
 app.command(serve.serve)
 app.command(send.send)
+app.command(etrn.etrn)
 app.command(queue.app)
 app.command(trace.trace)
 app.command(user.app)

@@ -114,7 +114,7 @@ async def send(
     if file is not None and isinstance(message, EmailMessage):
         raise CommandFailed(Exit.USAGE, "a file has its own subject and body: give either the file, or --subject and --body")
     options = asked(ret, envid, hold_for, deliver_by, priority, require_tls=require_tls, now=time.time())
-    context = _tls_context(tls_ca, insecure)
+    context = tls_context(tls_ca, insecure)
     sent = await _send(message, url, from_, to, options, (notify or "").upper(), tls_context=context, timeout=timeout)
     if as_json:
         say_json(as_data(sent))
@@ -203,7 +203,8 @@ def _read(file: Path | None) -> bytes:
     return content
 
 
-def _tls_context(ca: Path | None, insecure: bool) -> ssl.SSLContext | None:
+def tls_context(ca: Path | None, insecure: bool) -> ssl.SSLContext | None:
+    """What --tls-ca and --insecure say. Raises CommandFailed."""
     from waymail.net import tls
 
     if ca is not None and insecure:
