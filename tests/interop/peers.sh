@@ -13,7 +13,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 # Postfix with what it needs to log in, swaks with what it needs for TLS and SCRAM, and those that users submit with.
 INSTALLED="postfix libsasl2-modules swaks libnet-ssleay-perl libauthen-sasl-perl libdigest-hmac-perl msmtp gsasl curl s-nail
-    git-email libio-socket-ssl-perl nodejs node-nodemailer"
+    git-email libmailtools-perl libio-socket-ssl-perl nodejs node-nodemailer"
 # One after the other, because they exclude each other.
 UNPACKED=(exim4-daemon-heavy opensmtpd "dovecot-core dovecot-lmtpd dovecot-submissiond" haproxy "sendmail-bin sendmail-cf m4 libsasl2-modules dash coreutils" dma nullmailer ssmtp)
 PEERS=build/peers
