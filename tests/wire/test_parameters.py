@@ -50,7 +50,7 @@ GOOD: list[tuple[str, list[str | None]]] = [
 BAD: list[tuple[str, list[str | None]]] = [
     ("SIZE", [None, "-1", "1k", "", "9" * 21, "٣"]),
     ("BODY", [None, "9BIT", "", "8BITMIME "]),
-    ("AUTH", [None, "", "ann", "ann@example.org+0A", "+2", "<a@b>", "a@b+00", "+E9@c", "a+2b@c"]),
+    ("AUTH", [None, "", "ann+0A", "ann@example.org+0A", "+2", "<a@b>", "a@b+00", "+E9@c", "a+2b@c"]),
     ("SMTPUTF8", ["", "1"]),
     ("REQUIRETLS", ["", "NO"]),
     ("RET", [None, "", "NONE", "FULL,HDRS"]),
@@ -142,6 +142,10 @@ def test_the_keyword_that_is_said_back_is_cut() -> None:
     with pytest.raises(SyntaxProblem) as caught:
         checked({"X" * 1000: None})
     assert len(caught.value.reply.text) < 100
+
+
+def test_a_users_name_as_submitter_is_as_good_as_unknown() -> None:
+    assert checked({"AUTH": "somebody+20else"}) == {"AUTH": "<>"}
 
 
 @pytest.mark.parametrize("keyword", ["ENVID", "AUTH", "X"])

@@ -128,9 +128,14 @@ def _check_body(value: str | None, terms: Terms) -> str | None:
 
 def _check_auth(value: str | None, terms: Terms) -> str | None:
     # RFC 4954 §5: it is read whether or not the client has authenticated itself; who trusts it is another matter.
-    if value is None or not (value == "<>" or is_mailbox(decode_xtext(value))):
-        raise SyntaxProblem(BAD_SUBMITTER)
-    return value
+    if value == "<>":
+        return value
+    submitter = decode_xtext(value) if value else ""
+    if is_mailbox(submitter):
+        return value
+    if submitter and "@" not in submitter and submitter.isprintable():
+        return "<>"  # a user's name, as Dovecot's submission server sends it: it says no more than that
+    raise SyntaxProblem(BAD_SUBMITTER)
 
 
 def _check_ret(value: str | None, terms: Terms) -> str | None:
