@@ -34,6 +34,7 @@ _PLAIN_VALUE = re.compile(r'[^\s"=]+')
 
 LEVEL_WIDTH = 7  # "warning"
 BATCH = 0.1  # seconds for which lines are gathered
+LONGEST = 2_000  # characters of a text that are shown: what a peer says must not fill the log
 MESSAGE_WIDTH = 24  # so that the fields of short messages stand below each other
 
 
@@ -140,7 +141,7 @@ def _plain_line(record: logging.LogRecord) -> str | None:
         parts.append(f"{name}={shown}")
     head = f"{_time(record)} {_head(record.levelname, record.name)}"
     line = f"{head}{record.msg:<{MESSAGE_WIDTH}} {' '.join(parts)}" if parts else head + str(record.msg)
-    if record.args or record.exc_info or not line.isprintable() or "AUTH" in line.upper():
+    if record.args or record.exc_info or not line.isprintable() or len(line) > LONGEST or "AUTH" in line.upper():
         return None
     return None if "://" in line and _URL_PASSWORD.search(line) else line
 
@@ -159,7 +160,8 @@ class JsonFormatter(logging.Formatter):
             "message": _hide(record.getMessage()),
         }
         # A field of the same name never stands in for what the line itself says.
-        return json.dumps(known | {f"{name}_" if name in known else name: value for name, value in entry.items()}, default=str)
+        line = json.dumps(known | {f"{name}_" if name in known else name: value for name, value in entry.items()}, default=str)
+        return line.replace("\x7f", "\\u007f")  # all others JSON escapes by itself
 
 
 def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
@@ -171,13 +173,13 @@ def _fields(record: logging.LogRecord) -> Iterator[tuple[str, Any]]:
 
 def _without_secrets(value: Any) -> Any:
     """The same value as plain JSON data, with secrets hidden wherever they are in it."""
-    if isinstance(value, int | float | None) or (isinstance(value, str) and _HARMLESS.fullmatch(value)):
+    if isinstance(value, int | float | None) or (isinstance(value, str) and len(value) <= LONGEST and _HARMLESS.fullmatch(value)):
         return value
     match value:
         case str():
-            return _hide(value)
+            return _clipped(_hide(value))
         case bytes():
-            return _hide(value.decode("utf-8", "backslashreplace"))
+            return _clipped(_hide(value.decode("utf-8", "backslashreplace")))
         case Mapping():
             return {str(key): HIDDEN if _is_secret(str(key)) else _without_secrets(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
@@ -212,6 +214,10 @@ def _hide(text: str) -> str:
     if _HARMLESS.fullmatch(text):
         return text
     return _AUTH_COMMAND.sub(rf"\1 {HIDDEN}", _URL_PASSWORD.sub(rf"\1:{HIDDEN}@", text))
+
+
+def _clipped(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}... and {len(text) - LONGEST} characters more"
 
 
 def _escape(text: str) -> str:

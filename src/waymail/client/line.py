@@ -197,7 +197,8 @@ class Line(asyncio.Protocol):
                 self._end(f"refused the content before it was complete: {response.reply}")
                 return
         if self.core.pending:
-            self._deadline = min(self._loop.time() + self._step, self._limit)
+            if responses:
+                self._deadline = min(self._loop.time() + self._step, self._limit)
         elif not responses or not data.endswith(b"\n"):
             self._end("spoke unasked")  # more, or the beginning of more, than was awaited
         elif self._waiter is not None and not self._waiter.done():
@@ -224,7 +225,8 @@ class Line(asyncio.Protocol):
     # --- the timer
 
     def _expect_within(self, seconds: float) -> None:
-        """Something must come within `seconds`; what comes in part gets as many again, but never past the limit."""
+        """A reply must be complete within `seconds`, and the next one within as many again, but never past the limit. A part of
+        a reply gains no time: a server that says an octet now and then would keep us for years."""
         self._step = seconds
         self._deadline = min(self._loop.time() + seconds, self._limit)
         if self._timer is None or self._timer_at > self._deadline:

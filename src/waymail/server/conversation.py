@@ -51,6 +51,11 @@ log = logging.getLogger("waymail.server")
 
 Answer = Reply | Coroutine[Any, Any, Reply] | None
 
+SMALL_CHUNK = 64  # octets: a chunk below that counts as junk, for it costs more than it carries
+# What no SMTP client says. A browser can be made to say SMTP commands behind the first of these, in a request's body.
+OTHER_PROTOCOLS = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH PRI".split())
+OTHER_BEGINNINGS = (b"SSH-", b"\x16\x03")  # RFC 4253 §4.2; a handshake of TLS, RFC 8446 §5.1
+
 
 class Conversation:
     """One session's talk. `is_over`: the reply that was given last is the last one. `wants_tls`: the handshake follows it."""
@@ -115,7 +120,7 @@ class Conversation:
             transaction.options = options_of(mail.parameters, transaction.at)
         reply = self._listener.reception.mail(self.client, transaction)
         if reply is not None and not reply.is_positive:
-            return self._count_error(reply)
+            return self._turned_down("a sender was refused", reply, {"from": mail.sender})
         self._junk = 0
         self._transaction = transaction
         return reply or answers.SENDER_OK
@@ -126,7 +131,7 @@ class Conversation:
             raise ProtocolError("RCPT without a transaction")
         found = self._listener.reception.rcpt(self.client, transaction, rcpt.recipient)
         if isinstance(found, Reply):
-            return self._count_error(found)
+            return self._turned_down("a recipient was refused", found, {"from": transaction.sender, "to": rcpt.recipient})
         if rcpt.parameters:
             found = inherit(found, rcpt.parameters.get("NOTIFY") or "", rcpt.parameters.get("ORCPT") or "")
         for one in found:
@@ -151,9 +156,9 @@ class Conversation:
 
     def _end_of_chunk(self, end: EndOfChunk) -> Answer:
         if end.refusal is not None:
-            self.drop_transaction()
-            return self._count_error(end.refusal)
-        return Reply(250, f"{end.size} octets received", "2.0.0")
+            return self._refused_message(end.refusal)
+        over = self._count_junk() if end.size < SMALL_CHUNK else None
+        return over or Reply(250, f"{end.size} octets received", "2.0.0")
 
     def _end_of_data(self, end: EndOfData) -> Answer:
         transaction, arrival = self._transaction, self._arrival or self._arriving()
@@ -161,8 +166,7 @@ class Conversation:
         if transaction is None:
             raise ProtocolError("a message without a transaction")
         if end.refusal is not None:
-            self.drop_transaction()
-            return self._count_error(end.refusal)
+            return self._refused_message(end.refusal)
         body = arrival.finish()
         if isinstance(body, Reply):
             self.drop_transaction()
@@ -171,8 +175,7 @@ class Conversation:
         now = listener.intake.now()
         found = judged(body, self.client, transaction, listener.reception, listener.limits, id=arrival.id, now=now)
         if isinstance(found, Reply):
-            self.drop_transaction()
-            return self._count_error(found)
+            return self._refused_message(found)
         envelope, body = enveloped(
             body,
             *found,
@@ -206,21 +209,39 @@ class Conversation:
         return Reply(221, f"{self._listener.offer.hostname} closing", "2.0.0")
 
     def _refused(self, refused: Refused) -> Answer:
+        line = refused.line
+        if line.startswith(OTHER_BEGINNINGS) or line.partition(b" ")[0] in OTHER_PROTOCOLS:
+            return self._over(answers.NOT_SMTP, "it speaks another protocol")
         return self._count_error(refused.reply)
+
+    def _refused_message(self, reply: Reply) -> Reply:
+        transaction = self._transaction
+        self.drop_transaction()
+        return self._turned_down("a message was refused", reply, {"from": transaction.sender if transaction else ""})
+
+    def _turned_down(self, what: str, reply: Reply, fields: dict[str, str]) -> Reply:
+        """A refusal that an operator may be asked about."""
+        who = {"user": self.client.user} if self.client.user else {}
+        log.info(what, extra={"fields": {"peer": self.client.address} | who | fields | {"reply": str(reply)}})
+        return self._count_error(reply)
 
     def _count_error(self, reply: Reply) -> Reply:
         self._errors += 1
         if self._errors > self._listener.limits.errors:
-            self.is_over = True
-            return answers.TOO_MANY_ERRORS
+            return self._over(answers.TOO_MANY_ERRORS, "too many refused commands")
         return reply
 
     def _count_junk(self) -> Reply | None:
         self._junk += 1
         if self._junk > self._listener.limits.junk:
-            self.is_over = True
-            return answers.TOO_MANY_ERRORS
+            return self._over(answers.TOO_MANY_ERRORS, "too many commands that carry no mail")
         return None
+
+    def _over(self, reply: Reply, why: str) -> Reply:
+        """The last reply."""
+        self.is_over = True
+        log.info("a session was ended", extra={"fields": {"peer": self.client.address, "why": why}})
+        return reply
 
     # --- who speaks ---
 

@@ -31,6 +31,7 @@ log = logging.getLogger("waymail.server")
 
 UNIX = "unix:"  # what the address of a Unix-domain socket begins with
 SWEEP = 0.5  # seconds between looks for sessions that are late
+TELL = 10.0  # seconds between lines in the log about connections that are refused
 
 
 async def _contained(work: Coroutine[Any, Any, None]) -> None:
@@ -82,6 +83,8 @@ class Listener:
         self._expected: dict[Session, tuple[str, str]] = {}  # the addresses of client and proxy, before the session is connected
         self._silent: dict[Session, tuple[float, float]] = {}  # where sessions are scarce: a deadline, and since when it stands
         self._admission = Admission(limits, exempt)
+        self._turned_away = 0  # connections since the last line in the log about them
+        self._tell_at = 0.0
         self._proxies = proxies
         self._group: asyncio.TaskGroup | None = None
         self._sockets: streams.Listener | Door | None = None
@@ -102,7 +105,17 @@ class Listener:
         address = session.client.address
         refusal = SHUTTING_DOWN if self._done.is_set() else self._admission.enter(address, self.time())
         self._sessions[session] = address if refusal is None else None
+        if refusal is not None:
+            self._turn_away(address, refusal)
         return refusal
+
+    def _turn_away(self, address: str, refusal: Reply) -> None:
+        """Tell the operator: not of each, for the log is not to be flooded with them."""
+        self._turned_away += 1
+        if (now := self.time()) >= self._tell_at:
+            fields = {"peer": address, "connections": self._turned_away, "reply": str(refusal)}
+            log.warning("connections are refused", extra={"fields": fields})
+            self._turned_away, self._tell_at = 0, now + TELL
 
     def allows_message(self, client: Client) -> bool:
         """Whether the client may begin one more message now (`messages_per_minute`)."""
@@ -206,6 +219,8 @@ class Listener:
 
     @staticmethod
     def _end(session: Session, reply: Reply) -> None:
+        if reply is TIMED_OUT and not session.is_closing:
+            log.info("a session was ended", extra={"fields": {"peer": session.client.address, "why": "it let its time pass"}})
         try:
             session.end(reply)
         except Exception:

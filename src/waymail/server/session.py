@@ -140,7 +140,8 @@ class Session(asyncio.Protocol):
             return
         try:
             out = self._replies(data)
-        except ProtocolError:
+        except ProtocolError as error:
+            log.info("a session was ended", extra={"fields": {"peer": self.client.address, "why": str(error)}})
             self._say_and_close(answers.TOO_MANY_ERRORS)
             return
         except Exception:
@@ -189,8 +190,11 @@ class Session(asyncio.Protocol):
     def _set_deadline(self) -> None:
         now, limits = self._listener.time(), self._listener.limits
         if not self._wire.is_in_content:
-            self._message_until = 0.0
             self.deadline = now + limits.command_timeout
+            if self._wire.state is not State.BDAT:
+                self._message_until = 0.0
+            elif self._message_until:  # between two chunks: a message in a million of them has no more time than any other
+                self.deadline = min(self.deadline, self._message_until)
             return
         if not self._message_until:
             self._message_until = now + limits.message_time
@@ -260,6 +264,11 @@ class Session(asyncio.Protocol):
     def is_receiving(self) -> bool:
         """Whether the peer is in the middle of a message."""
         return self._talk.is_in_transaction and not self._busy
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether its last words were said."""
+        return self._closing
 
     @property
     def is_busy(self) -> bool:

@@ -19,6 +19,7 @@ from waymail.mail.envelope import Body, decode_id, encode_id
 from waymail.store.contract import StoreError
 
 IN_MEMORY = 65536  # octets
+PIECES = 256  # kept apart in memory: each costs more than the few octets that a slow sender may put into it
 
 
 def sync(path: Path) -> None:
@@ -89,6 +90,8 @@ class FileSpool:
             self._chunks.append(chunk)
             if self._size > IN_MEMORY:
                 self._begin_file()
+            elif len(self._chunks) > PIECES:
+                self._chunks = [b"".join(self._chunks)]
         except OSError as error:
             raise self._failed(error) from error
 

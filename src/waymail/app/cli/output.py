@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_CONTROL_BEYOND = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")  # what JSON lets stand
 
 
 class Exit(IntEnum):
@@ -53,7 +54,8 @@ def complain(text: str) -> None:
 
 def say_json(value: Any) -> None:
     """One JSON document on standard output."""
-    say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    say(_CONTROL_BEYOND.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def clean(text: str) -> str:
