@@ -19,6 +19,7 @@ from typing import Literal, Self
 from waymail.testing.process import free_port
 
 ROOT = Path(__file__).parents[2] / "build" / "peers" / "root"
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 STOP = 10.0  # seconds within which a peer has to end
 
 
@@ -79,20 +80,23 @@ class Jail:
 
     def run(self, *command: str, input: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
         """Run a program to its end. Raises RuntimeError with what it printed where it fails and `check` is set."""
-        done = subprocess.run(["chroot", ROOT, *command], check=False, input=input, capture_output=True, timeout=30)
+        done = subprocess.run(
+            ["chroot", ROOT, *command], check=False, input=input, capture_output=True, timeout=30, env=ENVIRONMENT
+        )
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout!r}\n{done.stderr!r}")
         return done
 
     def start(self, *command: str, ports: Sequence[int]) -> None:
-        """Start a server and wait until it listens. Raises RuntimeError with all that it wrote where it does not."""
+        """Start a server and wait until it listens. Raises RuntimeError with all that it wrote where it ends instead."""
         with self.output.open("ab") as output:
-            process = subprocess.Popen(["chroot", ROOT, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            process = subprocess.Popen(
+                ["chroot", ROOT, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=ENVIRONMENT
+            )
         self._processes.append(process)
-        for port in ports:
-            self.wait(lambda port=port: process.poll() is not None or listens(port))
-            if process.poll() is not None:
-                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}; {self.logs()}")
+        self.wait(lambda: process.poll() is not None or all(listens(port) for port in ports))
+        if process.poll() is not None:
+            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}; {self.logs()}")
 
     def logs(self) -> str:
         """All that was written to log files and to the output."""

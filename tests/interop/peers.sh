@@ -15,7 +15,8 @@ export DEBIAN_FRONTEND=noninteractive
 INSTALLED="postfix libsasl2-modules swaks libnet-ssleay-perl libauthen-sasl-perl libdigest-hmac-perl msmtp gsasl curl s-nail
     git-email libmailtools-perl libio-socket-ssl-perl nodejs node-nodemailer"
 # One after the other, because they exclude each other.
-UNPACKED=(exim4-daemon-heavy opensmtpd "dovecot-core dovecot-lmtpd dovecot-submissiond" haproxy "sendmail-bin sendmail-cf m4 libsasl2-modules dash coreutils" dma nullmailer ssmtp)
+UNPACKED=(exim4-daemon-heavy opensmtpd "dovecot-core dovecot-lmtpd dovecot-submissiond" haproxy "sendmail-bin sendmail-cf m4 libsasl2-modules dash coreutils" dma nullmailer ssmtp
+    slapd)
 PEERS=build/peers
 
 not_installed() {

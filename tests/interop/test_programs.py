@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.interop
 TEXT = f"From: {USER}\nTo: x@any.example\nSubject: a test\n\nfirst\n.dot\nlast\n"
 
 
-def run(command: list[str | Path], input: str = "", environment: dict[str, str] | None = None) -> str:
+def run(command: Sequence[str | Path], input: str = "", environment: dict[str, str] | None = None) -> str:
     """Run a program that must succeed; what it printed."""
     done = subprocess.run(
         command, check=False, input=input, capture_output=True, text=True, timeout=40, env=os.environ | (environment or {})
@@ -78,7 +79,16 @@ def test_the_net_smtp_of_perl(box: Box, secure: str) -> None:
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 def test_curl(box: Box, scheme: str, mechanism: str) -> None:
     port = box.mail.implicit if scheme == "smtps" else box.mail.submission
-    command = ["curl", "--silent", "--show-error", "--max-time", "20", "--ssl-reqd", "--cacert", box.mail.certificate]
+    command: list[str | Path] = [
+        "curl",
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "20",
+        "--ssl-reqd",
+        "--cacert",
+        box.mail.certificate,
+    ]
     command += ["--login-options", f"AUTH={mechanism}", "--user", f"{USER}:{PASSWORD}"]
     command += [
         "--mail-from",

@@ -89,6 +89,8 @@ def test_it_relays_to_our_mx_listener(start: Callable[..., Peer], box: Box, tls:
         assert re.search(protocol, message)
         assert peer.name.encode() + b".example.net" in message
     assert max(len(message) for message in box.wait(2)) > 1_900_000
+    if isinstance(peer, Exim):
+        assert peer.logs().count(" K C=") == 2, "it sends by BDAT where that is offered (RFC 3030), and its log has a K then"
 
 
 def test_its_users_hear_what_we_refuse(start: Callable[..., Peer], house: Mail) -> None:

@@ -1,18 +1,13 @@
-"""Users in a real Dovecot and a real OpenLDAP, both of Debian."""
+"""Users in a real Dovecot and a real OpenLDAP, both of Debian 12."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trustme
+from tests.interop.jail import Jail
 
 from waymail.server.authentication import Authenticator, Connection
 from waymail.server.backends.dovecot import DovecotBackend
@@ -21,10 +16,7 @@ from waymail.testing.process import free_port
 from waymail.wire import sasl
 from waymail.wire.sasl import Challenge, Failure, Success
 
-pytestmark = [
-    pytest.mark.interop,
-    pytest.mark.skipif(os.geteuid() != 0, reason="Dovecot is started as root"),
-]
+pytestmark = pytest.mark.interop
 
 USER = "ann@example.org"
 
@@ -36,6 +28,12 @@ log_path = {folder}/log
 ssl = no
 auth_mechanisms = plain login cram-md5 scram-sha-1 scram-sha-256
 disable_plaintext_auth = no
+auth_failure_delay = 0
+service anvil {{
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
+}}
 passdb {{
   driver = passwd-file
   args = {folder}/users
@@ -80,30 +78,14 @@ userPassword: right
 """
 
 
-def wait_until(is_there: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + 10
-    while not is_there():
-        assert time.monotonic() < deadline, log.read_text() if log.exists() else "no log"
-        time.sleep(0.02)
-
-
 @pytest.fixture(scope="module")
 def dovecot() -> Iterator[Path]:
-    if shutil.which("dovecot") is None:
-        pytest.skip("needs dovecot-core")
-    folder = Path(tempfile.mkdtemp(prefix="dovecot-"))  # pytest's own folders are closed to other users
-    folder.chmod(0o755)
-    (folder / "users").write_text(f"{USER}:{{PLAIN}}right::::::addresses=ann@example.org,info@example.org\n")
-    (folder / "users").chmod(0o644)
-    (folder / "dovecot.conf").write_text(DOVECOT.format(folder=folder))
-    process = subprocess.Popen(["dovecot", "-F", "-c", folder / "dovecot.conf"], stderr=subprocess.DEVNULL)
-    try:
-        wait_until((folder / "run" / "auth-client").is_socket, folder / "log")
-        yield folder / "run" / "auth-client"
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(folder)
+    with Jail("dovecot") as jail:
+        jail.write("users", f"{USER}:{{PLAIN}}right::::::addresses=ann@example.org,info@example.org\n")
+        jail.start("dovecot", "-F", "-c", jail.write("dovecot.conf", DOVECOT.format(folder=jail.inside)), ports=[])
+        auth_client = jail.folder / "run" / "auth-client"
+        jail.wait(auth_client.is_socket)
+        yield auth_client
 
 
 async def outcome(backend: DovecotBackend, mechanism: str, password: str) -> object:
@@ -134,29 +116,19 @@ async def test_a_user_of_dovecot_may_send_as_his_name(dovecot: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def slapd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, str]]:
-    program = shutil.which("slapd") or shutil.which("slapd", path="/usr/sbin")
-    if program is None:
-        pytest.skip("needs slapd")
-    folder = tmp_path_factory.mktemp("slapd")
-    (folder / "db").mkdir()
-    authority = trustme.CA()
-    certificate = authority.issue_cert("localhost")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    (folder / "slapd.conf").write_text(SLAPD.format(folder=folder))
-    subprocess.run([program, "-T", "add", "-f", folder / "slapd.conf"], input=ENTRIES, text=True, check=True, capture_output=True)
-    port = free_port()
-    with (folder / "log").open("w") as log:
-        command: list[str | Path] = [program, "-d", "0", "-f", folder / "slapd.conf", "-h", f"ldap://127.0.0.1:{port}"]
-        process = subprocess.Popen(command, stderr=log)
-    try:
-        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, folder / "log")
-        yield port, str(folder / "ca.pem")
-    finally:
-        process.terminate()
-        process.wait(10)
+def slapd() -> Iterator[tuple[int, str]]:
+    with Jail("slapd") as jail:
+        (jail.folder / "db").mkdir()
+        authority = trustme.CA()
+        certificate = authority.issue_cert("localhost")
+        certificate.private_key_pem.write_to_path(jail.folder / "key.pem")
+        certificate.cert_chain_pems[0].write_to_path(jail.folder / "cert.pem")
+        authority.cert_pem.write_to_path(jail.folder / "ca.pem")
+        settings = jail.write("slapd.conf", SLAPD.format(folder=jail.inside))
+        jail.run("slapd", "-T", "add", "-f", settings, input=ENTRIES.encode())
+        port = free_port()
+        jail.start("slapd", "-d", "0", "-f", settings, "-h", f"ldap://127.0.0.1:{port}", ports=[port])
+        yield port, str(jail.folder / "ca.pem")
 
 
 async def test_a_user_of_openldap_logs_in_by_starttls_with_a_verified_certificate(slapd: tuple[int, str]) -> None:
