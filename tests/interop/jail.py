@@ -94,9 +94,13 @@ class Jail:
                 ["chroot", ROOT, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=ENVIRONMENT
             )
         self._processes.append(process)
-        self.wait(lambda: process.poll() is not None or all(listens(port) for port in ports))
-        if process.poll() is not None:
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}; {self.logs()}")
+        try:
+            self.wait(lambda: process.poll() is not None or all(listens(port) for port in ports))
+            if process.poll() is not None:
+                raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}; {self.logs()}")
+        except BaseException:
+            self.stop()
+            raise
 
     def logs(self) -> str:
         """All that was written to log files and to the output."""
