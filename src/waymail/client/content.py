@@ -66,7 +66,7 @@ def content_for(message: Message, offer: Offer, *, chunks: bool) -> Content:
         eight_bit = not (body.content.isascii() and body.prefix.isascii())
     else:
         eight_bit = (message.body_type != "7BIT" and offer.eight_bit) or not all(c.isascii() for c in body.chunks(BLOCK))
-    if message.body_type == "BINARYMIME":
+    if message.body_type == "BINARYMIME" or _has_nul(body):
         return _binary(message, offer, eight_bit, chunks)
     if eight_bit:
         if message.options.smtputf8 and not offer.utf8 and needs(body.chunks()).utf8_headers:
@@ -74,6 +74,12 @@ def content_for(message: Message, offer: Offer, *, chunks: bool) -> Content:
         if not offer.eight_bit:
             return _converted(body, offer)
     return _made_of_lines(body, "8BITMIME" if eight_bit else "", chunks)
+
+
+def _has_nul(body: Body) -> bool:
+    """Whether it is binary, whatever it was declared as (RFC 6152 §3: no NUL in 8BITMIME). Some servers drop a NUL, and then
+    see an end of the message in a line that has one and a dot."""
+    return b"\0" in body.content if isinstance(body.content, bytes) else any(b"\0" in c for c in body.chunks(BLOCK))
 
 
 def _made_of_lines(body: Body, parameter: str, chunks: bool) -> Content:
