@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from types import MappingProxyType
 
 from waymail.client.transaction import MOST_RECIPIENTS
 from waymail.mail import address
@@ -52,6 +54,12 @@ NOTHING = Offer()
 
 def offer_of(extensions: Mapping[str, str]) -> Offer:
     """The offer that these keywords make. What cannot be read in an argument counts as not said."""
+    return _offer_of(tuple(extensions.items()))
+
+
+@lru_cache(maxsize=1024)  # the same hosts are greeted again and again
+def _offer_of(keywords: tuple[tuple[str, str], ...]) -> Offer:
+    extensions = MappingProxyType(dict(keywords))
     limits = dict(limit.upper().partition("=")[::2] for limit in extensions.get("LIMITS", "").split())  # RFC 9422 §3
     return Offer(
         extensions,

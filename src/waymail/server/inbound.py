@@ -16,6 +16,7 @@ from waymail.wire.replies import Reply
 RELAY_DENIED = Reply(550, "relaying denied: this server takes mail for its own domains only", "5.7.1")
 
 NOBODY = Networks(())
+NOTHING: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Trust:
 
     def extensions(self, client: Client) -> frozenset[str]:
         """The extensions that only some are offered."""
+        if not (self.etrn or self.xclient or self.xforward):
+            return NOTHING
         named = (("ETRN", self.etrn), ("XCLIENT", self.xclient), ("XFORWARD", self.xforward))
         return frozenset(name for name, networks in named if client.address in networks)
 
@@ -45,7 +48,8 @@ class Inbound:
 
     def offer(self, base: Offer, client: Client) -> Offer:
         """No AUTH: users authenticate at submission listeners."""
-        return offering(base, EVERYWHERE | self._trust.extensions(client), (), 0, self._lmtp)
+        named = self._trust.extensions(client)
+        return offering(base, EVERYWHERE | named if named else EVERYWHERE, (), 0, self._lmtp)
 
     def mail(self, client: Client, transaction: Transaction) -> Reply | None:
         """Anybody may send: the null path too (RFC 5321 §4.5.5)."""

@@ -77,6 +77,9 @@ class Networks:
 
         self._look_up = lru_cache(maxsize=10_000)(self._search)  # the same clients come again and again
 
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
     def __contains__(self, address: str) -> bool:
         return bool(self._networks) and self._look_up(address)
 

@@ -25,6 +25,9 @@ class Offer:
     lmtp: bool = False
     normalise: bool = False
 
+    def __hash__(self) -> int:
+        return hash(self.hostname)  # there are few, and each is looked up for every session
+
 
 @lru_cache(maxsize=256)
 def offering(base: Offer, names: frozenset[str], auth: tuple[str, ...], hold: int, lmtp: bool) -> Offer:

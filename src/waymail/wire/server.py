@@ -10,6 +10,8 @@ replies than the bound allows: the connection is to be closed.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from waymail.wire import extensions, replies, syntax
 from waymail.wire.checks import CHECKS, NOT_OFFERED
 from waymail.wire.chunks import ChunkedContent
@@ -41,6 +43,20 @@ TOO_BIG = Reply(552, "the message is larger than the limit", "5.3.4")
 REFUSALS = {"bare": BARE_IN_CONTENT, "size": TOO_BIG}
 # Nothing of a transaction is left after these.
 BEGINNINGS = frozenset({Hello, Reset, XClient})
+
+
+@lru_cache(maxsize=256)
+def _accepting(offer: Offer, secure: bool, first: str, now: int) -> Reply:
+    """The answer that accepts EHLO or LHLO."""
+    lines = extensions.offered(
+        offer.extensions,
+        offer.limits,
+        secure=secure,
+        starttls=offer.starttls and not secure,
+        auth=offer.auth if secure else (),
+        now=now,
+    )
+    return Reply(250, "\n".join((first, *lines)))
 
 
 class ServerConnection:
@@ -114,19 +130,12 @@ class ServerConnection:
     def hello_reply(self, hello: Hello, text: str = "", *, now: float = 0.0) -> Reply:
         """The answer that accepts `hello`, with what is offered in the present state; HELO's is one line. `now` is in seconds
         since the epoch."""
-        first = f"{self.offer.hostname} {text}" if text else self.offer.hostname
+        offer = self.offer
+        first = f"{offer.hostname} {text}" if text else offer.hostname
         if not hello.extended:
             return Reply(250, first)
-        offer = self.offer
-        lines = extensions.offered(
-            offer.extensions,
-            offer.limits,
-            secure=self.secure,
-            starttls=offer.starttls and not self.secure,
-            auth=offer.auth if self.secure else (),
-            now=now,
-        )
-        return Reply(250, "\n".join((first, *lines)))
+        # Only what is said of holding messages depends on the time.
+        return _accepting(offer, self.secure, first, int(now) if "FUTURERELEASE" in offer.extensions else 0)
 
     def send(self, reply: Reply) -> bytes:
         """The octets of the reply to the last event; moves the state. Raises CommandOrder where no event awaits one."""
