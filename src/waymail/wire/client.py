@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 
 from waymail.wire import extensions, syntax
@@ -33,6 +34,8 @@ from waymail.wire.replies import Reply
 _REPLY_LINE = re.compile(rb"(?P<code>[2-5][0-9]{2})(?:(?P<mark>[ -])(?P<text>.*))?", re.DOTALL)
 # RFC 2034 §4: status-code = class "." subject "." detail
 _ENHANCED = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
+
+COMMON_LINE = 128  # octets: longer replies are seldom said twice
 
 NOTHING_OFFERED: Mapping[str, str] = MappingProxyType({})
 
@@ -228,6 +231,8 @@ class ClientConnection:
 
     def _reply(self, line: bytes) -> Reply | None:
         """The reply that this line completes."""
+        if not self._lines and len(line) <= COMMON_LINE and (reply := _single(line)) is not None:
+            return reply
         found = _REPLY_LINE.fullmatch(line)
         if found is None:
             raise self._break(f"this is not a reply: {line[:80]!r}")
@@ -260,8 +265,7 @@ class ClientConnection:
         command = self.pending.popleft()
         match command:
             case Hello(extended=extended, lmtp=lmtp) if reply.is_positive:
-                offered = extensions.parse_offered(reply) if extended else {}
-                self.extensions = MappingProxyType(offered)
+                self.extensions = extensions.parse_offered(reply) if extended else NOTHING_OFFERED
                 self._lmtp = lmtp
             case Mail(parameters=parameters):
                 self._utf8 = "SMTPUTF8" in parameters
@@ -292,6 +296,16 @@ class ClientConnection:
         self._broken = reason
         self._buffer = b""
         return ProtocolError(reason)
+
+
+@lru_cache(maxsize=1024)
+def _single(line: bytes) -> Reply | None:
+    """The reply that consists of this line alone, None where it does not. Servers say the same few things all the time."""
+    found = _REPLY_LINE.fullmatch(line)
+    if found is None or found["mark"] == b"-":
+        return None
+    text = found["text"]
+    return _composed(int(found["code"]), [text.decode("utf-8", "backslashreplace") if text else ""])
 
 
 def _composed(code: int, lines: list[str]) -> Reply:

@@ -8,8 +8,10 @@ listener offers only what works behind it. What they add to MAIL and RCPT is in 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
+from types import MappingProxyType
 
 from waymail.wire.limits import WireLimits
 from waymail.wire.replies import Reply
@@ -54,7 +56,8 @@ def offered(
     return tuple(lines)
 
 
-def parse_offered(reply: Reply) -> dict[str, str]:
+@lru_cache(maxsize=1024)  # the same hosts are greeted again and again
+def parse_offered(reply: Reply) -> Mapping[str, str]:
     """What a server's answer to EHLO offers: keywords in upper case, each with the text behind it.
 
     A line that is no ehlo-line is passed over. Old servers write "AUTH=LOGIN PLAIN" for clients as old as they are: it
@@ -71,4 +74,4 @@ def parse_offered(reply: Reply) -> dict[str, str]:
             old_form = f"{keyword[5:]} {argument}".strip()
     if old_form:
         extensions.setdefault("AUTH", old_form)
-    return extensions
+    return MappingProxyType(extensions)
