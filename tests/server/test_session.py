@@ -343,3 +343,21 @@ async def test_a_bug_ends_the_session_that_meets_it_with_421_and_no_other(place:
     assert unlucky.transport.is_closing()
     listener.reception = reception
     assert (await other.say(HELLO, MAIL))[-1].startswith(b"250 ")
+
+
+async def test_the_time_for_a_command_counts_from_the_last_reply_and_not_from_the_last_octet(place: Place) -> None:
+    peer = await place.conversation(command_timeout=60.0)
+    await peer.say(HELLO, MAIL, RCPT, b"DATA")
+    place.store.gate = asyncio.Event()
+    await peer.say(*CONTENT)
+    before = peer.session.deadline
+    await asyncio.sleep(0.01)
+    place.store.gate.set()
+    await settled()
+    after = peer.session.deadline
+    assert after > before, "a reply that took its time gives the next command all of its own"
+    await asyncio.sleep(0.01)
+    peer.send(b"NOO")
+    assert peer.session.deadline == after
+    await peer.say(b"P")
+    assert peer.session.deadline > after

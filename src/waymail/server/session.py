@@ -148,7 +148,7 @@ class Session(asyncio.Protocol):
             log.exception("a session met a bug")
             self._say_and_close(answers.BUG)
             return
-        if out or self._busy or self._wire.is_in_content:
+        if out or self._wire.is_in_content:
             self._set_deadline()  # a part of a line gains no time
         if out:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
@@ -216,6 +216,7 @@ class Session(asyncio.Protocol):
             self._talk.drop_transaction()
             return
         self._transport.write(self._wire.send(reply))
+        self._set_deadline()
         self._read_on_or_wait()
         self._advance(b"")
 
