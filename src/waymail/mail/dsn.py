@@ -38,6 +38,7 @@ DIAGNOSTIC = 2000  # characters of a remote reply that are quoted
 # RFC 3464 §2.3.4: DIGIT "." 1*3DIGIT "." 1*3DIGIT, without leading zeros
 _STATUS = re.compile(r"[245]\.(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2})", re.ASCII)
 _MSG_ID = re.compile(r"<[!-;=?-~]{1,900}>")
+_NO_LINES = re.compile(rb"\r(?!\n)|(?<!\r)\n|\x00")  # what lines of text do not have (RFC 2045 §2.9)
 _LONG_WORD = re.compile(r"(\S{900})(?=\S)")
 _LONG_WORD_UTF8 = re.compile(r"(\S{240})(?=\S)")  # of up to four octets each
 _WORD = re.compile(r"\s*\S+")  # with the white space in front of it, so that folding changes none
@@ -61,7 +62,7 @@ def build(
     `now` and `retry_until` (until when a delayed message is tried) are in seconds since the epoch. `message_id` is the part
     before the "@", unique on this host, or a whole msg-id in angle brackets. `boundary` should be random; it is made longer
     if the original happens to contain it. With a failure the original comes back whole up to `WHOLE_ORIGINAL` octets, or as
-    the sender asked (RET); otherwise, or with `whole` false, its header section alone (RFC 3461 §6.2).
+    the sender asked (RET); otherwise, with `whole` false, or where it is binary, its header section alone (RFC 3461 §6.2).
 
     Raises ValueError where the message came from the null reverse-path (RFC 5321 §4.5.5: never a notice about one) or no
     recipient is given, and OSError where the body's file cannot be read.
@@ -71,7 +72,7 @@ def build(
     if not recipients:
         raise ValueError("a notice reports at least one recipient")
     section, utf8 = _section_of(body), is_international(envelope, recipients, body)
-    is_whole = whole and action == "failed" and body.size <= _most_returned(envelope.options)
+    is_whole = whole and action == "failed" and body.size <= _most_returned(envelope.options) and not _is_binary(body)
     original = _original(body, utf8=utf8) if is_whole else _original_headers(section, utf8=utf8)
     groups = _delivery_status(action, hostname, envelope, recipients, retry_until, utf8=utf8)
     parts = (
@@ -104,7 +105,8 @@ def is_international(envelope: Envelope, recipients: Sequence[ReportedRecipient]
 
 
 def _section_of(body: Body) -> bytes:
-    return _whole_lines(headers.header_section(body.head(HEADERS_RETURNED)))
+    section = headers.header_section(body.head(HEADERS_RETURNED))
+    return _whole_lines(_NO_LINES.sub(b" ", section))
 
 
 def _most_returned(options: Options) -> int:
@@ -212,6 +214,11 @@ def _text(text: str) -> bytes:
         return b"Content-Type: text/plain; charset=us-ascii\r\n\r\n" + octets
     fields = b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
     return fields + b2a_qp(octets, istext=True)
+
+
+def _is_binary(body: Body) -> bool:
+    """Whether it is more than lines. Such a notice could not go everywhere, and its sender would learn nothing."""
+    return _NO_LINES.search(b"".join(body.chunks())) is not None
 
 
 def _original(body: Body, *, utf8: bool) -> bytes:
