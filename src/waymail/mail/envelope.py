@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import field
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -175,6 +176,7 @@ def encode_id(number: int) -> str:
     return _ALPHABET[number >> 60] + "".join([_PAIRS[number >> shift & 1023] for shift in (50, 40, 30, 20, 10, 0)])
 
 
+@lru_cache(maxsize=1024)  # a message's is asked for each time that it is written to the store
 def decode_id(text: str) -> int | None:
     """The number of a queue id, or None where `text` is none."""
     if len(text) != 13 or not text.isalnum():

@@ -148,8 +148,8 @@ class Session(asyncio.Protocol):
             log.exception("a session met a bug")
             self._say_and_close(answers.BUG)
             return
-        if out or self._wire.is_in_content:
-            self._set_deadline()  # a part of a line gains no time
+        if (is_in_content := self._wire.is_in_content) or out:  # a part of a line gains no time
+            self._set_deadline(is_in_content)
         if out:
             transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self._upgrading:
@@ -187,13 +187,14 @@ class Session(asyncio.Protocol):
             wire.receive(data)  # only buffers: a reply is being worked out
         return out
 
-    def _set_deadline(self) -> None:
+    def _set_deadline(self, is_in_content: bool) -> None:
         now, limits = self._listener.time(), self._listener.limits
-        if not self._wire.is_in_content:
+        if not is_in_content:
             self.deadline = now + limits.command_timeout
             if self._wire.state is not State.BDAT:
                 self._message_until = 0.0
-            elif self._message_until:  # between two chunks: a message in a million of them has no more time than any other
+            else:  # between two chunks: a message in a million of them has no more time than any other
+                self._message_until = self._message_until or now + limits.message_time
                 self.deadline = min(self.deadline, self._message_until)
             return
         if not self._message_until:
@@ -216,7 +217,7 @@ class Session(asyncio.Protocol):
             self._talk.drop_transaction()
             return
         self._transport.write(self._wire.send(reply))
-        self._set_deadline()
+        self._set_deadline(is_in_content=False)
         self._read_on_or_wait()
         self._advance(b"")
 

@@ -72,6 +72,7 @@ HEXPOINT = (
 UTF8_XTEXT = re.compile(rf"(?:[!-*,-<>-\[\]-~{UTF8}]|\\x\{{(?:{HEXPOINT})\}})+")
 
 _DOMAIN = re.compile(DOMAIN)
+_PLAIN_XTEXT = re.compile(r"[!-*,-<>-~]*")
 _HELLO_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?\.?")
 
 NOT_UTF8 = Reply(553, "the address is neither ASCII nor UTF-8", "5.6.7")
@@ -194,6 +195,8 @@ def encode_xtext(text: str) -> str:
     """`text` as xtext (RFC 3461 §4). Raises ValueError where it has characters beyond ASCII."""
     if not text.isascii():
         raise ValueError(f"xtext is ASCII: {text!r}")
+    if _PLAIN_XTEXT.fullmatch(text):
+        return text
     return re.sub(r"[^!-*,-<>-~]", lambda character: f"+{ord(character[0]):02X}", text)
 
 
