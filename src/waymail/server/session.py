@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("waymail.server")
 
 LAST_WORDS = 1.0  # seconds that a peer gets to take a 421 before the connection is cut
+TURN = 250  # commands that are answered in one go: then it is the other sessions' turn
 
 
 class Session(asyncio.Protocol):
@@ -41,6 +42,7 @@ class Session(asyncio.Protocol):
         "_listener",
         "_message_until",
         "_paused",
+        "_resting",
         "_shaking_hands",
         "_talk",
         "_transport",
@@ -64,6 +66,7 @@ class Session(asyncio.Protocol):
         self._last_words: Reply | None = None
         self._message_until = 0.0
         self._paused = False
+        self._resting = False  # it has had its turn, and more waits
         self.started = self.deadline = listener.time()
 
     @property
@@ -101,6 +104,9 @@ class Session(asyncio.Protocol):
             # Reading in clear has stopped before the handshake began: this is what came in TLS together with its end.
             self._early += data
             return
+        if self._resting:
+            self._early += data  # little: reading has stopped
+            return
         self._advance(data)
 
     def eof_received(self) -> bool:
@@ -118,6 +124,23 @@ class Session(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         self._read_on_or_wait()
+        if self._resting:
+            asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _rest(self) -> None:
+        """More commands wait than are answered in one go: a megabyte of them must not keep all others waiting, nor its replies
+        pile up."""
+        self._resting = True
+        self._read_on_or_wait()
+        asyncio.get_running_loop().call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        if not self._resting or self._paused or self._closing:
+            return
+        self._resting = False
+        early, self._early = self._early, b""
+        self._read_on_or_wait()
+        self._advance(early)
 
     def _secured(self, transport: asyncio.Transport) -> None:
         """Note what the handshake came to."""
@@ -156,7 +179,7 @@ class Session(asyncio.Protocol):
             self._upgrading = False
             transport.pause_reading()  # nothing more is read in clear (RFC 3207 §4.2)
             self._listener.spawn(self._shake_hands(transport))
-        elif self._busy:
+        elif self._busy or self._resting:
             self._read_on_or_wait()
         elif self._closing or self._wire.state is State.CLOSED:
             if self._last_words is not None:
@@ -166,7 +189,12 @@ class Session(asyncio.Protocol):
     def _replies(self, data: bytes) -> list[bytes]:
         wire, talk = self._wire, self._talk
         out: list[bytes] = []
+        turn = TURN
         while not self._busy and not self._closing:
+            if turn == 0:
+                self._rest()
+                return out
+            turn -= 1
             events = wire.receive(data)
             data = b""
             if not events:
@@ -225,7 +253,7 @@ class Session(asyncio.Protocol):
         """Read only while the peer reads too, and while the wire core's buffer is small."""
         if self._transport is None or self._transport.is_closing():
             return
-        if self._paused or (self._busy and self._wire.buffered > self._listener.limits.unread):
+        if self._paused or self._resting or (self._busy and self._wire.buffered > self._listener.limits.unread):
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
