@@ -46,10 +46,15 @@ def target(
 
 
 @pytest.fixture(scope="session")
-def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    """A server with short deadlines, whose log is JSON."""
+def impatient(tmp_path_factory: pytest.TempPathFactory, plain: LenientReceiver) -> Iterator[Target]:
+    """A server with short deadlines, whose log is JSON, and which relays all to `plain`."""
     limits = 'command_timeout = "1s"\ndata_timeout = "1s"\nmessage_time = "2s"\n'
-    made = Target(tmp_path_factory.mktemp("impatient"), limits=limits, log='[log]\nformat = "json"\n')
+    made = Target(
+        tmp_path_factory.mktemp("impatient"),
+        routes=f'"*" = "smtp://127.0.0.1:{plain.port}?tls=off"',
+        limits=limits,
+        log='[log]\nformat = "json"\n',
+    )
     made.start()
     yield made
     made.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import time
 from pathlib import Path
@@ -68,9 +69,7 @@ sessions_per_client = 300
 class Target:
     """The server. `ports` has its listeners by name."""
 
-    def __init__(
-        self, directory: Path, *, routes: str = '"*" = "maildir:caught/{domain}/{local}"', limits: str = "", log: str = ""
-    ) -> None:
+    def __init__(self, directory: Path, *, routes: str, limits: str = "", log: str = "") -> None:
         names = ("mx", "mx_tls", "submission", "submission_tls", "normalising")
         self.ports = {name: free_port() for name in names}
         directory.mkdir(parents=True, exist_ok=True)
@@ -97,7 +96,9 @@ class Target:
     def connect(self, listener: str = "mx", source: str = "", *, buffer: int = 0) -> Client:
         """A connection that says nothing yet; TLS where the listener begins with it."""
         context = self.trust if listener.endswith("_tls") else None
-        return Client(self.address(listener), context, source=source, buffer=buffer)
+        client = Client(self.address(listener), context, source=source, buffer=buffer)
+        client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return client
 
     def greeted(self, listener: str = "mx", source: str = "", hello: str = "EHLO client.example") -> Client:
         client = self.connect(listener, source)

@@ -17,7 +17,7 @@ from tests.server.real_sockets import Client, code
 import waymail
 from waymail.client.errors import AuthenticationFailed, SMTPError, TlsError
 from waymail.net import tls
-from waymail.testing.peer import Peer
+from waymail.testing.peer import Peer, Rule
 
 HTTP = (
     b"POST / HTTP/1.1\r\n" + b"X-Header: value\r\n" * 100 + b"\r\nMAIL FROM:<x@client.example>\r\nRCPT TO:<ann@example.org>\r\n"
@@ -168,7 +168,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 
 MESSAGE = b"From: ann@example.org\r\nTo: bob@example.net\r\nSubject: secret\r\n\r\nsecret\r\n"
-STRIPPED = {
+STRIPPED: dict[str, list[Rule]] = {
     "no STARTTLS": [],
     "502 to STARTTLS": [("STARTTLS", b"502 5.5.1 what?\r\n")],
     "454 to STARTTLS": [("STARTTLS", b"454 4.7.0 not now\r\n")],

@@ -164,7 +164,7 @@ def test_nothing_waits_for_another_domain_after_all_these_attempts(target: Targe
         assert said[:2] == ["250", said[1]]
         client.close()
     target.serves()
-    assert target.queue() == []
+    assert not [one for one in target.queue() if one["sender"] == "x@client.example"]
     assert not [one for one in plain.messages if b"relayed" in one.content]
     assert all(recipient == ["ann@example.org"] for recipient in accepted(target))
 
