@@ -82,6 +82,7 @@ class _Session:
         self._client = client
         self._octets = b""
         self._seen = Seen()
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def run(self) -> None:
         self._client.sendall(b"220 lenient.example ESMTP\r\n")

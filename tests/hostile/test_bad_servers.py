@@ -27,7 +27,7 @@ from waymail.net.drive import drive
 from waymail.testing.peer import DROP, END, GREETING, HANG, Peer, Rule
 from waymail.testing.zone import Zone
 
-SECONDS = 0.25  # that each step may take
+SECONDS = 0.15  # that each step may take
 QUICK = Timeouts(connect=1, tls=SECONDS, greeting=SECONDS, command=SECONDS, data=SECONDS, block=SECONDS, final=SECONDS, quit=0.1)
 PATIENCE = 3.0  # seconds, above what all steps of any script here may take together
 MESSAGE = b"From: ann@example.org\r\nTo: bob@example.net\r\nSubject: x\r\n\r\nHello\r\n"

@@ -84,16 +84,7 @@ def test_what_a_server_says_stays_within_its_line_in_the_log(attacked: Target) -
 
 def test_what_a_server_says_stays_within_its_line_in_every_command(target: Target) -> None:
     attacked, sender = target, hostile_reply(target)
-    commands = [
-        ["queue", "list"],
-        ["queue", "show", ""],
-        ["trace", sender],
-        ["queue", "list", "--json"],
-        ["trace", sender, "--json"],
-    ]
-    for command in commands:
-        if not command[-1]:
-            command[-1] = attacked.process.trace(sender)[0]["id"]
+    for command in (["queue", "list"], ["trace", sender], ["trace", sender, "--json"]):
         printed = attacked.process.run(*command)
         assert "4.2.0" in printed
         for line in printed.removesuffix("\n").split("\n"):
