@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
@@ -128,6 +129,13 @@ def test_a_source_route_is_parsed_and_dropped() -> None:
     ):
         with pytest.raises(SyntaxProblem):
             grammar.parse_forward_path(broken)
+
+
+def test_a_long_source_route_that_leads_nowhere_is_refused_at_once() -> None:
+    began = time.process_time()
+    with pytest.raises(SyntaxProblem):
+        grammar.parse_forward_path(b"<" + b",".join([b"@a"] * 25) + b">")  # it took seconds, and twice as long with each hop
+    assert time.process_time() - began < 0.5
 
 
 def test_a_path_of_256_octets_is_accepted_and_one_of_257_is_refused() -> None:
