@@ -14,6 +14,7 @@ from tests.server.conftest import Conversation, Place, settled
 from waymail.server.inbound import Inbound, Trust
 from waymail.server.reception import Client, Transaction
 from waymail.wire.replies import Reply
+from waymail.wire.sasl import Challenge
 
 HELLO = b"EHLO client.example"
 MAIL = b"MAIL FROM:<x@client.example>"
@@ -314,6 +315,32 @@ async def test_a_star_cancels_authentication_with_501(place: Place) -> None:
     assert (await peer.say(HELLO, b"AUTH PLAIN"))[-1] == b"334 "
     assert (await peer.say(b"*"))[-1].startswith(b"501 5.7.0")
     assert (await peer.say(b"NOOP"))[-1].startswith(b"250 ")
+
+
+class Passed:
+    """An exchange that a back end carries out: it asks, and waits for the answer."""
+
+    closed = 0
+
+    async def step(self, response: bytes | None) -> Challenge:
+        return Challenge(b"say it")
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("ending", [b"*\r\n", b"no base64!\r\n", b"A" * 20_000 + b"\r\n", None])
+async def test_an_exchange_that_ends_in_the_middle_is_closed_once_however_it_ends(place: Place, ending: bytes | None) -> None:
+    passed = place.users.passed = Passed()
+    peer = secured(await place.conversation("submission"))
+    assert (await peer.say(HELLO, b"AUTH PLAIN"))[-1] == b"334 c2F5IGl0"
+    assert passed.closed == 0
+    if ending is None:
+        peer.session.connection_lost(None)
+    else:
+        peer.send(ending)
+    await settled()
+    assert passed.closed == 1
 
 
 @pytest.mark.parametrize("kind", ["mx", "submission"])

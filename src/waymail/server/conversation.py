@@ -99,6 +99,11 @@ class Conversation:
             self._arrival.discard()
         self._transaction = self._arrival = None
 
+    def abandon(self) -> None:
+        """The client has gone: what it began is dropped."""
+        self.drop_transaction()
+        self._end_exchange()
+
     def tls_started(self) -> None:
         """RFC 3207 §4.2: what was said in clear is forgotten."""
         self.wants_tls = False
@@ -210,6 +215,7 @@ class Conversation:
 
     def _refused(self, refused: Refused) -> Answer:
         line = refused.line
+        self._end_exchange()  # RFC 4954 §4: a response that is no base64, or too long, ends it
         if line.startswith(OTHER_BEGINNINGS) or line.partition(b" ")[0] in OTHER_PROTOCOLS:
             return self._over(answers.NOT_SMTP, "it speaks another protocol")
         return self._count_error(refused.reply)
@@ -286,12 +292,12 @@ class Conversation:
 
     def _auth_response(self, answer: AuthResponse) -> Answer:
         if answer.response is None:  # RFC 4954 §4: "*" cancels
-            self.end_exchange()
+            self._end_exchange()
             return self._count_error(answers.CANCELLED)
         return self._authenticate(answer.response)
 
-    def end_exchange(self) -> None:
-        """Give up an exchange that is not over, or forget one that is."""
+    def _end_exchange(self) -> None:
+        """Give up an exchange that is not over (a back end may hold a connection for it), or forget one that is."""
         if self._exchange is not None:
             self._exchange.close()
             self._exchange = None
@@ -301,25 +307,26 @@ class Conversation:
         if exchange is None:
             return answers.NOT_AUTHENTICATED
         fields = {"peer": self.client.address}
+        step = None
         try:
             step = await exchange.step(response)
         except OSError as error:
             log.error("authentication is not possible", extra={"fields": fields | {"error": str(error)}})
             return answers.BUSY_AUTH
+        finally:
+            if not isinstance(step, Challenge):
+                self._end_exchange()
         match step:
             case Challenge(data):
                 return Reply(334, base64.b64encode(data).decode("ascii"))
             case Success(user):
-                self.end_exchange()
                 self.client.user = user
                 log.info("authenticated", extra={"fields": fields | {"user": user}})
                 return answers.AUTHENTICATED
             case Blocked(reply):
-                self.end_exchange()
                 return reply
             case Failure(cause):
                 log.warning("authentication failed", extra={"fields": fields | {"cause": cause}})
-        self.end_exchange()
         self._failures += 1
         # The same words for every reason: nobody learns which users exist.
         return answers.TOO_MANY_FAILURES if self._failures >= self._listener.limits.auth_failures else answers.NOT_AUTHENTICATED

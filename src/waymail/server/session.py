@@ -94,7 +94,7 @@ class Session(asyncio.Protocol):
         # RFC 5321 §4.1.1.10: what was not acknowledged is dropped. A message whose storing has begun may still arrive.
         self._closing = True
         if not self._busy:
-            self._talk.drop_transaction()
+            self._talk.abandon()
         self._listener.left(self)
 
     def data_received(self, data: bytes) -> None:
@@ -242,7 +242,7 @@ class Session(asyncio.Protocol):
             reply = answers.INTERNAL_ERROR
         self._busy = False
         if self._transport is None or self._transport.is_closing():
-            self._talk.drop_transaction()
+            self._talk.abandon()
             return
         self._transport.write(self._wire.send(reply))
         self._set_deadline(is_in_content=False)
