@@ -128,7 +128,7 @@ class Server:
         **limits: Any,
     ) -> tuple[Listener, str]:
         """A new listener, and its address."""
-        made = Limits(**({"auth_failure_delay": 0.0} | limits))
+        made = Limits(**limits)
         return self.do(self._listen(context, kind, implicit, address, proxies, made))
 
     async def _listen(

@@ -263,12 +263,14 @@ async def test_an_xclient_with_an_address_that_is_none_changes_nothing(place: Pl
     assert peer.session.client.address == "2001:db8::1"
 
 
-async def test_xforward_is_noted_for_the_log(place: Place) -> None:
+async def test_xforward_is_told_in_the_log(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     place.trust = Trust(xforward=networks("192.0.2.1"))
     peer = await place.conversation()
     await peer.say(HELLO)
-    assert (await peer.say(b"XFORWARD ADDR=203.0.113.5 NAME=[TEMPUNAVAIL] IDENT=4711"))[-1].startswith(b"250 ")
-    assert peer.session.client.forwarded == {"addr": "203.0.113.5", "ident": "4711"}
+    with caplog.at_level("INFO", "waymail.server"):
+        assert (await peer.say(b"XFORWARD ADDR=203.0.113.5 NAME=[TEMPUNAVAIL] IDENT=4711"))[-1].startswith(b"250 ")
+    told = {"peer": "192.0.2.1", "addr": "203.0.113.5", "ident": "4711"}
+    assert [getattr(record, "fields", None) for record in caplog.records] == [told]
 
 
 async def test_etrn_starts_the_queue_for_those_who_may(place: Place) -> None:

@@ -25,6 +25,7 @@ from waymail.net import tls
 from waymail.net.identity import CHECK_INTERVAL, ServerIdentity
 from waymail.net.streams import parse_address
 from waymail.server import listener as module
+from waymail.server.guard import MOST_DELAY, Guard, GuardLimits
 from waymail.server.users import add_user
 from waymail.testing.clock import JumpingClock
 from waymail.wire import sasl
@@ -353,7 +354,11 @@ def test_stopping_lets_a_message_that_is_being_stored_get_its_250(server: Server
 
 
 def test_a_delay_before_a_535_does_not_hold_up_the_end(server: Server, identity: Identity) -> None:
-    listener, address = server.listen(identity, implicit=True, auth_failure_delay=60.0)
+    server.authenticator.guard = guard = Guard(GuardLimits(failures=1000))
+    for _ in range(20):
+        guard.failed("127.0.0.1", "", time.monotonic())
+    assert guard.delay("127.0.0.1", time.monotonic()) == MOST_DELAY
+    listener, address = server.listen(identity, implicit=True)
     client = server.greeted(address, server.trust)
     client.say("EHLO client.example")
     client.send("AUTH PLAIN AGFubgB3cm9uZw==")

@@ -35,8 +35,11 @@ class NoticeWriter:
         events: list[Event] = []
         notices: list[NewMessage] = []
         for action, reported in reports.items():
-            wanted = reported if action != "failed" else [one for one in reported if one.pending.recipient.wants("FAILURE")]
-            if unwanted := [one for one in reported if one not in wanted]:
+            wanted, unwanted = reported, list[Report]()
+            if action == "failed":  # all others are in the reports only where they are wanted
+                wanted = [one for one in reported if one.pending.recipient.wants("FAILURE")]
+                unwanted = [one for one in reported if not one.pending.recipient.wants("FAILURE")]
+            if unwanted:
                 events.append(_event(action, unwanted, now, why=NOT_ASKED))
             if not wanted:
                 continue

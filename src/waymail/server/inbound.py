@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from waymail.mail.envelope import Options, Recipient
+from waymail.mail.envelope import Recipient
 from waymail.server.directory import Directory
 from waymail.server.reception import Client, Networks, Transaction
 from waymail.wire.extensions import EVERYWHERE
@@ -14,6 +14,8 @@ from waymail.wire.replies import Reply
 
 # RFC 3463 §3.8: X.7.1, delivery not authorized.
 RELAY_DENIED = Reply(550, "relaying denied: this server takes mail for its own domains only", "5.7.1")
+# RFC 6710 §4.1: the new priority, a space, and words.
+PRIORITY_LOWERED = Reply(250, "0 is the priority of this message: a higher one needs authentication", "2.3.6")
 
 NOBODY = Networks(())
 NOTHING: frozenset[str] = frozenset()
@@ -53,7 +55,7 @@ class Inbound:
 
     def mail(self, client: Client, transaction: Transaction) -> Reply | None:
         """Anybody may send: the null path too (RFC 5321 §4.5.5)."""
-        return believed(transaction, trusted=client.address in self._trust.relay)
+        return None if client.address in self._trust.relay else believed(transaction)
 
     def rcpt(self, client: Client, transaction: Transaction, recipient: str) -> Sequence[Recipient] | Reply:
         """Local recipients, known ones only: refused here, an unknown one costs nobody a bounce (RFC 5321 §6.2)."""
@@ -67,25 +69,16 @@ class Inbound:
         return b""
 
 
-def believed(transaction: Transaction, *, trusted: bool) -> Reply | None:
+def believed(transaction: Transaction) -> Reply | None:
     """Take out of a transaction's options what only a trusted client may say; a reply where he is told.
 
     RFC 4954 §5: the submitter that AUTH= names counts as "<>" from anybody else. RFC 6710 §4.1: nobody else may raise the
     priority of a message, and X.3.6 says that it was changed.
     """
     options = transaction.options
-    if trusted or (options.priority <= 0 and not options.submitter):
+    if options.submitter:
+        transaction.options = options = replace(options, submitter="")
+    if options.priority <= 0:
         return None
-    raised = options.priority > 0
-    transaction.options = Options(
-        smtputf8=options.smtputf8,
-        require_tls=options.require_tls,
-        ret=options.ret,
-        envid=options.envid,
-        submitter="" if options.submitter else options.submitter,
-        hold=options.hold,
-        hold_until=options.hold_until,
-        deliver_by=options.deliver_by,
-        priority=min(options.priority, 0),
-    )
-    return Reply(250, "0 is the priority of this message: a higher one needs authentication", "2.3.6") if raised else None
+    transaction.options = replace(options, priority=0)
+    return PRIORITY_LOWERED

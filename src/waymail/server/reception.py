@@ -22,7 +22,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(slots=True)
 class Client:
-    """What a session knows of its peer. `user` is "" until it has authenticated; `forwarded` is what XFORWARD said."""
+    """What a session knows of its peer. `user` is "" until it has authenticated."""
 
     address: str
     helo: str = ""
@@ -32,7 +32,6 @@ class Client:
     certificate: PeerCertificate | None = None  # what the client proved in TLS, for SASL EXTERNAL
     bindings: Mapping[str, bytes] = field(default_factory=dict)  # of TLS, for SCRAM-...-PLUS (RFC 5056 §2)
     proxy: str = ""  # the IP address of the proxy that said `address`
-    forwarded: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from waymail.mail import message as messages
 from waymail.mail.envelope import Recipient
 from waymail.server.authentication import Connection
 from waymail.server.directory import Directory
-from waymail.server.inbound import Trust, believed
+from waymail.server.inbound import Trust
 from waymail.server.quota import Quota
 from waymail.server.reception import Client, Transaction
 from waymail.wire.extensions import EVERYWHERE
@@ -86,9 +86,7 @@ class Submission:
             return Reply(553, f"{sender} is not an address of {client.user}", "5.7.1")
         if (refusal := self._over_quota(client, transaction, 0)) is not None:
             return refusal
-        if options.hold and (refusal := self._judge_hold(transaction)) is not None:
-            return refusal
-        return believed(transaction, trusted=True)
+        return self._judge_hold(transaction) if options.hold else None
 
     def _judge_hold(self, transaction: Transaction) -> Reply | None:
         """RFC 4865 §4.2: no longer than was offered; §5.2: and not past the time by which it is to be delivered."""
