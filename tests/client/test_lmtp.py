@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from waymail.client.errors import ConnectionFailed, UncertainDelivery
 from waymail.client.session import Contexts
 from waymail.client.target import Host, NextHop, Tls
 from waymail.client.transaction import Message, Timeouts
-from waymail.mail.envelope import Body
+from waymail.mail.envelope import Body, DeliverBy, Options
 from waymail.testing.peer import DROP, END, GREETING, Peer
 
 SENDER, BOB, CARL, DORA = "ann@example.com", "bob@example.org", "carl@example.org", "dora@example.org"
@@ -115,6 +116,35 @@ async def test_a_unix_domain_socket_is_a_way_to_deliver(attempts: Attempts, body
         results = await attempts.make(hop(peer, path), Message(SENDER, body), [BOB])
         assert results[BOB].is_accepted
         assert peer.messages[0].content == body.content
+
+
+async def test_a_server_that_offers_dsn_tells_the_sender_itself(attempts: Attempts, body: Body) -> None:
+    for extensions, final in (((), True), (("DSN",), False)):
+        async with Peer(lmtp=True, extensions=extensions) as peer:
+            results = await attempts.make(hop(peer), Message(SENDER, body), [BOB])
+            assert (results[BOB].final, results[BOB].dsn) == (final, not final)
+            await attempts.close()
+
+
+async def test_what_stays_on_this_machine_needs_no_tls_and_what_is_delivered_now_no_promise(
+    attempts: Attempts, body: Body, tmp_path: Path
+) -> None:
+    tls = Options(require_tls=True)
+    soon = Options(deliver_by=DeliverBy(time.time() + 60, "R"))
+    late = Options(deliver_by=DeliverBy(time.time() - 60, "R"))
+    path = str(tmp_path / "lmtp")
+    for target, options, status in (
+        (path, tls, ""),
+        ("", tls, "5.7.30"),
+        (path, soon, ""),
+        ("", soon, ""),
+        (path, late, "5.4.7"),
+    ):
+        async with Peer(lmtp=True, path=target) as peer:
+            results = await attempts.make(hop(peer, target), Message(SENDER, body, options=options), [BOB])
+            assert results[BOB].is_accepted is not bool(status)
+            assert status in str(results[BOB].reply)
+            await attempts.close()
 
 
 async def test_a_socket_that_is_not_there_is_a_failure_for_now(attempts: Attempts, body: Body, tmp_path: Path) -> None:

@@ -45,7 +45,8 @@ class Stage(Enum):
 class Result:
     """What became of a recipient: the `reply` that decided at that stage, or the `trouble` for want of one.
 
-    `final`, `dsn` and `deliver_by` as in `mail.outcome.Delivered`: LMTP delivers, and the others say what the host offered.
+    `final`, `dsn` and `deliver_by` as in `mail.outcome.Delivered`: LMTP delivers (where it does not offer DSN, which a queue
+    behind it does), and the others say what the host offered.
     """
 
     stage: Stage
@@ -109,7 +110,8 @@ def judge(transaction: Transaction) -> tuple[dict[str, Result], list[str]]:
 
 def _answered(transaction: Transaction, reply: Reply) -> Result:
     dsn, deliver_by = transaction.offers_dsn, transaction.offers_deliver_by
-    return Result(Stage.CONTENT, reply, None, transaction.peer, transaction.lmtp, dsn, deliver_by)
+    # An LMTP server with DSN has been told what the sender wants to hear, and says so itself: he is not to hear it twice.
+    return Result(Stage.CONTENT, reply, None, transaction.peer, transaction.lmtp and not dsn, dsn, deliver_by)
 
 
 def is_too_many(reply: Reply) -> bool:

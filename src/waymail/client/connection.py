@@ -111,7 +111,15 @@ class Connection(Line):
             )
             return None
         if options is not NO_OPTIONS:
-            result.final = refusal(options, message.sender, offer, verified=self.is_verified, now=time.time())
+            result.final = refusal(
+                options,
+                message.sender,
+                offer,
+                verified=self.is_verified,
+                local=self.is_local,
+                lmtp=self.is_lmtp,
+                now=time.time(),
+            )
             if result.final is not None:
                 return None
         chunks = offer.chunking and self._takes_chunks

@@ -25,20 +25,23 @@ RECIPIENT_NOT_ASCII = Reply(553, "an address beyond ASCII needs SMTPUTF8, which 
 HEADER_NOT_ASCII = Reply(554, "header fields beyond ASCII need SMTPUTF8, which the next host does not offer", "5.6.9")
 
 
-def refusal(options: Options, sender: str, offer: Offer, *, verified: bool, now: float) -> Reply | None:
+def refusal(
+    options: Options, sender: str, offer: Offer, *, verified: bool, local: bool = False, lmtp: bool = False, now: float
+) -> Reply | None:
     """Why a message with these options cannot go to a host with this offer; None where it can.
 
-    `verified` is whether the session has TLS that was demanded, and a verified certificate. `now` is in seconds since the epoch.
+    `verified` is whether the session has TLS that was demanded, and a verified certificate; `local` whether it stays on this
+    machine, where nobody can listen; with `lmtp` the message is delivered here and now. `now` is in seconds since the epoch.
     """
     # RFC 8689 §4.2.1: not for notices, which would have nowhere to go.
-    if options.require_tls and sender and not (verified and "REQUIRETLS" in offer.extensions):
+    if options.require_tls and sender and not local and not (verified and "REQUIRETLS" in offer.extensions):
         return NO_REQUIRETLS
     deliver_by = options.deliver_by
     if deliver_by is not None and deliver_by.mode == "R":
         left = deliver_by.until - now
         if left < 1:
             return TOO_LATE
-        if offer.shortest_by is None or offer.shortest_by > left:
+        if (offer.shortest_by is None and not lmtp) or (offer.shortest_by or 0) > left:
             return NO_DELIVERBY
     if options.hold and "FUTURERELEASE" not in offer.extensions:
         return NO_FUTURERELEASE

@@ -29,13 +29,13 @@ class Line(asyncio.Protocol):
     """A connection. Not to be used by two at a time.
 
     To be read, not set: `peer`, `trouble`, `offer` (what the latest EHLO offered). Set by what opens a session:
-    `is_authenticated`, `is_lmtp`.
+    `is_authenticated`, `is_lmtp`, `is_local` (a Unix-domain socket).
     """
 
     def __init__(self, host: str, timeouts: Timeouts) -> None:
         self.timeouts = timeouts
         self.peer = Peer(host)
-        self.is_confidential = self.is_verified = self.is_authenticated = self.is_lmtp = False
+        self.is_confidential = self.is_verified = self.is_authenticated = self.is_lmtp = self.is_local = False
         self.trouble: Disconnected | None = None
         self.offer: Offer = NOTHING
         self.core = ClientConnection()

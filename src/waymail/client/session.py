@@ -60,7 +60,7 @@ async def open_session(
     (loop time) bounds it all, over and above `timeouts`.
     """
     connection = await _connect(host, address, tls, contexts, timeouts, deadline)
-    connection.is_lmtp = lmtp
+    connection.is_lmtp, connection.is_local = lmtp, bool(host.path)
     try:
         connection.bound(deadline)
         await _greeting(connection)
