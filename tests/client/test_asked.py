@@ -163,6 +163,19 @@ async def test_a_notice_goes_without_requiretls_where_it_must(connect: Connect, 
 
 
 @pytest.mark.parametrize(
+    ("held", "by", "refused"),
+    [(7000, None, ""), (7300, None, "5.3.3"), (3600, 7200, ""), (3600, 3600, "5.5.4")],
+)
+def test_a_message_is_held_no_longer_than_the_host_offers_nor_past_its_deadline(held: int, by: int | None, refused: str) -> None:
+    options = Options(
+        hold=f"for;{held}", hold_until=1000.0 + held, deliver_by=None if by is None else DeliverBy(1000.0 + by, "N")
+    )
+    offer = offer_of({"FUTURERELEASE": "7200 2030-01-01T00:00:00Z", "DELIVERBY": ""})
+    found = refusal(options, SENDER, offer, verified=False, now=1000.0)
+    assert (found.enhanced if found else "") == refused
+
+
+@pytest.mark.parametrize(
     ("mode", "left", "extensions", "enhanced"),
     [
         ("R", 60, {"DELIVERBY": ""}, None),

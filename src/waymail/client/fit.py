@@ -19,6 +19,10 @@ NO_REQUIRETLS = Reply(550, "REQUIRETLS was asked for, and the next host does not
 TOO_LATE = Reply(550, "the time within which delivery was asked for is over", "5.4.7")
 NO_DELIVERBY = Reply(550, "the next host cannot promise delivery within the time that is left", "5.3.3")
 NO_FUTURERELEASE = Reply(550, "the host does not offer to hold messages", "5.3.3")  # RFC 4865 §4.1: only where it is offered
+HELD_TOO_LONG = Reply(550, "the host does not hold messages that long", "5.3.3")  # RFC 4865 §4.1 (3), (4)
+HELD_PAST_DEADLINE = Reply(
+    550, "the message would be held past the time by which it is to be delivered", "5.5.4"
+)  # RFC 4865 §5.2.1
 # RFC 6531 §3.5: 550 about the sender, 553 about a recipient, 554 about the content.
 SENDER_NOT_ASCII = Reply(550, "a sender's address beyond ASCII needs SMTPUTF8, which the next host does not offer", "5.6.7")
 RECIPIENT_NOT_ASCII = Reply(553, "an address beyond ASCII needs SMTPUTF8, which the next host does not offer", "5.6.7")
@@ -43,8 +47,17 @@ def refusal(
             return TOO_LATE
         if (offer.shortest_by is None and not lmtp) or (offer.shortest_by or 0) > left:
             return NO_DELIVERBY
-    if options.hold and "FUTURERELEASE" not in offer.extensions:
+    return _refusal_to_hold(options, offer, now) if options.hold else None
+
+
+def _refusal_to_hold(options: Options, offer: Offer, now: float) -> Reply | None:
+    if "FUTURERELEASE" not in offer.extensions:
         return NO_FUTURERELEASE
+    longest = offer.extensions["FUTURERELEASE"].partition(" ")[0]  # RFC 4865 §3: in seconds; behind it, the same as a date
+    if longest.isascii() and longest.isdigit() and options.hold_until > now + int(longest):
+        return HELD_TOO_LONG
+    if options.deliver_by is not None and options.hold_until >= options.deliver_by.until:
+        return HELD_PAST_DEADLINE
     return None
 
 

@@ -76,4 +76,6 @@ def _summary(envelope: Envelope, body: Body) -> dict[str, object]:
     origin = envelope.origin
     summary: dict[str, object] = {"id": envelope.id, "from": envelope.sender, "to": [r.address for r in envelope.recipients]}
     summary |= {"size": body.size, "peer": origin.address, "with": origin.protocol}
+    if envelope.options.priority:
+        summary["priority"] = envelope.options.priority  # RFC 6710 §4.1 (3)
     return summary | ({"user": origin.user} if origin.user else {})
