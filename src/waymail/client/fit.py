@@ -20,9 +20,8 @@ TOO_LATE = Reply(550, "the time within which delivery was asked for is over", "5
 NO_DELIVERBY = Reply(550, "the next host cannot promise delivery within the time that is left", "5.3.3")
 NO_FUTURERELEASE = Reply(550, "the host does not offer to hold messages", "5.3.3")  # RFC 4865 §4.1: only where it is offered
 HELD_TOO_LONG = Reply(550, "the host does not hold messages that long", "5.3.3")  # RFC 4865 §4.1 (3), (4)
-HELD_PAST_DEADLINE = Reply(
-    550, "the message would be held past the time by which it is to be delivered", "5.5.4"
-)  # RFC 4865 §5.2.1
+# RFC 4865 §5.2.1
+HELD_PAST_DEADLINE = Reply(550, "the message would be held past the time by which it is to be delivered", "5.5.4")
 # RFC 6531 §3.5: 550 about the sender, 553 about a recipient, 554 about the content.
 SENDER_NOT_ASCII = Reply(550, "a sender's address beyond ASCII needs SMTPUTF8, which the next host does not offer", "5.6.7")
 RECIPIENT_NOT_ASCII = Reply(553, "an address beyond ASCII needs SMTPUTF8, which the next host does not offer", "5.6.7")

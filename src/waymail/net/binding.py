@@ -1,8 +1,7 @@
 """Channel bindings of TLS (RFC 5056, RFC 5929, RFC 9266): octets that the two ends of one connection know alike, and whoever sits
 between two connections cannot make alike.
 
-What the runtime or the certificate does not give is absent: nothing here raises. It costs a look at the certificate, so it is
-to be called where a client is about to authenticate, not for every connection.
+What the runtime or the certificate does not give is absent: nothing here raises. A certificate is looked at once.
 
 - `tls-exporter` (RFC 9266) needs `export_keying_material`, which Python's ssl does not have up to 3.14; used where it is there,
   and with TLS 1.3 only: in TLS 1.2 it is unique only with the extended master secret (RFC 7627), which Python does not show.
