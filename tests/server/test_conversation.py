@@ -157,6 +157,13 @@ async def test_what_the_sender_asks_for_is_in_the_envelope(place: Place) -> None
     assert b"priority 3;" in place.queue.content()
 
 
+async def test_an_alias_is_told_of_as_expanded_once_also_where_one_of_its_recipients_was_named_before(place: Place) -> None:
+    peer = await place.conversation()
+    await peer.say(HELLO, MAIL, RCPT, b"RCPT TO:<sales@example.org> NOTIFY=SUCCESS", b"DATA", b"Subject: x", b"", b"text", b".")
+    told = [(one.address, one.notify, one.expanded) for one in place.queue.envelopes[0].recipients]
+    assert told == [("ann@example.org", "", False), ("bob@example.org", "NEVER", True)]
+
+
 async def test_a_stranger_may_lower_the_priority_of_his_message_but_not_raise_it(place: Place) -> None:
     peer = await place.conversation()
     await peer.say(HELLO)

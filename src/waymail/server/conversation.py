@@ -138,6 +138,8 @@ class Conversation:
         if isinstance(found, Reply):
             return self._turned_down("a recipient was refused", found, {"from": transaction.sender, "to": rcpt.recipient})
         if rcpt.parameters:
+            # Who was named before keeps what was asked for him then. So the mark of an expansion goes to one who is new.
+            found = sorted(found, key=lambda one: normalise(one.address) in transaction.recipients)
             found = inherit(found, rcpt.parameters.get("NOTIFY") or "", rcpt.parameters.get("ORCPT") or "")
         for one in found:
             transaction.recipients.setdefault(normalise(one.address), one)
