@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waymail.server.guard import MOST_DELAY, REMEMBER_SUCCESS, Guard, GuardLimits, network_of
+from waymail.server.guard import MOST_DELAY, MOST_NAME, REMEMBER_SUCCESS, Guard, GuardLimits, network_of
 
 HOST = "192.0.2.1"
 LIMITS = GuardLimits(failures=6, window=60.0, block=100.0, user_failures=3)
@@ -112,6 +112,14 @@ EVENTS = st.lists(
     ),
     max_size=60,
 )
+
+
+def test_of_a_long_name_only_its_beginning_is_remembered() -> None:
+    guard = Guard(GuardLimits(user_failures=1))
+    for last in range(3):
+        guard.failed(f"192.0.2.{last}", "x" * MOST_NAME + str(last), 0.0)
+    assert guard.user_delay("198.51.100.1", "x" * 9000, 0.0) == guard.user_delay("198.51.100.1", "x" * MOST_NAME, 0.0) > 0
+    assert len(guard) == 3  # the addresses
 
 
 @given(EVENTS, st.floats(-1e5, 1e5))

@@ -42,10 +42,7 @@ def _hold(parameters: Mapping[str, str | None], now: float) -> tuple[str, float]
     if seconds := parameters.get("HOLDFOR"):
         return f"for;{seconds}", now + int(seconds)
     if text := parameters.get("HOLDUNTIL"):
-        try:
-            return f"until;{text}", datetime.fromisoformat(text).timestamp()
-        except ValueError:  # the 31st of a shorter month
-            return f"until;{text}", float("inf")
+        return f"until;{text}", datetime.fromisoformat(text).timestamp()
     return "", 0.0
 
 

@@ -73,7 +73,8 @@ class Authenticator:
     """Begins exchanges, and knows which mechanisms can be offered.
 
     `nonce` gives a new one each time. `mechanisms` narrows what is offered (all that the back end can do but CRAM-MD5, where it
-    is None, which sends no password but makes the server keep it in clear). `is_frozen` tells the accounts that are closed.
+    is None, which sends no password but makes the server keep it in clear). `is_frozen` tells the accounts that are closed,
+    those of the back end among them; where it is None, there are no others.
     """
 
     def __init__(
@@ -201,7 +202,7 @@ class Exchange:
 
     def _is_closed(self, user: str) -> bool:
         authenticator = self._authenticator
-        if authenticator.is_frozen(user) or self._authenticator.users.is_frozen(user):
+        if authenticator.is_frozen(user):
             return True
         stolen = authenticator.stolen
         return stolen is not None and stolen.logged_in(user, self._connection.address, authenticator.clock.now())

@@ -21,6 +21,7 @@ from typing import Protocol
 FIRST_DELAY, MOST_DELAY = 2.0, 30.0  # seconds
 REMEMBER_SUCCESS = 30 * 86_400.0  # seconds
 MOST = 65_536  # addresses, names, and pairs of them
+MOST_NAME = 320  # characters: a guesser's names may be as long as a line of AUTH, and each is remembered
 
 
 class Exempt(Protocol):
@@ -67,7 +68,7 @@ class Guard:
 
     def user_delay(self, address: str, user: str, now: float) -> float:
         """Seconds to wait before any answer about this user, a success included: 0 unless many have failed with his name."""
-        level = self._users.get(user)
+        level = self._users.get(user[:MOST_NAME])
         if level is None or address in self._exempt:
             return 0.0
         excess = self._height(level, now, self._limits.user_failures) - self._limits.user_failures + 1.0
@@ -88,7 +89,7 @@ class Guard:
         if address in self._exempt:
             return False
         if user:
-            self._raise(self._users, user, now, self._limits.user_failures, most=4.0 * self._limits.user_failures)
+            self._raise(self._users, user[:MOST_NAME], now, self._limits.user_failures, most=4.0 * self._limits.user_failures)
         level = self._raise(self._addresses, network_of(address), now, self._limits.failures, most=self._limits.failures)
         if level.height < self._limits.failures:
             return False
