@@ -105,7 +105,8 @@ class TokenVerifier(Protocol):
 
 
 class KeyRing:
-    """The keys of an issuer, from a URL or a file, kept for an hour. `clock` counts seconds."""
+    """The keys of an issuer, from a URL or a file, kept for an hour, and longer only while no others can be had. `clock` counts
+    seconds."""
 
     def __init__(self, source: str | Path, fetcher: Fetcher | None, *, clock: Callable[[], float]) -> None:
         self._source = source
