@@ -3,7 +3,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any
 
-from waymail.server.admission import Admission, client_of, network_of
+from waymail.server.admission import Admission
 from waymail.server.answers import TOO_MANY_CONNECTIONS, TOO_MANY_OF_YOUR_NETWORK, TOO_MANY_OF_YOURS, TOO_MANY_SESSIONS
 from waymail.server.limits import Limits
 from waymail.server.reception import Networks
@@ -48,11 +48,6 @@ def test_an_ipv6_64_is_one_client() -> None:
     assert door.enter("2001:db8:0:1::1", 0) is None
     door.leave("2001:db8::abcd")
     assert door.enter("2001:db8::2", 0) is None
-
-
-def test_what_is_one_client_and_one_network() -> None:
-    assert [client_of(one) for one in ("192.0.2.1", "2001:db8:1:2:3::4", "")] == ["192.0.2.1", "2001:db8:1:2::/64", ""]
-    assert [network_of(one) for one in ("192.0.2.1", "2001:db8:1:2:3::4")] == ["192.0.2.0/24", "2001:db8:1::/48"]
 
 
 def test_the_bound_of_a_network_holds_for_all_in_it_but_not_for_ours() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from waymail.server.freezes import Freeze, Freezes, FreezesUnusable, change, read
-from waymail.server.stolen import StolenAccounts, wide_network_of
+from waymail.server.stolen import StolenAccounts
 
 
 class Clock:
@@ -107,11 +107,3 @@ def test_where_the_file_cannot_be_written_the_account_is_frozen_all_the_same(
             StolenAccounts(freezes, 0).logged_in("ann", f"10.0.{third}.1", 0.0)
     assert freezes.is_frozen("ann")
     assert "open again after a restart" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [("192.0.2.9", "192.0.2.0/24"), ("::ffff:192.0.2.9", "192.0.2.0/24"), ("2001:db8:1:2::3", "2001:db8:1::/48"), ("", "")],
-)
-def test_what_counts_as_one_place(address: str, network: str) -> None:
-    assert wide_network_of(address) == network

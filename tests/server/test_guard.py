@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waymail.server.guard import MOST_DELAY, MOST_NAME, REMEMBER_SUCCESS, Guard, GuardLimits, network_of
+from waymail.server.guard import MOST_DELAY, MOST_NAME, REMEMBER_SUCCESS, Guard, GuardLimits
 
 HOST = "192.0.2.1"
 LIMITS = GuardLimits(failures=6, window=60.0, block=100.0, user_failures=3)
@@ -52,20 +51,6 @@ def test_after_its_time_a_guesser_is_refused_again_sooner() -> None:
 def test_failures_as_slow_as_the_window_allows_never_lead_to_a_refusal() -> None:
     guard = Guard(LIMITS)
     assert not any(guard.failed(HOST, "ann", number * 10.0) for number in range(1_000))
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("2001:db8::1", "2001:db8::ffff:1", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("::ffff:192.0.2.1", "192.0.2.1", True),
-        ("192.0.2.1", "192.0.2.2", False),
-        ("", "", True),
-    ],
-)
-def test_what_counts_as_one_address(one: str, other: str, same: bool) -> None:
-    assert (network_of(one) == network_of(other)) is same
 
 
 def test_exempt_addresses_are_neither_slowed_nor_refused_nor_counted_against_a_user() -> None:

@@ -1,26 +1,21 @@
 """Who gets a session: the bounds at the door, counted by client and network.
 
-A client is an IPv4 address or an IPv6 /64, which is what one customer has. Where sessions become scarce (`limits.crowded`), the
-rest is kept for those who hold few: so a few addresses, however many slow sessions they open, do not keep others out. Clients
-in `exempt` are held to `sessions` and `sessions_per_client` alone; those of a Unix-domain socket (""), whom the file's mode lets
-in, to `sessions`.
+What counts as one client stands in `networks`. Where sessions become scarce (`limits.crowded`), the rest is kept for those who
+hold few: so a few addresses, however many slow sessions they open, do not keep others out. Clients in `exempt` are held to
+`sessions` and `sessions_per_client` alone; those of a Unix-domain socket (""), whom the file's mode lets in, to `sessions`.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections import Counter
-from functools import lru_cache
 
 from waymail.net.door import Addresses
 from waymail.server.answers import TOO_MANY_CONNECTIONS, TOO_MANY_OF_YOUR_NETWORK, TOO_MANY_OF_YOURS, TOO_MANY_SESSIONS
 from waymail.server.limits import MINUTE, Limits
+from waymail.server.networks import client_of, network_of
 from waymail.server.rates import Rates
 from waymail.wire.replies import Reply
-
-CLIENT_PREFIX = 64  # of IPv6
-NETWORK_PREFIX = {4: 24, 6: 48}
 
 
 class Admission:
@@ -85,21 +80,6 @@ class Admission:
 
     def _is_exempt(self, address: str) -> bool:
         return not address or address in self._exempt
-
-
-def client_of(address: str) -> str:
-    """What counts as one client: an IPv4 address, or the /64 of an IPv6 one."""
-    return _network(address, CLIENT_PREFIX) if ":" in address else address
-
-
-def network_of(address: str) -> str:
-    """What counts as one network: an IPv4 /24, an IPv6 /48."""
-    return _network(address, NETWORK_PREFIX[6 if ":" in address else 4])
-
-
-@lru_cache(maxsize=10_000)
-def _network(address: str, prefix: int) -> str:
-    return str(ipaddress.ip_network((address, prefix), strict=False))
 
 
 def _one_less(counter: Counter[str], key: str) -> None:

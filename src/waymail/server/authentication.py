@@ -3,7 +3,7 @@
 Every failure looks and costs the same to the client; the cause goes to the log. Whoever fails often waits, and is refused at last
 (`server.guard`); the waiting happens here, so that a session only awaits `Exchange.step`.
 
-Promises: of one network at most `AT_ONCE` steps are worked on at a time, so that many connections at once gain a guesser
+Promises: of one client at most `AT_ONCE` steps are worked on at a time, so that many connections at once gain a guesser
 nothing and keep nobody else waiting; what cannot be asked at the moment is an OSError, never a wrong password.
 """
 
@@ -19,7 +19,8 @@ from dataclasses import dataclass, field, replace
 from waymail.net.clock import Clock, SystemClock
 from waymail.net.tls import PeerCertificate
 from waymail.server.backends.contract import PassedExchange, UserBackend
-from waymail.server.guard import Guard, network_of
+from waymail.server.guard import Guard
+from waymail.server.networks import client_of
 from waymail.server.stolen import StolenAccounts
 from waymail.wire import sasl
 from waymail.wire.replies import Reply
@@ -39,7 +40,7 @@ from waymail.wire.sasl import (
 
 log = logging.getLogger("waymail.server")
 
-AT_ONCE = 2  # steps that are worked on for one network
+AT_ONCE = 2  # steps that are worked on for one client
 PLUS = "-PLUS"
 
 # RFC 5248 §3.2: X.7.13, User Account Disabled. RFC 4954 §6: 535 unless there is a code that says more. It is told only to one
@@ -141,7 +142,7 @@ class Exchange:
         """The client's next response (first of all its initial one, or None); what to answer, or how it ended. Raises OSError
         where the users cannot be asked."""
         address = self._connection.address
-        async with self._authenticator.turns.of(network_of(address)):
+        async with self._authenticator.turns.of(client_of(address)):
             if (blocked := self._blocked()) is not None:
                 return blocked
             if self._inner is None:

@@ -11,12 +11,12 @@ argument, and one that runs backwards does no harm. No I/O here.
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
+
+from waymail.server.networks import client_of
 
 FIRST_DELAY, MOST_DELAY = 2.0, 30.0  # seconds
 REMEMBER_SUCCESS = 30 * 86_400.0  # seconds
@@ -62,7 +62,7 @@ class Guard:
         """Seconds to wait before a failure is told."""
         if address in self._exempt:
             return 0.0
-        height = self._height(self._addresses.get(network_of(address)), now, self._limits.failures)
+        height = self._height(self._addresses.get(client_of(address)), now, self._limits.failures)
         own = _doubled(height)
         return max(own, self.user_delay(address, user, now))
 
@@ -72,14 +72,14 @@ class Guard:
         if level is None or address in self._exempt:
             return 0.0
         excess = self._height(level, now, self._limits.user_failures) - self._limits.user_failures + 1.0
-        until = self._succeeded.get((network_of(address), user))
+        until = self._succeeded.get((client_of(address), user))
         if excess <= 0 or (until is not None and now < until):
             return 0.0
         return _doubled(excess)
 
     def is_blocked(self, address: str, now: float) -> float | None:
         """Seconds for which this address is still refused; None where it is not."""
-        level = self._addresses.get(network_of(address))
+        level = self._addresses.get(client_of(address))
         if level is None or now >= level.blocked_until or address in self._exempt:
             return None
         return min(level.blocked_until - now, self._limits.block)
@@ -90,7 +90,7 @@ class Guard:
             return False
         if user:
             self._raise(self._users, user[:MOST_NAME], now, self._limits.user_failures, most=4.0 * self._limits.user_failures)
-        level = self._raise(self._addresses, network_of(address), now, self._limits.failures, most=self._limits.failures)
+        level = self._raise(self._addresses, client_of(address), now, self._limits.failures, most=self._limits.failures)
         if level.height < self._limits.failures:
             return False
         level.height = self._limits.failures / 2  # once it is let in again, half as many tries lead here
@@ -99,7 +99,7 @@ class Guard:
 
     def succeeded(self, address: str, user: str, now: float) -> None:
         """Remember where a user logs in from. The level of the address stays: else a guesser with an account could lower it."""
-        key = (network_of(address), user)
+        key = (client_of(address), user)
         self._succeeded[key] = now + REMEMBER_SUCCESS
         self._succeeded.move_to_end(key)
         while len(self._succeeded) > self._most:
@@ -126,18 +126,3 @@ class Guard:
 def _doubled(height: float) -> float:
     """The wait at a level of failures."""
     return min(FIRST_DELAY * math.pow(2.0, min(height, 16.0) - 1.0), MOST_DELAY) if height > 0 else 0.0
-
-
-@lru_cache(maxsize=10_000)
-def network_of(address: str) -> str:
-    """What counts as one peer: an IPv4 address, the /64 of an IPv6 address (RFC 6177 gives a site no less); anything else is
-    itself."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.ip_network((ip, 64), strict=False))

@@ -6,12 +6,11 @@ password has hundreds of hosts. Memory is bounded: at most `limit` networks of e
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections import OrderedDict
-from functools import lru_cache
 
 from waymail.server.freezes import Freezes, FreezesUnusable
+from waymail.server.networks import network_of
 
 log = logging.getLogger("waymail.server")
 
@@ -34,7 +33,7 @@ class StolenAccounts:
         self._networks[user] = networks
         while len(self._networks) > self._most:
             self._networks.popitem(last=False)
-        network = wide_network_of(address)
+        network = network_of(address)
         networks.pop(network, None)
         networks[network] = now
         for old in [one for one, used in networks.items() if used <= now - WITHIN]:
@@ -55,15 +54,3 @@ class StolenAccounts:
 
     def __len__(self) -> int:
         return len(self._networks)
-
-
-@lru_cache(maxsize=10_000)
-def wide_network_of(address: str) -> str:
-    """The network that counts as one place: IPv4 /24, IPv6 /48; anything that is no address is itself."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
