@@ -72,7 +72,7 @@ class Quota:
         messages, sent = self._current(count, now) if count is not None else (0, 0)
         if per_hour and messages >= per_hour:
             # RFC 4954 §6 and RFC 3463 §3.8: a policy, and one that passes
-            return Reply(450, f"{per_hour} messages an hour are sent; the next can go at {_clock(now, HOUR)}", "4.7.1")
+            return Reply(450, f"your {per_hour} messages of this hour are sent; the next can go at {_clock(now, HOUR)}", "4.7.1")
         if per_message and recipients > per_message:
             return Reply(452, f"a message of yours may have {per_message} recipients; send another to the others", "4.5.3")
         if per_day and sent + max(recipients, 1) > per_day:

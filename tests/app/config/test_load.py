@@ -300,6 +300,12 @@ def test_a_listener_with_tls_needs_a_certificate() -> None:
     assert read(text + "[tls]\nself_signed = true").tls.self_signed
 
 
+def test_a_listener_for_this_machine_only_is_told_that_it_may_do_without_tls() -> None:
+    [said] = problems('[[listener]]\nkind = "lmtp"\naddress = "unix:lmtp.sock"')
+    assert said.endswith('; or tls = "off" here, for this machine only')
+    assert read('[[listener]]\nkind = "lmtp"\naddress = "unix:lmtp.sock"\ntls = "off"').listeners
+
+
 def test_certificate_and_key_come_together_and_without_self_signed() -> None:
     assert problems('[tls]\ncertificate = "c"') == ['3: tls.certificate: needs "key" beside it']
     assert problems('[tls]\nkey = "c"') == ['3: tls.key: needs "certificate" beside it']

@@ -73,6 +73,8 @@ def _certificate_for_listeners(config: Config) -> Iterator[Finding]:
     for index, listener in enumerate(config.listeners):
         if listener.tls != "off":
             message = f'"{listener.tls}" needs certificate and key in [tls]; or self_signed = true there, for trying things out'
+            if listener.address.is_loopback and listener.tls == "starttls":
+                message += '; or tls = "off" here, for this machine only'
             yield Finding(("listener", index, "tls"), message)
 
 
