@@ -189,7 +189,9 @@ ORCPT_BAD = [
         "rfc822;b+2b",
         "rfc822;b+0A",
         "rfc822;+E9",
-        "rfc822;+C3+A9",
+        "rfc822;+C3+A9+0A",
+        "x400;+C3+A9",
+        "rfc822;" + "+C3+A9" * 82 + "abc",
     ],
     *[
         "rfc822;é",
@@ -230,6 +232,14 @@ def test_what_is_no_orcpt_or_would_break_a_notice_is_refused_with_501(value: str
 def test_orcpt_of_type_utf_8_needs_no_encoding_with_smtputf8_and_needs_it_without(value: str) -> None:
     assert checked_rcpt_parameters({"ORCPT": value}, ALL, utf8=True) == {"ORCPT": value}
     assert refusal({"ORCPT": value}, rcpt=True) == (501, "5.5.4")
+
+
+def test_orcpt_that_postfix_calls_rfc822_and_is_not_ascii_counts_as_utf_8() -> None:
+    said = {"ORCPT": "rfc822;gr+C3+B6+C3+9Fe+2Bbooks@b+C3+BCcher.example"}
+    meant = {"ORCPT": "utf-8;gr\\x{F6}\\x{DF}e\\x{2B}books@b\\x{FC}cher.example"}
+    for utf8 in (False, True):
+        assert checked_rcpt_parameters(said, ALL, utf8=utf8) == meant
+    assert checked_rcpt_parameters(meant, ALL, utf8=False) == meant
 
 
 @pytest.mark.parametrize("value", ["utf-8;a\u0085", "utf-8;\u2028", "utf-8;\ud800"], ids=ascii)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import re
 
 from waymail.mail.envelope import Recipient
-from waymail.wire.grammar import XTEXT, decode_xtext
+from waymail.wire.grammar import XTEXT, decode_xtext, encode_utf8_xtext
 
 # RFC 6533 §3: EmbeddedUnicodeChar = %x5C.78 "{" HEXPOINT "}"
 _EMBEDDED = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
-# RFC 6533 §3: QCHAR, what stands for itself
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-_NOT_QCHAR = re.compile(r"[^!-*,-<>-\[\]-~]")
 
 
 def original_recipient(recipient: Recipient, *, utf8: bool) -> str:
@@ -38,7 +36,7 @@ def final_recipient(address: str, *, utf8: bool) -> str:
     """The value of Final-Recipient."""
     if address.isascii():
         return f"rfc822; {address}"
-    return f"utf-8; {address if utf8 else _NOT_QCHAR.sub(_embedded, address)}"
+    return f"utf-8; {address if utf8 else encode_utf8_xtext(address)}"
 
 
 def _character(found: re.Match[str]) -> str:

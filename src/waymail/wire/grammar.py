@@ -201,6 +201,11 @@ def encode_xtext(text: str) -> str:
     return re.sub(r"[^!-*,-<>-~]", lambda character: f"+{ord(character[0]):02X}", text)
 
 
+def encode_utf8_xtext(text: str) -> str:
+    """`text` as utf-8-addr-xtext (RFC 6533 §3), which is ASCII."""
+    return re.sub(r"[^!-*,-<>-\[\]-~]", lambda character: f"\\x{{{ord(character[0]):02X}}}", text)
+
+
 def _is_ipv6(text: str) -> bool:
     try:
         return IPv6Address(text).scope_id is None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from waymail.wire.errors import SyntaxProblem
-from waymail.wire.grammar import ATOM, UTF8_XTEXT, XTEXT, decode_xtext, is_mailbox
+from waymail.wire.grammar import ATOM, UTF8_XTEXT, XTEXT, decode_xtext, encode_utf8_xtext, is_mailbox
 from waymail.wire.replies import Reply
 
 # RFC 1870 §3: size-value = 1*20DIGIT
@@ -170,14 +170,20 @@ def _check_orcpt(value: str | None, terms: Terms) -> str | None:
     if value is None or found is None or len(value) > MAX_ORCPT:
         raise SyntaxProblem(BAD_ORCPT)
     # RFC 6533 §3: the address type utf-8 has its own encoding, and with SMTPUTF8 none at all.
-    address = found["address"]
-    if found["type"].lower() == "utf-8":
-        is_good = UTF8_XTEXT.fullmatch(address) is not None
-    else:
-        is_good = XTEXT.fullmatch(address) is not None and _is_printable(address)
-    if not is_good:
+    kind, address = found["type"].lower(), found["address"]
+    if kind == "utf-8":
+        if UTF8_XTEXT.fullmatch(address) is None:
+            raise SyntaxProblem(BAD_ORCPT)
+        return value
+    if XTEXT.fullmatch(address) is None:
         raise SyntaxProblem(BAD_ORCPT)
-    return value
+    if _is_printable(address):
+        return value
+    # Postfix calls an address beyond ASCII rfc822, and writes its octets as xtext.
+    address = encode_utf8_xtext(decode_xtext(address))
+    if kind != "rfc822" or UTF8_XTEXT.fullmatch(address) is None or len(address) > MAX_ORCPT - len("utf-8;"):
+        raise SyntaxProblem(BAD_ORCPT)
+    return f"utf-8;{address}"
 
 
 def _check_flag(value: str | None, terms: Terms) -> str | None:
