@@ -5,6 +5,8 @@ import os
 import resource
 import signal
 import stat
+from dataclasses import replace
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -49,6 +51,35 @@ async def test_a_message_is_in_new_with_lf_line_ends_and_the_fields_of_final_del
     assert delivered(tmp_path / "mail/here.example/ann") == [
         b"Return-Path: <bob@there.example>\nDelivered-To: Ann@Here.example\nFrom: bob@there.example\nSubject: x\n\nHello\n.dot\n"
     ]
+
+
+OCTETS = b"\0\r\n\n\r" + bytes(range(256))
+BINARY = (
+    b"From: bob@there.example\r\nMIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\n"
+    b"Content-Transfer-Encoding: binary\r\n\r\n" + OCTETS
+)
+
+
+async def test_binary_content_survives_the_line_ends_of_a_maildir(transport: MaildirTransport, tmp_path: Path) -> None:
+    message = replace(envelope("ann@here.example"), body="BINARYMIME")
+    await transport.deliver(message, body(BINARY), message.recipients)
+    (kept,) = delivered(tmp_path / "mail/here.example/ann")
+    assert b"\r" not in kept
+    assert message_from_bytes(kept).get_payload(decode=True) == OCTETS
+
+
+async def test_signed_binary_content_is_kept_octet_for_octet(transport: MaildirTransport, tmp_path: Path) -> None:
+    signed = b"DKIM-Signature: v=1; a=rsa-sha256; d=there.example; s=x; h=from; bh=YWJj; b=YWJj\r\n" + BINARY
+    message = replace(envelope("ann@here.example"), body="BINARYMIME")
+    await transport.deliver(message, body(signed), message.recipients)
+    (kept,) = delivered(tmp_path / "mail/here.example/ann")
+    assert kept.endswith(signed)
+
+
+async def test_a_binary_message_whose_file_is_gone_is_deferred(transport: MaildirTransport, tmp_path: Path) -> None:
+    message = replace(envelope("ann@here.example"), body="BINARYMIME")
+    outcomes = await transport.deliver(message, Body(tmp_path / "gone", 100), message.recipients)
+    assert isinstance(outcomes["ann@here.example"], Deferred)
 
 
 async def test_a_maildir_is_made_on_first_use_for_its_owner_alone(transport: MaildirTransport, tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ address that cannot be a mailbox here makes it Failed. A retry may write the mes
 the first copy out of new/ meanwhile; it can never be lost between two attempts.
 
 The file has LF line ends, as other delivery agents write them and readers expect them; every other octet is as received,
-below the Return-Path (RFC 5321 §4.4) and Delivered-To (RFC 9228 §4) fields. Names are lower-cased for the path: mailboxes
+below the Return-Path (RFC 5321 §4.4) and Delivered-To (RFC 9228 §4) fields. A message that came as BINARYMIME would not survive
+that, for a CRLF in binary content is no line end: its binary parts are encoded (RFC 3030 §3), and where that would break a
+signature the file has every octet as received, CRLF too. Names are lower-cased for the path: mailboxes
 that differ only in case are one (RFC 5321 §2.4 leaves that to the host that delivers).
 """
 
@@ -22,6 +24,7 @@ from hashlib import blake2s
 from itertools import count
 from pathlib import Path
 
+from waymail.mail.convert import Converted, Unconvertible, convert
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome
 from waymail.mail.received import delivered_to, return_path, without_return_path
@@ -71,14 +74,24 @@ class MaildirTransport:
         return path if all(len(os.fsencode(part)) <= _LONGEST_NAME for part in path.parts) else None
 
     def _deliver_all(self, envelope: Envelope, body: Body, recipients: Sequence[Recipient]) -> dict[str, Outcome]:
-        return {recipient.address: self._deliver(envelope, body, recipient) for recipient in recipients}
+        source: Body | Converted = body
+        with_lf = True
+        if envelope.body == "BINARYMIME":
+            try:
+                source = convert(body, to="8BITMIME")
+            except Unconvertible:
+                with_lf = False
+            except OSError as error:
+                return dict.fromkeys((recipient.address for recipient in recipients), deferred(error))
+        return {recipient.address: self._deliver(envelope, source, recipient, with_lf=with_lf) for recipient in recipients}
 
-    def _deliver(self, envelope: Envelope, body: Body, recipient: Recipient) -> Outcome:
+    def _deliver(self, envelope: Envelope, body: Body | Converted, recipient: Recipient, *, with_lf: bool) -> Outcome:
         maildir = self.maildir(recipient)
         if maildir is None:
             return _NO_MAILBOX
         try:
-            self._write(maildir, self._file_name(envelope, recipient), _content(envelope, body, recipient))
+            content = _content(envelope, body, recipient)
+            self._write(maildir, self._file_name(envelope, recipient), _with_lf(content) if with_lf else content)
         except OSError as error:
             return deferred(error)
         return _DELIVERED
@@ -118,8 +131,8 @@ def deferred(error: OSError) -> Deferred:
     return Deferred(_NO_ROOM.get(error.errno or 0, _NOT_NOW), cause=str(error))
 
 
-def _content(envelope: Envelope, body: Body, recipient: Recipient) -> Iterator[bytes]:
-    """The file's octets. Never more than the head and one chunk of the message is in memory."""
+def _content(envelope: Envelope, body: Body | Converted, recipient: Recipient) -> Iterator[bytes]:
+    """The message as it is kept, but for its line ends. Never more than the head and one chunk of the message is in memory."""
     chunks = body.chunks()
     head = b""
     for chunk in chunks:
@@ -127,18 +140,17 @@ def _content(envelope: Envelope, body: Body, recipient: Recipient) -> Iterator[b
         if b"\r\n\r\n" in head or len(head) >= HEAD_LIMIT:
             break
     fields = return_path(envelope.sender) + delivered_to(recipient.address)
-    return _with_lf(fields + without_return_path(head), chunks)
+    yield fields + without_return_path(head)
+    yield from chunks
 
 
-def _with_lf(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _with_lf(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """CRLF made LF, also where one chunk ends with the CR and the next begins with the LF."""
     held = b""
-    chunk: bytes | None = head
-    while chunk is not None:
-        chunk = held + chunk
-        held = b"\r" if chunk.endswith(b"\r") else b""
-        yield (chunk[:-1] if held else chunk).replace(b"\r\n", b"\n")
-        chunk = next(chunks, None)
+    for chunk in chunks:
+        whole = held + chunk
+        held = b"\r" if whole.endswith(b"\r") else b""
+        yield (whole[:-1] if held else whole).replace(b"\r\n", b"\n")
     if held:
         yield held
 
