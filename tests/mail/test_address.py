@@ -81,3 +81,8 @@ def test_any_string_has_a_normal_form_that_is_stable(text: str) -> None:
 @given(st.from_regex(r'"([ !#-\[\]-~]|\\[ -~])*"', fullmatch=True), st.sampled_from(["example.org", "[192.0.2.1]", "[x:a@b]"]))
 def test_every_quoted_local_part_is_split_off_whole(local: str, domain: str) -> None:
     assert address.split(f"{local}@{domain}") == (local, domain)
+
+
+def test_a_mailbox_beyond_ascii_needs_no_quotes() -> None:
+    assert address.from_name("jürgen", "example.org") == "jürgen@example.org"
+    assert address.from_name("a b", "example.org") == '"a b"@example.org'

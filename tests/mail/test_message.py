@@ -235,3 +235,14 @@ class TestComplete:
         assert headers.has(section, b"date")
         assert headers.has(section, b"message-id")
         assert whole.endswith(head)
+
+
+def test_what_is_given_of_an_envelope_is_not_asked_of_the_fields() -> None:
+    assert envelope_of(letter(From="a@example.org"), recipients=["x@example.net"]) == ("a@example.org", ["x@example.net"])
+    assert envelope_of(letter(To="b@example.org"), sender="") == ("", ("b@example.org",))
+
+
+def test_an_address_beyond_ascii_stands_in_the_header_as_it_is_and_not_as_an_encoded_word() -> None:
+    octets = to_wire(letter(From="a@example.org", To="jürgen@bücher.example", Subject="Grüße"))
+    assert "To: jürgen@bücher.example\r\n".encode() in octets
+    assert to_wire(letter(From="a@example.org", To="b@example.org", Subject="Grüße")).isascii()

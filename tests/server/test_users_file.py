@@ -146,3 +146,9 @@ def users(draw: st.DrawFn) -> User:
 def test_what_is_written_is_read_back_to_the_same(written: list[User], secret: bytes) -> None:
     contents = Contents({one.name: one for one in written}, secret)
     assert parse(serialise(contents), FILE) == contents
+
+
+def test_a_domain_has_one_key_in_u_labels_and_in_a_labels() -> None:
+    keys = {sender_key(one) for one in ("jürgen@bücher.example", "jürgen@BÜCHER.example.", "jürgen@xn--bcher-kva.example")}
+    assert len(keys) == 1
+    assert sender_key("*@bücher.example") == sender_key("*@xn--bcher-kva.example")

@@ -15,6 +15,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from email.message import EmailMessage
 from math import inf
 from types import TracebackType
@@ -153,6 +154,9 @@ class Client:
         if notify and NOTIFY_VALUE.fullmatch(notify) is None:
             raise ValueError("notify is NEVER, or some of SUCCESS, FAILURE and DELAY with commas between them")
         content = message if binary and isinstance(message, bytes) else to_wire(message)
+        if options.hold_until and not options.hold:
+            until = datetime.fromtimestamp(int(options.hold_until), UTC)
+            options = replace(options, hold=f"until;{until:%Y-%m-%dT%H:%M:%SZ}")
         outgoing = Message(
             sender,
             Body(content, len(content)),
@@ -252,9 +256,7 @@ def _envelope(message: EmailMessage | bytes, sender: str | None, recipients: str
     if isinstance(recipients, str):
         recipients = [recipients]
     if sender is None or recipients is None:
-        named_sender, named_recipients = envelope_of(message)
-        sender = named_sender if sender is None else sender
-        recipients = named_recipients if recipients is None else recipients
+        sender, recipients = envelope_of(message, sender=sender, recipients=recipients)
     if not recipients:
         raise ValueError("no recipients")
     for address in (sender, *recipients) if sender else recipients:

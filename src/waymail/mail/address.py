@@ -14,11 +14,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from waymail.wire import domains
+from waymail.wire import domains, grammar
 
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_DOT_STRING = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")  # RFC 5321 §4.1.2
+_DOT_STRING = re.compile(grammar.DOT_STRING_UTF8)  # RFC 5321 §4.1.2, RFC 6531 §3.3
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 
 

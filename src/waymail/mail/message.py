@@ -8,7 +8,7 @@ fields to put in front.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.errors import InvalidHeaderDefect
 from email.generator import BytesGenerator
 from email.headerregistry import HeaderRegistry
@@ -42,7 +42,9 @@ def to_wire(message: EmailMessage | bytes) -> bytes:
         del visible[name.decode()]
     policy = message.policy.clone(linesep="\r\n")
     if isinstance(policy, EmailPolicy):
-        policy = policy.clone(refold_source="none")  # fields that were parsed, and perhaps signed, are not folded anew
+        # Fields that were parsed, and perhaps signed, are not folded anew. RFC 2047 §5: no encoded word is an address, so one
+        # beyond ASCII makes the header section UTF-8 (RFC 6532 §3.2).
+        policy = policy.clone(refold_source="none", utf8=policy.utf8 or _has_international_address(visible))
     octets = BytesIO()
     BytesGenerator(octets, mangle_from_=False, policy=policy).flatten(visible)
     return _with_crlf(octets.getvalue())
@@ -62,8 +64,11 @@ def body_parameter(content: bytes) -> str:
     return "7BIT" if content.isascii() else "8BITMIME"
 
 
-def envelope_of(message: EmailMessage | bytes) -> tuple[str, tuple[str, ...]]:
-    """The sender and the recipients that the header fields name: the addresses alone, each recipient once, in order.
+def envelope_of(
+    message: EmailMessage | bytes, *, sender: str | None = None, recipients: Sequence[str] | None = None
+) -> tuple[str, Sequence[str]]:
+    """The sender and the recipients: those that are given, else those that the header fields name, the addresses alone, each
+    recipient once, in order.
 
     The sender is Sender's mailbox, else From's first; the recipients are those of To, Cc and Bcc, groups taken apart
     (RFC 6854). Where there are Resent fields, the newest set of them counts instead (RFC 5322 §3.6.6). An address without a
@@ -74,15 +79,19 @@ def envelope_of(message: EmailMessage | bytes) -> tuple[str, tuple[str, ...]]:
         section = headers.header_section(to_wire(message))
         message = BytesParser(policy=default).parsebytes(section, headersonly=True)
     fields = _address_fields(message)
-    senders = _addresses(fields, "sender") or _addresses(fields, "from")
-    recipients: dict[str, str] = {}
-    for found in _addresses(fields, "to", "cc", "bcc"):
-        recipients.setdefault(address.normalise(found), found)
-    if not senders:
-        raise EnvelopeProblem("no sender: neither Sender nor From names a mailbox")
-    if not recipients:
-        raise EnvelopeProblem("no recipient: none of To, Cc and Bcc names a mailbox")
-    return senders[0], tuple(recipients.values())
+    if sender is None:
+        senders = _addresses(fields, "sender") or _addresses(fields, "from")
+        if not senders:
+            raise EnvelopeProblem("no sender: neither Sender nor From names a mailbox")
+        sender = senders[0]
+    if recipients is None:
+        named: dict[str, str] = {}
+        for found in _addresses(fields, "to", "cc", "bcc"):
+            named.setdefault(address.normalise(found), found)
+        if not named:
+            raise EnvelopeProblem("no recipient: none of To, Cc and Bcc names a mailbox")
+        recipients = tuple(named.values())
+    return sender, recipients
 
 
 def complete(head: bytes, *, now: float, message_id: str, hostname: str) -> bytes:
@@ -110,6 +119,11 @@ def _with_crlf(octets: bytes) -> bytes:
     if octets.count(b"\r") == ends == octets.count(b"\n"):
         return octets
     return octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+
+
+def _has_international_address(message: EmailMessage) -> bool:
+    fields = (field for _, field in message.items() if hasattr(field, "addresses"))
+    return any(not mailbox.addr_spec.isascii() for field in fields for mailbox in field.addresses)
 
 
 def _address_fields(message: EmailMessage) -> dict[str, list[Any]]:

@@ -158,6 +158,8 @@ def asked(
 
 def composed(sender: str | None, to: list[str], subject: str | None, body: str | None) -> EmailMessage:
     """A small message. Raises CommandFailed where it would have no author or no recipient, or a line break in a field."""
+    from waymail.wire import domains
+
     if not sender or not to:
         raise CommandFailed(Exit.USAGE, "a message made of --subject and --body needs --from and --to")
     message = EmailMessage()
@@ -168,7 +170,7 @@ def composed(sender: str | None, to: list[str], subject: str | None, body: str |
     except ValueError as error:
         raise CommandFailed(Exit.USAGE, f"cannot be a header field: {error}") from None
     message["Date"] = format_datetime(localtime())
-    message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].strip(" >") or "localhost")
+    message["Message-ID"] = make_msgid(domain=domains.normal(sender.rpartition("@")[2].strip(" >")) or "localhost")
     text = body or ""
     message.set_content(text if text.endswith("\n") else text + "\n")
     return message
@@ -264,7 +266,7 @@ def failed(error: SMTPError) -> Sent:
     from waymail.client.errors import AllRecipientsRefused, AuthenticationFailed, TlsError
 
     refused = error.refused if isinstance(error, AllRecipientsRefused) else {}
-    if isinstance(error, AuthenticationFailed):
+    if isinstance(error, AuthenticationFailed) and (error.reply is None or error.reply.is_permanent):
         code = Exit.NO_PERMISSION
     elif isinstance(error, TlsError) or not error.is_temporary:
         code = Exit.UNAVAILABLE
