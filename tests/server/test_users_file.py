@@ -118,7 +118,7 @@ def test_two_spellings_of_an_address_have_one_key(one: str, other: str) -> None:
 
 def test_a_letter_that_only_looks_like_an_ascii_one_has_another_key() -> None:
     assert sender_key("\u212aim@example.org") != sender_key("kim@example.org")
-    assert sender_key("jim@\u212a.example") != sender_key("jim@k.example")
+    assert sender_key("jim@\u212a.example") == sender_key("jim@k.example"), "but a domain is the same in every spelling of UTS 46"
 
 
 LOCALS = st.text(st.characters(codec="utf-8", exclude_characters="*", exclude_categories=("C", "Z")), min_size=1, max_size=12)

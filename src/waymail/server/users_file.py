@@ -108,8 +108,8 @@ def sender_key(address: str) -> str:
     """The form in which senders are compared: without regard to the case of ASCII letters, quoting, a dot at the end, or whether
     the domain is written in U-labels or A-labels.
 
-    RFC 5321 §2.4 leaves the case of the local part to its domain, which here is us. Only ASCII is folded: other letters fold
-    into ASCII ones (the Kelvin sign into "k"), and nobody should be able to pass for somebody else by that.
+    RFC 5321 §2.4 leaves the case of the local part to its domain, which here is us. Only ASCII is folded in it: other letters
+    fold into ASCII ones (the Kelvin sign into "k"), and nobody should be able to pass for somebody else by that.
     """
     domain = mail_address.domain_of(address)
     folded = f"{mail_address.mailbox_name(address)}@{domain}" if domain else address
