@@ -305,6 +305,15 @@ async def test_opportunistic_tls_that_fails_is_followed_by_cleartext_once_and_re
         assert peer.commands.count(b"STARTTLS") == 1
 
 
+async def test_a_host_that_offers_chunking_and_knows_no_bdat_is_asked_once(attempts: Attempts, body: Body) -> None:
+    async with Peer([("BDAT", b"502 5.5.1 what\r\n")], extensions=("PIPELINING", "CHUNKING")) as peer:
+        for _ in range(2):
+            results = await attempts.make(hop(peer), Message(SENDER, body), [BOB])
+            assert results[BOB].is_accepted
+            await attempts.close()  # the second attempt needs a connection of its own
+        assert [command[:4] for command in peer.commands].count(b"BDAT") == 1
+
+
 async def test_tls_that_is_demanded_goes_on_to_the_next_host_and_never_to_cleartext(
     attempts: Attempts, body: Body, server_tls: ssl.SSLContext
 ) -> None:

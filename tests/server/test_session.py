@@ -386,3 +386,12 @@ async def test_the_time_for_a_command_counts_from_the_last_reply_and_not_from_th
     assert peer.session.deadline == after
     await peer.say(b"P")
     assert peer.session.deadline > after
+
+
+async def test_a_client_that_has_said_all_and_goes_on_listening_gets_every_answer(place: Place) -> None:
+    peer = await place.conversation()
+    peer.send((HELLO + b"\r\n") + b"NOOP\r\n" * 600 + b"QUIT\r\n")
+    assert peer.session.eof_received()
+    await settled()
+    assert peer.codes == [b"220", b"250"] + [b"250"] * 600 + [b"221"]
+    assert peer.transport.is_closing()

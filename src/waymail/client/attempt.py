@@ -28,8 +28,8 @@ from waymail.wire.replies import Reply
 
 MOST_ADDRESSES = 5  # tried in one attempt
 ATTEMPT_SECONDS = 1800.0  # after this, no further connection is opened in an attempt
-CLEARTEXT_SECONDS = 600.0  # for which it is remembered that a host's STARTTLS does not work
-_CLEARTEXT_HOSTS = 10_000
+REMEMBER_SECONDS = 600.0  # for which it is remembered that a host's STARTTLS, or its BDAT, does not work
+_REMEMBER_HOSTS = 10_000
 
 
 class Stage(Enum):
@@ -131,6 +131,22 @@ def _trouble(transaction: Transaction) -> SMTPError:
     return trouble
 
 
+class Remembered:
+    """Hosts of which something is remembered for so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: dict[str, float] = {}
+
+    def note(self, host: str) -> None:
+        if len(self._until) >= _REMEMBER_HOSTS:
+            self._until.clear()
+        self._until[host] = asyncio.get_running_loop().time() + self._seconds
+
+    def __contains__(self, host: str) -> bool:
+        return bool(self._until) and self._until.get(host, 0.0) > asyncio.get_running_loop().time()
+
+
 class Attempts:
     """Makes attempts, and keeps the connections between them.
 
@@ -149,7 +165,8 @@ class Attempts:
         self._contexts = contexts
         self._timeouts = timeouts
         self._pool = Pool(pool)
-        self._cleartext: dict[str, float] = {}
+        self._cleartext = Remembered(REMEMBER_SECONDS)
+        self._without_chunks = Remembered(REMEMBER_SECONDS)
 
     async def make(
         self,
@@ -203,14 +220,22 @@ class Attempts:
         key = (next_hop.key, next_hop.tls, next_hop.credentials)
         connection = self._pool.take(key)
         if connection is not None:
-            transaction = await connection.transaction(message, recipients, deadline=deadline)
+            transaction = await self._carried(connection, message, recipients, deadline)
             self._pool.put(key, connection)
             # It had been closed on the other side while it was idle. Nothing was accepted, so it is as if never tried.
             if not transaction.is_untouched:
                 return transaction
         connection = await self._open(next_hop, left, until)
-        transaction = await connection.transaction(message, recipients, deadline=deadline)
+        transaction = await self._carried(connection, message, recipients, deadline)
         self._pool.put(key, connection)
+        return transaction
+
+    async def _carried(self, connection: Connection, message: Message, recipients: Sequence[str], deadline: float) -> Transaction:
+        """A transaction. To a host that offers CHUNKING and knows no BDAT (something in between may know no more than old
+        commands) content is not sent so again: it took it for commands."""
+        transaction = await connection.transaction(message, recipients, deadline=deadline)
+        if not connection.takes_chunks:
+            self._without_chunks.note(connection.peer.host)
         return transaction
 
     async def _open(self, next_hop: NextHop, left: Iterator[Candidate], until: float) -> Connection:
@@ -233,8 +258,7 @@ class Attempts:
 
     async def _session(self, next_hop: NextHop, host: Host, address: str | None, until: float) -> Connection:
         demand = next_hop.tls
-        now = asyncio.get_running_loop().time()
-        if demand is Tls.OPPORTUNISTIC and self._cleartext.get(host.name, 0.0) > now:
+        if demand is Tls.OPPORTUNISTIC and host.name in self._cleartext:
             demand = Tls.OFF
         try:
             return await self._open_session(next_hop, host, address, demand, until)
@@ -243,13 +267,11 @@ class Attempts:
                 raise
         # RFC 7435 §3: no TLS to be had is no reason not to deliver, where none was demanded. On a new connection, for the old
         # one is in no known state.
-        if len(self._cleartext) >= _CLEARTEXT_HOSTS:
-            self._cleartext.clear()
-        self._cleartext[host.name] = now + CLEARTEXT_SECONDS
+        self._cleartext.note(host.name)
         return await self._open_session(next_hop, host, address, Tls.OFF, until)
 
     async def _open_session(self, next_hop: NextHop, host: Host, address: str | None, demand: Tls, until: float) -> Connection:
-        return await open_session(
+        connection = await open_session(
             host,
             address,
             tls=demand,
@@ -260,6 +282,8 @@ class Attempts:
             deadline=until,
             lmtp=next_hop.lmtp,
         )
+        connection.takes_chunks = host.name not in self._without_chunks
+        return connection
 
 
 def _behind(batch: Sequence[str], waiting: list[str]) -> list[str]:

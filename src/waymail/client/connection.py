@@ -53,7 +53,7 @@ class Connection(Line):
         super().__init__(host, timeouts)
         self.messages = 0  # transactions begun
         self._needs_reset = False
-        self._takes_chunks = True  # until BDAT is refused as a command that is not known
+        self.takes_chunks = True  # until BDAT is refused as a command that is not known
 
     @property
     def most_messages(self) -> int | None:
@@ -72,7 +72,7 @@ class Connection(Line):
             if plan is not None:
                 await self._carry_out(result, plan, deadline)
                 if self._is_bdat_refused(result, plan):
-                    self._takes_chunks = False
+                    self.takes_chunks = False
                     result.final = None
                     if self.trouble is None:
                         result = self._begun(recipients)
@@ -122,7 +122,7 @@ class Connection(Line):
             )
             if result.final is not None:
                 return None
-        chunks = offer.chunking and self._takes_chunks
+        chunks = offer.chunking and self.takes_chunks
         try:
             if isinstance(message.body.content, bytes) and message.body.size <= BLOCK:
                 content = content_for(message, offer, chunks=chunks)

@@ -111,9 +111,10 @@ class Session(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The peer has said all that it will. In clear it may still listen: an answer that is due is given first."""
-        if not self._busy or self.client.tls:
+        if self.client.tls or not (self._busy or self._resting):
             return False
-        self._closing = True
+        # What waits for its turn is answered; then a client that is still there says QUIT, or its time is over.
+        self._closing = self._closing or not self._resting
         return True
 
     def pause_writing(self) -> None:
