@@ -8,11 +8,15 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from bench.postfix import PrivatePostfix
 
 from waymail.testing.process import ServerProcess, free_port, wait_for_port
+
+if TYPE_CHECKING:
+    from tests.interop.town import Town
 
 numbers = itertools.count()
 USER, PASSWORD = "ann@example.org", "correct horse battery"
@@ -133,6 +137,21 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mail]:
     """One server for all tests that ask nothing special of it."""
     with Mail(tmp_path_factory.mktemp("house") / "waymail") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """One server among next hops of every kind."""
+    from tests.interop.town import Town
+
+    with Town(tmp_path_factory.mktemp("town")) as running:
+        yield running
+
+
+@pytest.fixture
+def local() -> str:
+    """A local part that nobody else uses."""
+    return f"local{next(numbers)}"
 
 
 @pytest.fixture

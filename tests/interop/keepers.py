@@ -1,4 +1,4 @@
-"""Next hops that keep what they get, with the commands that brought it: smtp-sink, which lacks whatever it is told to lack, and Postfix."""
+"""Next hops that keep what they get: smtp-sink, which lacks whatever it is told to lack, and Postfix with a mailbox."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Self
 
@@ -41,6 +41,11 @@ def wait_until(condition: Callable[[], object], what: str = "it", seconds: float
         time.sleep(0.05)
 
 
+def having(messages: Iterable[bytes], *texts: str) -> list[bytes]:
+    """Those that have all these texts in them."""
+    return [message for message in messages if all(text.encode() in message for text in texts)]
+
+
 class SmtpSink(Folder):
     """Postfix's smtp-sink. A message that it kept begins with X-Mail-Args and X-Rcpt-Args: what stood behind MAIL and RCPT.
 
@@ -57,12 +62,12 @@ class SmtpSink(Folder):
         self._process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         wait_for_port(self.port)
 
-    def wait(self, number: int = 1) -> list[bytes]:
-        """The messages, once there are `number` whole ones."""
-        wait_until(lambda: len(self._whole()) >= number, f"message {number} at smtp-sink")
-        return self._whole()
+    def wait_for(self, text: str) -> bytes:
+        """The message that has `text` in it. Raises TimeoutError."""
+        wait_until(lambda: having(self.kept(), text), f"{text!r} at smtp-sink")
+        return having(self.kept(), text)[0]
 
-    def _whole(self) -> list[bytes]:
+    def kept(self) -> list[bytes]:
         # It writes the commands first, and an empty line below the message last.
         kept = [file.read_bytes() for file in sorted(self._kept.iterdir(), key=lambda file: file.stat().st_mtime)]
         return [message for message in kept if b"\nX-Rcpt-Args: " in message and message.endswith(b"\n\n")]
@@ -76,9 +81,9 @@ class SmtpSink(Folder):
 class PostfixBox(Folder):
     """A Postfix that takes mail for every address of `domains`, and keeps it in one Maildir; `settings` go to main.cf."""
 
-    def __init__(self, *domains: str, **settings: str) -> None:
+    def __init__(self, *domains: str, port: int = 0, **settings: str) -> None:
         super().__init__("postfix")
-        self.port = free_port()
+        self.port = port or free_port()
         boxes = self.path / "boxes"
         boxes.mkdir()
         shutil.chown(boxes, NOBODY.pw_uid, NOBODY.pw_gid)
@@ -101,10 +106,13 @@ class PostfixBox(Folder):
     def kept(self) -> list[bytes]:
         return [file.read_bytes() for file in sorted(self._new.glob("*"))]
 
-    def wait(self, number: int = 1) -> list[bytes]:
-        """The messages, once there are `number`. Raises TimeoutError."""
-        wait_until(lambda: len(self.kept()) >= number, f"message {number} at Postfix")
-        return self.kept()
+    def wait_for(self, text: str, *more: str) -> bytes:
+        """The message that has all these texts in it. Raises TimeoutError with the log."""
+        try:
+            wait_until(lambda: having(self.kept(), text, *more), f"{text!r} at Postfix")
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}; its log:\n{self.log[-4000:]}") from None
+        return having(self.kept(), text, *more)[0]
 
     def __exit__(self, *_: object) -> None:
         self.server.stop()
