@@ -6,6 +6,7 @@ import re
 import shutil
 import smtplib
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from bench.postfix import PrivatePostfix
 from tests.interop.conftest import Mail
+from tests.interop.keepers import PostfixBox
 from tests.interop.test_postfix import wait
 
 from waymail.testing.process import free_port, wait_for_port
@@ -23,6 +25,8 @@ StartMail = Callable[..., Mail]
 StartPostfix = Callable[..., tuple[PrivatePostfix, int]]
 LOCAL = '\n[relay]\nallow = ["127.0.0.0/8"]\n'  # anybody on this host may send anywhere
 SOON = '\n[queue]\nretry = ["1s"]\n'
+
+ETRN = [sys.executable, "-m", "waymail", "etrn"]
 
 
 def swaks(port: int, *arguments: str) -> str:
@@ -108,5 +112,34 @@ def test_postfix_forwards_by_xforward_whom_a_message_is_from(start_mail: StartMa
     dialogue = swaks(smtp, "--to", "bob@example.org", "--xclient-addr", "192.0.2.9", "--helo", "far.example.net")
     assert "250 2.0.0" in dialogue
     assert mail.wait_for_mail("mail/example.org/bob")
-    for told in (r"addr=192\.0\.2\.9 port=", "proto=ESMTP helo=far.example.net ident="):
-        wait(lambda: re.search(f"a filter says .*{told}", mail.log.read_text()), 5)  # noqa: B023
+    told = r"a filter says .*addr=192\.0\.2\.9 port=.*\n.*a filter says .*proto=ESMTP helo=far\.example\.net ident="
+    wait(lambda: re.search(told, mail.log.read_text()), 5)
+
+
+def test_mail_that_waits_here_goes_by_etrn_when_postfix_is_back(start_mail: StartMail) -> None:
+    port = free_port()
+    mail = start_mail(
+        f"smtp://127.0.0.1:{port}", '\n[queue]\nretry = ["1h"]\n[relay]\nallow = ["127.0.0.1/32"]\netrn = ["127.0.0.1/32"]\n'
+    )
+    swaks(mail.mx, "--to", "waiting@remote.example")
+    wait(lambda: "4.4.1" in str(mail.trace("waiting@remote.example")))
+    with smtplib.SMTP("127.0.0.1", mail.mx, timeout=15) as client:
+        client.ehlo()
+        assert client.has_extn("etrn")
+        assert client.docmd("ETRN other.example")[0] == 251
+    with PostfixBox(port=port) as back:
+        asked = ["--url", f"smtp://localhost:{mail.mx}", "--tls-ca", str(mail.certificate)]
+        assert "253 2.0.0 1 messages" in said([*ETRN, "remote.example", *asked], status=0)
+        back.wait_for("waiting@remote.example")
+
+
+def test_mail_that_waits_at_postfix_comes_to_us_by_etrn(start_mail: StartMail, start_postfix: StartPostfix) -> None:
+    port = free_port()
+    flush = {"fast_flush_domains": "any.example", "disable_dns_lookups": "yes", "smtp_tls_security_level": "none"}
+    postfix, smtp = start_postfix(relayhost=f"[127.0.0.1]:{port}", **flush)
+    swaks(smtp, "--to", "waiting@any.example")
+    wait(lambda: "status=deferred" in postfix.log.read_text())
+    mail = start_mail("mx", f'\n[[listener]]\nkind = "mx"\naddress = "127.0.0.1:{port}"\ntls = "off"\n')
+    wait_for_port(port)
+    assert "250 Queuing started" in said([*ETRN, "any.example", "--url", f"smtp://127.0.0.1:{smtp}?tls=off"], status=0)
+    assert mail.wait_for_mail("mail/any.example/waiting")
