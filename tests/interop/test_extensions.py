@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 import shutil
 import smtplib
+import ssl
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from email import message_from_bytes
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import pytest
 from bench.postfix import PrivatePostfix
-from tests.interop.conftest import Mail
-from tests.interop.keepers import PostfixBox
+from tests.interop.conftest import PASSWORD, USER, Mail
+from tests.interop.keepers import PostfixBox, having, wait_until
 from tests.interop.test_postfix import wait
 
+from waymail.net.self_signed import self_signed
 from waymail.testing.process import free_port, wait_for_port
 
 pytestmark = pytest.mark.interop
@@ -143,3 +148,99 @@ def test_mail_that_waits_at_postfix_comes_to_us_by_etrn(start_mail: StartMail, s
     wait_for_port(port)
     assert "250 Queuing started" in said([*ETRN, "any.example", "--url", f"smtp://127.0.0.1:{smtp}?tls=off"], status=0)
     assert mail.wait_for_mail("mail/any.example/waiting")
+
+
+@pytest.fixture(scope="module")
+def plain_hop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostfixBox]:
+    """A Postfix with TLS, without DELIVERBY, MT-PRIORITY and REQUIRETLS; it takes two recipients at a time."""
+    certificate, key = self_signed(tmp_path_factory.mktemp("hop"), "localhost")
+    tls = {"smtpd_tls_security_level": "may", "smtpd_tls_cert_file": str(certificate), "smtpd_tls_key_file": str(key)}
+    with PostfixBox(smtpd_recipient_limit="2", smtpd_recipient_overshoot_limit="1000", **tls) as box:
+        yield box
+
+
+@pytest.fixture(scope="module")
+def sender(plain_hop: PostfixBox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mail]:
+    """It sends everything to the Postfix, and does not try again soon."""
+    more = '\n[queue]\nretry = ["1h"]\n'
+    with Mail(tmp_path_factory.mktemp("sender") / "waymail", f"smtp://127.0.0.1:{plain_hop.port}", more) as mail:
+        yield mail
+
+
+def submit(mail: Mail, to: Sequence[str], *options: str) -> None:
+    """As a user of ours, with these parameters of MAIL, by Python's smtplib; the certificate is verified."""
+    text = f"From: {USER}\r\nSubject: a test\r\n\r\nhello\r\n"
+    with smtplib.SMTP("localhost", mail.submission, timeout=15) as client:
+        client.starttls(context=ssl.create_default_context(cafile=str(mail.certificate)))
+        client.login(USER, PASSWORD)
+        assert client.sendmail(USER, to, text, options) == {}
+
+
+def test_a_message_is_held_for_as_long_as_its_sender_wants_before_postfix_gets_it(sender: Mail, plain_hop: PostfixBox) -> None:
+    before = time.time()
+    submit(sender, ["held@remote.example"], "HOLDFOR=2")
+    message = plain_hop.wait_for("held@remote.example")
+    assert time.time() - before >= 2
+    came, sent = (parsedate_to_datetime(field.rpartition(";")[2]) for field in reversed(received(message)))
+    assert 1 <= (sent - came).total_seconds() < 20, "in whole seconds"
+
+
+def test_what_must_be_delivered_in_time_comes_back_where_postfix_promises_nothing(sender: Mail, plain_hop: PostfixBox) -> None:
+    submit(sender, ["intime@remote.example"], "BY=3600;R")
+    (notice,) = notices(sender, "intime@remote.example")
+    assert b"Action: failed" in notice
+    assert b"Status: 5.3.3" in notice
+    assert "intime@remote.example" not in plain_hop.log
+
+
+def test_what_needs_tls_all_the_way_comes_back_where_postfix_does_not_promise_it(sender: Mail, plain_hop: PostfixBox) -> None:
+    submit(sender, ["secret@remote.example"], "REQUIRETLS")
+    (notice,) = notices(sender, "secret@remote.example")
+    assert b"Action: failed" in notice
+    assert b"Status: 5.7.30" in notice
+    assert "secret@remote.example" not in plain_hop.log
+
+
+def test_a_priority_goes_on_in_the_received_field_where_postfix_has_no_parameter_for_it(
+    sender: Mail, plain_hop: PostfixBox
+) -> None:
+    submit(sender, ["urgent@remote.example"], "MT-PRIORITY=3")
+    message = plain_hop.wait_for("urgent@remote.example")
+    assert re.search(r"with ESMTPSA\s.*\spriority 3;", received(message)[-1], re.DOTALL)
+
+
+def test_five_recipients_go_to_a_postfix_that_takes_two_at_a_time_in_one_attempt(sender: Mail, plain_hop: PostfixBox) -> None:
+    everybody = [f"many{number}@remote.example" for number in range(5)]
+    submit(sender, everybody)
+    for one in everybody:
+        plain_hop.wait_for(f"Delivered-To: {one}")
+    (attempt,) = (event["detail"] for event in sender.trace(everybody[4])[0]["events"] if event["kind"] == "attempt")
+    assert [result["to"] for result in attempt["results"]] == [everybody[:2], everybody[2:4], everybody[4:]]
+
+
+def test_postfix_sends_the_rest_later_where_we_take_two_recipients_at_a_time(
+    start_mail: StartMail, start_postfix: StartPostfix
+) -> None:
+    mail = start_mail("mx", "\n[limits]\nrecipients = 2\n")
+    postfix, smtp = start_postfix(relayhost=f"[127.0.0.1]:{mail.mx}", disable_dns_lookups="yes", smtp_tls_security_level="none")
+    assert "LIMITS RCPTMAX=2" in swaks(mail.mx, "--quit-after", "EHLO")
+    swaks(smtp, "--to", "a@any.example,b@any.example,c@any.example")
+    for box in "ab":
+        assert mail.wait_for_mail(f"mail/any.example/{box}")
+    wait(lambda: re.search(r"to=<c@any\.example>.*status=deferred .*452 4\.5\.3", postfix.log.read_text()))
+    postfix.flush()
+    assert mail.wait_for_mail("mail/any.example/c")
+
+
+def received(message: bytes) -> list[str]:
+    return message_from_bytes(message).get_all("Received", [])
+
+
+def notices(mail: Mail, recipient: str) -> list[bytes]:
+    """The notices to the sender about this recipient, once there is one."""
+
+    def found() -> list[bytes]:
+        return having(mail.mailbox("mail/example.org/ann"), f"Final-Recipient: rfc822; {recipient}")
+
+    wait_until(found)
+    return found()
