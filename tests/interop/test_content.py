@@ -4,10 +4,11 @@ that lack it."""
 from __future__ import annotations
 
 import contextlib
+import re
 import smtplib
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from email import message_from_bytes
+from email import message_from_bytes, message_from_string
 from email.message import Message
 
 import pytest
@@ -53,7 +54,9 @@ def report(notice: bytes, kind: str = "message/delivery-status") -> tuple[Messag
     assert parsed.get_content_type() == "multipart/report"
     status = parsed.get_payload()[1]  # type: ignore[index]
     assert status.get_content_type() == kind  # type: ignore[union-attr]
-    fields, recipient = status.get_payload()  # type: ignore[union-attr]
+    fields, *recipients = status.get_payload()  # type: ignore[union-attr]
+    # The parser takes one kind apart at the empty lines, and the other, which it does not know, for a message.
+    (recipient,) = recipients or [message_from_string(fields.get_payload())]  # type: ignore[union-attr,arg-type]
     return fields, recipient  # type: ignore[return-value]
 
 
@@ -78,7 +81,7 @@ def test_postfix_relays_addresses_beyond_ascii_to_us(town: Town, local: str) -> 
     send(town.postfix.port, "jürgen@bücher.example", f"grüße-{local}@größe.example", UTF8, AS_UTF8)
     (message,) = town.mail.wait_for_mail(f"mail/any.example/grüße-{local}")
     assert message.startswith("Return-Path: <jürgen@bücher.example>\n".encode())
-    assert b"with UTF8SMTP " in message, "RFC 6531 §3.7.3"
+    assert re.search(rb"\swith UTF8SMTP\s", message), "RFC 6531 §3.7.3"
     assert b"by postfix.example.net (Postfix)" in message
     assert "\nSubject: Grüße aus Köln\n".encode() in message
     assert message.endswith("\n\nEin Gruß.\n".encode())
@@ -98,13 +101,13 @@ def test_we_relay_addresses_beyond_ascii_to_exim(servers: tuple[Mail, dict[str, 
     exim.wait(lambda: any(f"größe-{local}@exim.example".encode() in message for message in exim.kept()))
     (message,) = (message for message in exim.kept() if f"größe-{local}@exim.example".encode() in message)
     assert "\nSubject: Grüße aus Köln\n".encode() in message
-    assert " P=utf8esmtp K S=" in exim.logs(), "and it came by BDAT"
+    assert re.search(" P=utf8esmtp .*K S=", exim.logs()), "and it came by BDAT"
 
 
 def test_a_user_submits_a_message_beyond_ascii(house: Mail, local: str) -> None:
     submit(house, f"größe-{local}@any.example", b"From: ann@example.org\r\n" + GREETING, AS_UTF8)
     (message,) = house.wait_for_mail(f"mail/any.example/größe-{local}")
-    assert b"with UTF8SMTPSA " in message
+    assert re.search(rb"\swith UTF8SMTPSA\s", message)
     assert "\nSubject: Grüße aus Köln\n".encode() in message
 
 
@@ -251,7 +254,7 @@ def test_binary_content_with_a_signature_goes_to_dovecot_and_from_it_to_us_as_it
         mail = start_mail(f"smtp://somebody:theirs@localhost:{dovecot.port}?tls=opportunistic", RELAY)
         send_in_chunks(mail.mx, USER, box.address, SIGNATURE + BINARY)
         (message,) = box.wait()
-    assert parts(message) == [ANSWER, re.sub(b"\r?\n", b"\r\n", OCTETS)], "Dovecot 2.3 makes every bare LF a CRLF"
+    assert parts(message) == [BODY, re.sub(b"\r?\n", b"\r\n", OCTETS)], "Dovecot 2.3 makes every bare LF a CRLF"
 
 
 # 8BITMIME (RFC 6152)
