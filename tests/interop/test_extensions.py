@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from bench.postfix import PrivatePostfix
 from tests.interop.conftest import PASSWORD, USER, Mail
-from tests.interop.keepers import PostfixBox, having, wait_until
+from tests.interop.keepers import PostfixBox, SmtpSink, having, wait_until
 from tests.interop.test_postfix import wait
 
 from waymail.net.self_signed import self_signed
@@ -28,8 +28,6 @@ pytestmark = pytest.mark.interop
 
 StartMail = Callable[..., Mail]
 StartPostfix = Callable[..., tuple[PrivatePostfix, int]]
-LOCAL = '\n[relay]\nallow = ["127.0.0.0/8"]\n'  # anybody on this host may send anywhere
-SOON = '\n[queue]\nretry = ["1s"]\n'
 
 ETRN = [sys.executable, "-m", "waymail", "etrn"]
 
@@ -121,7 +119,7 @@ def test_postfix_forwards_by_xforward_whom_a_message_is_from(start_mail: StartMa
     wait(lambda: re.search(told, mail.log.read_text()), 5)
 
 
-def test_mail_that_waits_here_goes_by_etrn_when_postfix_is_back(start_mail: StartMail) -> None:
+def test_mail_that_waits_here_goes_by_etrn_when_its_host_is_back(start_mail: StartMail) -> None:
     port = free_port()
     mail = start_mail(
         f"smtp://127.0.0.1:{port}", '\n[queue]\nretry = ["1h"]\n[relay]\nallow = ["127.0.0.1/32"]\netrn = ["127.0.0.1/32"]\n'
@@ -132,7 +130,7 @@ def test_mail_that_waits_here_goes_by_etrn_when_postfix_is_back(start_mail: Star
         client.ehlo()
         assert client.has_extn("etrn")
         assert client.docmd("ETRN other.example")[0] == 251
-    with PostfixBox(port=port) as back:
+    with SmtpSink(port=port) as back:
         asked = ["--url", f"smtp://localhost:{mail.mx}", "--tls-ca", str(mail.certificate)]
         assert "253 2.0.0 1 messages" in said([*ETRN, "remote.example", *asked], status=0)
         back.wait_for("waiting@remote.example")
@@ -154,8 +152,13 @@ def test_mail_that_waits_at_postfix_comes_to_us_by_etrn(start_mail: StartMail, s
 def plain_hop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostfixBox]:
     """A Postfix with TLS, without DELIVERBY, MT-PRIORITY and REQUIRETLS; it takes two recipients at a time."""
     certificate, key = self_signed(tmp_path_factory.mktemp("hop"), "localhost")
-    tls = {"smtpd_tls_security_level": "may", "smtpd_tls_cert_file": str(certificate), "smtpd_tls_key_file": str(key)}
-    with PostfixBox(smtpd_recipient_limit="2", smtpd_recipient_overshoot_limit="1000", **tls) as box:
+    with PostfixBox(
+        smtpd_recipient_limit="2",
+        smtpd_recipient_overshoot_limit="1000",
+        smtpd_tls_security_level="may",
+        smtpd_tls_cert_file=str(certificate),
+        smtpd_tls_key_file=str(key),
+    ) as box:
         yield box
 
 
