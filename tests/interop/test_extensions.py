@@ -93,9 +93,8 @@ def test_xclient_from_swaks_makes_it_another_client(start_mail: StartMail) -> No
     assert "550 5.7.1" in swaks(mail.mx, "--to", "x@remote.example", "--xclient-addr", "192.0.2.8")
 
 
-def test_xclient_and_xforward_are_for_those_who_are_named(start_mail: StartMail) -> None:
-    mail = start_mail("mx", '\n[relay]\nxclient = ["192.0.2.0/24"]\nxforward = ["192.0.2.0/24"]\n')
-    with smtplib.SMTP("127.0.0.1", mail.mx, timeout=15) as client:
+def test_xclient_and_xforward_are_for_those_who_are_named(sender: Mail) -> None:
+    with smtplib.SMTP("127.0.0.1", sender.mx, timeout=15) as client:
         client.ehlo()
         assert not client.has_extn("xclient")
         assert not client.has_extn("xforward")
@@ -103,20 +102,44 @@ def test_xclient_and_xforward_are_for_those_who_are_named(start_mail: StartMail)
             assert client.docmd(command)[0] >= 500
 
 
-def test_postfix_forwards_by_xforward_whom_a_message_is_from(start_mail: StartMail, start_postfix: StartPostfix) -> None:
-    mail = start_mail("mx", '\n[relay]\nxforward = ["127.0.0.0/8"]\n')
-    _, smtp = start_postfix(
-        relayhost=f"[127.0.0.1]:{mail.mx}",
+@pytest.fixture(scope="module")
+def receiver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mail]:
+    """It believes filters on this host, and takes two recipients at a time."""
+    more = '\n[relay]\nxforward = ["127.0.0.0/8"]\n[limits]\nrecipients = 2\n'
+    with Mail(tmp_path_factory.mktemp("receiver") / "waymail", more=more) as mail:
+        yield mail
+
+
+@pytest.fixture(scope="module")
+def front(receiver: Mail) -> Iterator[PostfixBox]:
+    """A Postfix that sends everything on to the receiver, and says by XFORWARD from whom; it is told by XCLIENT."""
+    with PostfixBox(
+        relayhost=f"[127.0.0.1]:{receiver.mx}",
         disable_dns_lookups="yes",
+        smtp_tls_security_level="none",
         smtp_send_xforward_command="yes",
         smtpd_authorized_xclient_hosts="127.0.0.0/8",
-        mynetworks="192.0.2.0/24",
-    )
-    dialogue = swaks(smtp, "--to", "bob@example.org", "--xclient-addr", "192.0.2.9", "--helo", "far.example.net")
+        mynetworks="127.0.0.0/8, 192.0.2.0/24",
+    ) as postfix:
+        yield postfix
+
+
+def test_postfix_forwards_by_xforward_whom_a_message_is_from(receiver: Mail, front: PostfixBox) -> None:
+    dialogue = swaks(front.port, "--to", "bob@example.org", "--xclient-addr", "192.0.2.9", "--helo", "far.example.net")
     assert "250 2.0.0" in dialogue
-    assert mail.wait_for_mail("mail/example.org/bob")
+    assert receiver.wait_for_mail("mail/example.org/bob")
     told = r"a filter says .*addr=192\.0\.2\.9 port=.*\n.*a filter says .*proto=ESMTP helo=far\.example\.net ident="
-    wait(lambda: re.search(told, mail.log.read_text()), 5)
+    wait(lambda: re.search(told, receiver.log.read_text()), 5)
+
+
+def test_postfix_sends_the_rest_later_where_we_take_two_recipients_at_a_time(receiver: Mail, front: PostfixBox) -> None:
+    assert "LIMITS RCPTMAX=2" in swaks(receiver.mx, "--quit-after", "EHLO")
+    swaks(front.port, "--to", "a@any.example,b@any.example,c@any.example")
+    for box in "ab":
+        assert receiver.wait_for_mail(f"mail/any.example/{box}")
+    wait(lambda: re.search(r"to=<c@any\.example>.*status=deferred .*452 4\.5\.3", front.log))
+    front.server.flush()
+    assert receiver.wait_for_mail("mail/any.example/c")
 
 
 def test_mail_that_waits_here_goes_by_etrn_when_its_host_is_back(start_mail: StartMail) -> None:
@@ -164,8 +187,8 @@ def plain_hop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostfixBox]:
 
 @pytest.fixture(scope="module")
 def sender(plain_hop: PostfixBox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mail]:
-    """It sends everything to the Postfix, and does not try again soon."""
-    more = '\n[queue]\nretry = ["1h"]\n'
+    """It sends everything to the Postfix, and does not try again soon. Proxies and filters are elsewhere."""
+    more = '\n[queue]\nretry = ["1h"]\n[relay]\nxclient = ["192.0.2.0/24"]\nxforward = ["192.0.2.0/24"]\n'
     with Mail(tmp_path_factory.mktemp("sender") / "waymail", f"smtp://127.0.0.1:{plain_hop.port}", more) as mail:
         yield mail
 
@@ -219,20 +242,6 @@ def test_five_recipients_go_to_a_postfix_that_takes_two_at_a_time_in_one_attempt
         plain_hop.wait_for(f"Delivered-To: {one}")
     (attempt,) = (event["detail"] for event in sender.trace(everybody[4])[0]["events"] if event["kind"] == "attempt")
     assert [result["to"] for result in attempt["results"]] == [everybody[:2], everybody[2:4], everybody[4:]]
-
-
-def test_postfix_sends_the_rest_later_where_we_take_two_recipients_at_a_time(
-    start_mail: StartMail, start_postfix: StartPostfix
-) -> None:
-    mail = start_mail("mx", "\n[limits]\nrecipients = 2\n")
-    postfix, smtp = start_postfix(relayhost=f"[127.0.0.1]:{mail.mx}", disable_dns_lookups="yes", smtp_tls_security_level="none")
-    assert "LIMITS RCPTMAX=2" in swaks(mail.mx, "--quit-after", "EHLO")
-    swaks(smtp, "--to", "a@any.example,b@any.example,c@any.example")
-    for box in "ab":
-        assert mail.wait_for_mail(f"mail/any.example/{box}")
-    wait(lambda: re.search(r"to=<c@any\.example>.*status=deferred .*452 4\.5\.3", postfix.log.read_text()))
-    postfix.flush()
-    assert mail.wait_for_mail("mail/any.example/c")
 
 
 def received(message: bytes) -> list[str]:
