@@ -138,7 +138,8 @@ def test_kill_9_under_load_loses_nothing_that_got_a_250(tmp_path: Path) -> None:
         for thread in threads:
             thread.join(10)
     server.start()
-    deadline = time.monotonic() + 60
+    # A backlog for one destination comes out of the store little by little: what is not there yet is lost only if it waits nowhere.
+    deadline = time.monotonic() + 180
     while set(acknowledged) - set(sink.seen) and time.monotonic() < deadline:
         time.sleep(0.2)
     lost = set(acknowledged) - set(sink.seen)
