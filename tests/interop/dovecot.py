@@ -49,20 +49,22 @@ submission_relay_ssl = {tls}
 submission_relay_ssl_verify = yes
 submission_relay_user = {hop.user}
 submission_relay_password = {hop.password}
+{capabilities}
 """
 
 TLS = {"off": "no", "starttls": "starttls", "implicit": "smtps"}
 
 
 class Dovecot(Peer):
-    """`port` is for submission, `lmtp` for LMTP. `trusted` is a certificate to verify the next hop by."""
+    """`port` is for submission, `lmtp` for LMTP. `trusted` is a certificate to verify the next hop by; `capabilities` is what it
+    believes that hop to have, which it otherwise finds out, and offers, only when somebody has logged in."""
 
     name = "dovecot"
 
-    def __init__(self, hop: NextHop | None = None, trusted: str = "") -> None:
+    def __init__(self, hop: NextHop | None = None, trusted: str = "", capabilities: str = "") -> None:
         super().__init__(hop)
         self.lmtp = free_port()
-        self._trusted = trusted
+        self._trusted, self._capabilities = trusted, capabilities
 
     def listen(self) -> None:
         certificate, key = self.certificate()
@@ -70,5 +72,6 @@ class Dovecot(Peer):
         config = CONFIG.format(
             inside=self.inside, port=self.port, lmtp=self.lmtp, certificate=certificate, key=key,
             trusted=self.write("trusted.pem", self._trusted), hop=self.hop or NextHop(9), tls=TLS[(self.hop or NextHop(9)).tls],
+            capabilities=f"submission_backend_capabilities = {self._capabilities}" if self._capabilities else "",
         )  # fmt: skip
         self.start("dovecot", "-F", "-c", self.write("dovecot.conf", config), ports=[self.port, self.lmtp])

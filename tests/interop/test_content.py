@@ -273,6 +273,20 @@ def test_dovecot_hands_binary_content_on_to_us(box: Box) -> None:
     assert octets == re.sub(b"\r?\n", b"\r\n", OCTETS), "all is there; Dovecot 2.3 makes every bare LF a CRLF"
 
 
+def test_signed_binary_content_goes_to_dovecot_as_it_is(
+    town: Town, start_mail: Callable[..., Mail], local: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing else here offers BINARYMIME. The signature leaves no other form, neither to Dovecot nor in the mailbox behind it.
+    hop, trusted = NextHop(town.mail.submission, "starttls", USER, PASSWORD), town.mail.certificate.read_text()
+    with Dovecot(hop, trusted, "8BITMIME BINARYMIME CHUNKING") as dovecot:
+        monkeypatch.setenv("SSL_CERT_FILE", str(dovecot.folder / "cert.pem"))
+        mail = start_mail(f"smtp://somebody:theirs@localhost:{dovecot.port}", RELAY)
+        send_in_chunks(mail.mx, USER, f"{local}@xn--gre-6ka8i.example", SIGNATURE + BINARY)
+        (message,) = town.mail.wait_for_mail(f"mail/any.example/{local}")
+    assert b"\nReceived: from dovecot.example.net " in message
+    assert b"\r\n\r\n" + re.sub(b"\r?\n", b"\r\n", OCTETS) + b"\r\n" in message, "but for its bare LFs, see above"
+
+
 # 8BITMIME (RFC 6152)
 
 
