@@ -138,7 +138,7 @@ def test_kill_9_under_load_loses_nothing_that_got_a_250(tmp_path: Path) -> None:
         for thread in threads:
             thread.join(10)
     server.start()
-    # A backlog for one destination comes out of the store little by little: what is not there yet is lost only if it waits nowhere.
+    # A backlog for one destination comes out of the store little by little.
     deadline = time.monotonic() + 180
     while set(acknowledged) - set(sink.seen) and time.monotonic() < deadline:
         time.sleep(0.2)
