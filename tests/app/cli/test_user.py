@@ -93,20 +93,41 @@ def test_a_broken_users_file_is_78(config: Path, capsys: pytest.CaptureFixture[s
 
 def test_a_frozen_user_is_listed_with_the_reason_until_he_is_thawed(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(config, "add", "bob@example.org", "--generate")
+    run(config, "add", "eve@example.org", "--generate")
     (config.parent / "data").mkdir()
     assert run(config, "freeze", "bob@EXAMPLE.org", "--reason", "on leave") == Exit.OK
-    assert run(config, "freeze", "eve@elsewhere.example") == Exit.OK
+    assert run(config, "freeze", "bob@example.org") == Exit.OK
+    assert run(config, "freeze", "eve@example.org") == Exit.OK
     capsys.readouterr()
     run(config, "list", "--json")
     assert json.loads(capsys.readouterr().out) == [
         {"name": "bob@example.org", "addresses": ["bob@example.org"], "frozen": "on leave"},
-        {"name": "eve@elsewhere.example", "addresses": [], "frozen": "by hand"},
+        {"name": "eve@example.org", "addresses": ["eve@example.org"], "frozen": "by hand"},
     ]
     assert run(config, "thaw", "bob@example.org") == Exit.OK
     assert run(config, "thaw", "bob@example.org") == Exit.NO_USER
     capsys.readouterr()
     run(config, "list", "--json")
     assert [one["frozen"] for one in json.loads(capsys.readouterr().out)] == [None, "by hand"]
+
+
+def test_a_user_whom_the_file_does_not_have_is_not_frozen_in_his_place(config: Path) -> None:
+    (config.parent / "data").mkdir()
+    assert run(config, "freeze", "nobody@example.org") == Exit.NO_USER
+
+
+def test_users_of_a_database_are_not_changed_in_a_file_that_nobody_reads(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sql = '{ driver = "sqlite3", dsn = "x.db", query = "SELECT password FROM users WHERE name = :name" }'
+    config.write_text(config.read_text() + f"[users]\nsql = {sql}\n")
+    (config.parent / "data").mkdir()
+    assert run(config, "add", "bob@example.org", "--generate") == Exit.CONFIG
+    assert "users come from [users] sql" in capsys.readouterr().err
+    assert run(config, "freeze", "bob@example.org") == Exit.OK
+    assert run(config, "list") == Exit.OK
+    assert "Users come from [users] sql" in capsys.readouterr().out
+    assert run(config, "thaw", "bob@example.org") == Exit.OK
 
 
 def test_thawing_takes_away_what_stands_in_the_users_file_too(config: Path) -> None:

@@ -116,3 +116,17 @@ def test_a_broken_users_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "users.toml").write_text("nonsense")
     [said] = problems(file)
     assert "users.file: " in said
+
+
+def test_a_missing_file_of_keys_for_tokens_is_an_error(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    file.write_text(file.read_text() + '[users]\noauth = { issuer = "https://i", audience = "m", jwks_file = "keys.json" }\n')
+    assert any("users.oauth.jwks_file: there is no such file" in problem for problem in problems(file))
+    (tmp_path / "keys.json").write_text("{}")
+    load(file, to_serve=True)
+
+
+def test_a_query_that_does_not_ask_for_the_user_is_an_error(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    file.write_text(file.read_text() + '[users]\nsql = { driver = "sqlite3", dsn = "x.db", query = "SELECT 1" }\n')
+    assert any("users.sql.query: must hold :name" in problem for problem in problems(file))

@@ -85,8 +85,11 @@ def list_(*, config: Path | None = None, as_json: Json = False) -> int:
     """
     from waymail.server import users
 
-    with _users_of(config) as file:
-        found = users.list_users(file)
+    elsewhere = _elsewhere(config)
+    found: Iterable[User] = ()
+    if not elsewhere:
+        with _users_of(config) as file:
+            found = users.list_users(file)
     frozen = {user.name: user.frozen for user in found if user.frozen} | _frozen(config)
     addresses = {user.name: user.addresses for user in found} | {name: () for name in frozen if name not in _names(found)}
     if as_json:
@@ -94,8 +97,10 @@ def list_(*, config: Path | None = None, as_json: Json = False) -> int:
     elif addresses:
         rows = [(name, ", ".join(may) or "-", frozen.get(name, "-")) for name, may in addresses.items()]
         table(("name", "may send as", "frozen"), rows)
-    else:
+    elif not elsewhere:
         say("There are no users.")
+    if elsewhere and not as_json:
+        say(f"Users come from [users] {elsewhere}; only frozen ones are known here.")
     return Exit.OK
 
 
@@ -145,15 +150,15 @@ def passwd(name: str, /, *, password_stdin: Switch = False, generate: Switch = F
 
 
 @app.command
-def freeze(name: str, /, *, reason: str = "by hand", config: Path | None = None) -> int:
+def freeze(name: str, /, *, reason: str | None = None, config: Path | None = None) -> int:
     """Close an account for a while: its user can neither log in nor send, within a second. What is queued goes on.
 
     Parameters
     ----------
     name
-        The user name. Nobody looks whether there is such a user: he may come from a database.
+        The user name. Where users do not come from a file, nobody looks whether there is such a user.
     reason
-        What to say in `waymail user list`.
+        What to say in `waymail user list`. Without it, "by hand", or what was said before.
     config
         The configuration file of the server.
     """
@@ -166,7 +171,10 @@ def freeze(name: str, /, *, reason: str = "by hand", config: Path | None = None)
             raise CommandFailed(
                 Exit.CONFIG, f"the folder of the server's data is not there: {file.parent}; start the server once"
             )
-        freezes.change(file, _prepared(name), freezes.Freeze(reason, time.time()))
+        prepared, before = _prepared(name), freezes.read(file)
+        _check_known(prepared, config)
+        kept = before[prepared].reason if prepared in before else "by hand"
+        freezes.change(file, prepared, freezes.Freeze(reason or kept, time.time()))
     say(f"{name} is frozen")
     return Exit.OK
 
@@ -189,10 +197,11 @@ def thaw(name: str, /, *, config: Path | None = None) -> int:
         was_frozen = prepared in freezes.read(file)
         if was_frozen:
             freezes.change(file, prepared, None)
-    with _users_of(config) as file:
-        if any(user.name == prepared and user.frozen for user in users.list_users(file)):
-            users.set_frozen(file, prepared, "")
-            was_frozen = True
+    if not _elsewhere(config):
+        with _users_of(config) as file:
+            if any(user.name == prepared and user.frozen for user in users.list_users(file)):
+                users.set_frozen(file, prepared, "")
+                was_frozen = True
     if not was_frozen:
         raise CommandFailed(Exit.NO_USER, f"{name} is not frozen; see `waymail user list`")
     say(f"{name} is no longer frozen")
@@ -207,6 +216,24 @@ def _prepared(name: str) -> str:
         return user_name(name)
     except PreparationProblem as problem:
         raise CommandFailed(Exit.DATA, f"{name} cannot be a user name: {problem}") from None
+
+
+def _elsewhere(config: Path | None) -> str:
+    """Which key of [users] says where users come from; "" where it is the file."""
+    from waymail.app.cli.locate import existing
+
+    return next(iter(existing(config).users.other), "")
+
+
+def _check_known(name: str, config: Path | None) -> None:
+    """Raises CommandFailed where users come from the file, and `name` is none of them."""
+    from waymail.server import users
+
+    if _elsewhere(config):
+        return
+    with _users_of(config) as file:
+        if name not in _names(users.list_users(file)):
+            raise CommandFailed(Exit.NO_USER, f"there is no user {name}; see `waymail user list`")
 
 
 def _names(users: Iterable[User]) -> set[str]:
@@ -241,6 +268,8 @@ def _users_of(config: Path | None) -> Iterator[Path]:
     from waymail.app.cli.locate import existing
     from waymail.server.users import NoSuchUser, UserExists, UsersFileError
 
+    if elsewhere := _elsewhere(config):
+        raise CommandFailed(Exit.CONFIG, f"users come from [users] {elsewhere}, not from a file: change them there")
     file = existing(config).users.file
     if not file.parent.is_dir():
         raise CommandFailed(Exit.CONFIG, f"the folder of the users file is not there: {file.parent}")
