@@ -26,9 +26,14 @@ def check_files(config: Config, unreadable: frozenset[str] = frozenset()) -> Ite
         yield from _certificate(config, unreadable)
     if unreadable.isdisjoint(("users", "listener")):
         yield from _users(config)
-    if "users" not in unreadable and (oauth := config.users.oauth) is not None and (file := oauth.jwks_file) is not None:
-        if why := _why_unreadable(file):
-            yield Finding(("users", "oauth", "jwks_file"), f"{why}: {file}")
+    if "users" not in unreadable:
+        yield from _token_keys(config)
+
+
+def _token_keys(config: Config) -> Iterator[Finding]:
+    file = config.users.oauth.jwks_file if config.users.oauth is not None else None
+    if file is not None and (why := _why_unreadable(file)):
+        yield Finding(("users", "oauth", "jwks_file"), f"{why}: {file}")
 
 
 def _certificate(config: Config, unreadable: frozenset[str]) -> Iterator[Finding]:
