@@ -9,7 +9,7 @@ import pytest
 
 from waymail.net.tls import PeerCertificate
 from waymail.server.authentication import AT_ONCE, FROZEN, Authenticator, Blocked, Connection, Exchange, Turns
-from waymail.server.backends.contract import BackendUnavailable, PassedExchange, UserBackend
+from waymail.server.backends.contract import BackendUnavailable, PassedExchange, TokenRefused, UserBackend
 from waymail.server.guard import Guard, GuardLimits
 from waymail.testing.clock import JumpingClock
 from waymail.wire import sasl
@@ -60,8 +60,10 @@ class Passwords(UserBackend):
         await self._wait("password")
         return "secret" if name == "ann" else None
 
-    async def token(self, name: str, token: str) -> str | None:
+    async def token(self, name: str, token: str) -> str | TokenRefused | None:
         await self._wait("token")
+        if token == "old":
+            return TokenRefused("has expired 90 s ago")
         return "ann" if token == "good" and name in ("", "ann") else None
 
     async def certificate(self, fingerprint: str, addresses: Sequence[str]) -> str:
@@ -220,6 +222,18 @@ async def test_a_token_is_asked_about_and_a_bad_one_fails_after_one_more_challen
     challenge = await exchange.step(bad.initial())
     assert isinstance(challenge, Challenge)
     assert isinstance(await exchange.step(bad.step(challenge.data)), Failure)
+
+
+@pytest.mark.parametrize("mechanism", ["OAUTHBEARER", "XOAUTH2"])
+async def test_why_a_token_was_refused_is_for_the_log_and_the_client_sees_no_difference(begin: Begin, mechanism: str) -> None:
+    challenges = []
+    for text, cause in (("old", "the token for ann has expired 90 s ago"), ("bad", "the token for ann was refused")):
+        client, exchange = sasl.client_mechanism(mechanism, "ann", "", "fedcba9876543210", token=text), begin(mechanism)
+        challenge = await exchange.step(client.initial())
+        assert isinstance(challenge, Challenge)
+        challenges.append(challenge)
+        assert await exchange.step(client.step(challenge.data)) == Failure(cause)
+    assert challenges[0] == challenges[1]
 
 
 @pytest.mark.parametrize(

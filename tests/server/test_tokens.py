@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from waymail.net.fetch import Fetched, Fetcher, FetchFailed
-from waymail.server.backends.contract import BackendUnavailable, UserBackend
+from waymail.server.backends.contract import BackendUnavailable, TokenRefused, UserBackend
 from waymail.server.tokens import (
     KEEP,
     LEEWAY,
@@ -90,29 +90,40 @@ async def test_a_good_token_gives_its_user_in_the_form_of_user_names(key: Key, a
     assert await verifier().verify(token(key, algorithm)) == "Ann@example.org"
 
 
-BAD: dict[str, dict[str, Any]] = {
-    "another issuer": {"iss": "https://evil.example/"},
-    "no issuer": {"iss": None},
-    "another audience": {"aud": "calendar"},
-    "other audiences": {"aud": ["calendar", "chat"]},
-    "expired": {"exp": NOW - LEEWAY},
-    "never expires": {"exp": None},
-    "expires some day": {"exp": "tomorrow"},
-    "expires if true": {"exp": True},
-    "not yet": {"nbf": NOW + LEEWAY + 1},
-    "a scope missing": {"scope": "openid"},
-    "no scopes": {"scope": None},
-    "nobody": {"email": None},
-    "a number": {"email": 5},
-    "empty": {"email": ""},
-    "no name": {"email": "ann\0"},
-    "not verified": {"email_verified": False},
+async def why_refused(verifier: JwtVerifier | IntrospectionVerifier, token: str) -> str:
+    found = await verifier.verify(token)
+    assert isinstance(found, TokenRefused)
+    return found.why
+
+
+# What is wrong, the claims, and a part of what the log says
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "another issuer": ({"iss": "https://evil.example/"}, "evil.example"),
+    "no issuer": ({"iss": None}, "issuer (none)"),
+    "another audience": ({"aud": "calendar"}, "audience 'calendar'"),
+    "other audiences": ({"aud": ["calendar", "chat"]}, "audience ['calendar', 'chat']"),
+    "expired": ({"exp": NOW - LEEWAY}, "has expired 60 s ago"),
+    "never expires": ({"exp": None}, "(exp)"),
+    "expires some day": ({"exp": "tomorrow"}, "(exp)"),
+    "expires at no number": ({"exp": float("nan")}, "(exp)"),
+    "expires never": ({"exp": float("inf")}, "(exp)"),
+    "expires beyond all times": ({"exp": 10**400}, "(exp)"),
+    "expires if true": ({"exp": True}, "(exp)"),
+    "not yet": ({"nbf": NOW + LEEWAY + 1}, "(nbf)"),
+    "a scope missing": ({"scope": "openid"}, "the scope smtp"),
+    "no scopes": ({"scope": None}, "the scope smtp"),
+    "nobody": ({"email": None}, "names no user"),
+    "a number": ({"email": 5}, "names no user"),
+    "empty": ({"email": ""}, "no user name in email"),
+    "no name": ({"email": "ann\0"}, "no user name in email"),
+    "not verified": ({"email_verified": False}, "email_verified"),
 }
 
 
 @pytest.mark.parametrize("why", BAD)
 async def test_a_token_that_does_not_say_what_it_must_is_worth_nothing(why: str) -> None:
-    assert await verifier().verify(token(**BAD[why])) is None
+    claims, said = BAD[why]
+    assert said in await why_refused(verifier(), token(**claims))
 
 
 @pytest.mark.parametrize(
@@ -130,7 +141,7 @@ async def test_a_token_may_say_it_in_other_ways(claims: dict[str, Any]) -> None:
 
 
 async def test_a_signature_by_another_key_under_the_same_name_is_worth_nothing() -> None:
-    assert await verifier().verify(token(STRANGER)) is None
+    assert "signature" in await why_refused(verifier(), token(STRANGER))
 
 
 async def test_the_public_key_is_no_shared_secret_and_none_is_no_algorithm() -> None:
@@ -139,27 +150,31 @@ async def test_the_public_key_is_no_shared_secret_and_none_is_no_algorithm() -> 
     signed = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":"rsa"}').rstrip(b"=") + b"." + body.encode()
     code = base64.urlsafe_b64encode(hmac.digest(RSA.as_pem(private=False), signed, "sha256")).rstrip(b"=")
     forged = (signed + b"." + code).decode()
-    assert await verifier().verify(forged) is None
+    assert "another algorithm" in await why_refused(verifier(), forged)
     head = token().split(".")[0]
     for unsigned in ("eyJhbGciOiJub25lIn0", "eyJhbGciOiJOb25lIiwia2lkIjoiZWMifQ", head):
-        assert await verifier().verify(f"{unsigned}.{body}.") is None
+        assert await why_refused(verifier(), f"{unsigned}.{body}.")
 
 
 async def test_an_algorithm_that_is_not_on_the_list_is_worth_nothing() -> None:
-    assert await verifier().verify(token(RSA, "RS512")) is None
+    assert "another algorithm" in await why_refused(verifier(), token(RSA, "RS512"))
 
 
 @pytest.mark.parametrize(
     "text", ["", "a.b.c", "..", "é.é.é", "a" * 20_000 + ".b.c", "eyJhbGciOiJFUzI1NiIsImtpZCI6NX0.e30.x", "x.y.z.v.w"]
 )
 async def test_what_is_no_token_is_worth_nothing(text: str) -> None:
-    assert await verifier().verify(text) is None
+    assert not text or text not in await why_refused(verifier(), text)
+
+
+async def test_a_key_that_the_issuer_has_not_is_named_as_the_cause() -> None:
+    assert "a key that the issuer has not" in await why_refused(verifier(RSA), token(EC))
 
 
 async def test_one_changed_letter_makes_a_token_worthless() -> None:
     head, body, signature = token().split(".")
     other = "A" if body[10] != "A" else "B"
-    assert await verifier().verify(f"{head}.{body[:10]}{other}{body[11:]}.{signature}") is None
+    assert "signature" in await why_refused(verifier(), f"{head}.{body[:10]}{other}{body[11:]}.{signature}")
 
 
 async def test_a_token_without_a_key_id_is_tried_with_every_key_of_its_kind() -> None:
@@ -262,7 +277,7 @@ async def test_the_issuer_is_asked_about_a_token_with_our_own_password() -> None
     ],
 )
 async def test_a_token_that_the_issuer_does_not_vouch_for_is_worth_nothing(answer: Fetched) -> None:
-    assert await asking(answer)[0].verify("opaque") is None
+    assert "opaque" not in await why_refused(asking(answer)[0], "opaque")
 
 
 @pytest.mark.parametrize("answer", [None, Fetched(401, b"{}"), Fetched(200, b"no json")])
@@ -287,8 +302,8 @@ class Tokens:
 
     closed = False
 
-    async def verify(self, token: str) -> str | None:
-        return token or None
+    async def verify(self, token: str) -> str | TokenRefused:
+        return token or TokenRefused("has expired")
 
     async def close(self) -> None:
         self.closed = True
@@ -316,5 +331,5 @@ async def test_a_user_whom_the_back_end_does_not_know_may_send_as_his_name() -> 
 
 async def test_a_token_of_somebody_else_is_not_taken_for_a_user_who_was_named() -> None:
     users = WithTokens(OneUser(), Tokens())
-    assert await users.token("bob@example.org", "ann@example.org") is None
-    assert await users.token("", "") is None
+    assert await users.token("bob@example.org", "ann@example.org") == TokenRefused("is the token of ann@example.org")
+    assert await users.token("", "") == TokenRefused("has expired")

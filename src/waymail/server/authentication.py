@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 
 from waymail.net.clock import Clock, SystemClock
 from waymail.net.tls import PeerCertificate
-from waymail.server.backends.contract import PassedExchange, UserBackend
+from waymail.server.backends.contract import PassedExchange, TokenRefused, UserBackend
 from waymail.server.guard import Guard
 from waymail.server.networks import client_of
 from waymail.server.stolen import StolenAccounts
@@ -247,6 +247,7 @@ class _Own:
         self._users = users
         self._known = _Known()
         self._said: list[bytes | None] = []
+        self._why = ""  # a token was refused
         secrets = Secrets(self._known.scram_keys, self._known.password, users.secret)
         self._make: Callable[[], ServerExchange] = lambda: sasl.server_exchange(
             mechanism, nonce=nonce, secrets=secrets, channel=channel
@@ -267,9 +268,14 @@ class _Own:
             return Failure(f"wrong password or no such user: {step.user}") if user is None else Success(user)
         if isinstance(step, NeedsToken):
             self.user = step.user
-            step = self._exchange.verified(await self._users.token(step.user, step.token))
+            found = await self._users.token(step.user, step.token)
+            if isinstance(found, TokenRefused):
+                self._why, found = found.why, None
+            step = self._exchange.verified(found)
         if isinstance(step, NeedsVerification | NeedsToken):
             raise RuntimeError("a mechanism asks twice who the user is")
+        if isinstance(step, Failure) and self._why:
+            return replace(step, cause=f"the token for {self.user or 'whomever it names'} {self._why}")
         return step
 
     def _next(self, response: bytes | None) -> Step:

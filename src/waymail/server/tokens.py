@@ -4,9 +4,9 @@ Either a JSON Web Token (RFC 7519), verified by the issuer's published keys (RFC
 introspection endpoint (RFC 7662).
 
 Promises: only signatures by `ALGORITHMS` count, never "none" and never a shared secret; issuer, audience and times are checked,
-with `LEEWAY` for clocks that differ; keys are fetched again where a token names one that is not known, once in `REFRESH` seconds
-at most, however many such tokens come. A token that is not good is None; an issuer that cannot be asked is `BackendUnavailable`.
-Tokens are never logged.
+with `LEEWAY` for clocks that differ; keys are fetched again where a token names one that is not known, once in `REFRESH`
+seconds at most, however many such tokens come. A token that is not good is `TokenRefused`, which says why; an issuer that
+cannot be asked is `BackendUnavailable`. Tokens are never logged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet
 
 from waymail.net.fetch import Fetcher, FetchFailed
-from waymail.server.backends.contract import TOKEN_MECHANISMS, BackendUnavailable, PassedExchange, UserBackend
+from waymail.server.backends.contract import TOKEN_MECHANISMS, BackendUnavailable, PassedExchange, TokenRefused, UserBackend
 from waymail.server.users_file import Allowance, is_sender, sender_key
 from waymail.wire.sasl import PreparationProblem, ScramKeys, user_name
 
@@ -39,6 +39,7 @@ LEEWAY = 60.0  # seconds
 KEEP = 3_600.0  # seconds that fetched keys are used
 REFRESH = 60.0  # seconds between two fetches at least
 MOST_TOKEN = 16_384  # octets
+MOST_SHOWN = 200  # characters of a claim in the log
 
 Claims = Mapping[str, Any]
 
@@ -56,35 +57,53 @@ class Demands:
     user_claim: str = "email"
     scopes: Sequence[str] = ()
 
-    def user(self, claims: Claims, now: float) -> str | None:
-        """The user that good claims name, in the form of `user_name`; None where something is wrong with them."""
+    def user(self, claims: Claims, now: float) -> str | TokenRefused:
+        """The user that good claims name, in the form of `user_name`; else what is wrong with them. `now` is Unix time."""
+        if why := self._wrong_issuer(claims) or _wrong_time(claims, now):
+            return TokenRefused(why)
+        if missing := set(self.scopes) - _scopes(claims):
+            return TokenRefused(f"has not the scope {' '.join(sorted(missing))}")
+        return self._named(claims)
+
+    def _wrong_issuer(self, claims: Claims) -> str:
         if self.issuer and claims.get("iss") != self.issuer:
-            return None
+            return f"is by the issuer {_shown(claims.get('iss'))}"
         audience = claims.get("aud")
         if self.audience and self.audience not in (audience if isinstance(audience, list) else [audience]):
-            return None
-        if not _is_now(claims, now) or not set(self.scopes) <= _scopes(claims):
-            return None
+            return f"is for the audience {_shown(audience)}"
+        return ""
+
+    def _named(self, claims: Claims) -> str | TokenRefused:
         name = claims.get(self.user_claim)
         # OpenID Connect Core §5.1: an address that nobody has verified may be somebody else's
-        if not isinstance(name, str) or (self.user_claim == "email" and claims.get("email_verified") in (False, "false")):
-            return None
+        if self.user_claim == "email" and claims.get("email_verified") in (False, "false"):
+            return TokenRefused("has an address that the issuer has not verified (email_verified)")
         try:
-            return user_name(name) or None
-        except PreparationProblem:
-            return None
+            user = user_name(name) if isinstance(name, str) else ""
+        except PreparationProblem as problem:
+            return TokenRefused(f"has no user name in {self.user_claim}: {problem}")
+        return user or TokenRefused(f"names no user: {self.user_claim} is missing, or no text")
 
 
-def _is_now(claims: Claims, now: float) -> bool:
+def _shown(claim: object) -> str:
+    return "(none)" if claim is None else repr(claim)[:MOST_SHOWN]
+
+
+def _wrong_time(claims: Claims, now: float) -> str:
     """RFC 7519 §4.1.4, §4.1.5: not expired, and not for later. A token without an end is good for nothing here."""
     expires, begins = claims.get("exp"), claims.get("nbf", now)
-    if not _is_number(expires) or not _is_number(begins):
-        return False
-    return bool(now < expires + LEEWAY and begins - LEEWAY <= now)
+    if not _is_number(expires):
+        return "does not say when it expires (exp)"
+    if expires + LEEWAY <= now:
+        return f"has expired {now - expires:.0f} s ago"
+    if not _is_number(begins):
+        return "does not say in a number when it begins (nbf)"
+    return "" if begins - LEEWAY <= now else f"is not good before {begins - now:.0f} s from now (nbf)"
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    # JSON may hold NaN, infinity and numbers that overflow; none of them is a time
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
 
 
 def _scopes(claims: Claims) -> set[str]:
@@ -95,11 +114,14 @@ def _scopes(claims: Claims) -> set[str]:
     return found
 
 
+TOO_LONG = TokenRefused(f"is longer than {MOST_TOKEN} octets")
+
+
 class TokenVerifier(Protocol):
     """Tells whose a token is."""
 
-    async def verify(self, token: str) -> str | None:
-        """The user, None where the token is not good. Raises BackendUnavailable."""
+    async def verify(self, token: str) -> str | TokenRefused:
+        """The user, or why the token is not good. Raises BackendUnavailable."""
 
     async def close(self) -> None: ...
 
@@ -173,21 +195,24 @@ class JwtVerifier:
         self._now = now
         self._fetcher = fetcher
 
-    async def verify(self, token: str) -> str | None:
-        if len(token) > MOST_TOKEN or token.count(".") != 2:  # a JWS in its compact form; an encrypted token has four dots
-            return None
+    async def verify(self, token: str) -> str | TokenRefused:
+        if len(token) > MOST_TOKEN:
+            return TOO_LONG
+        if token.count(".") != 2:  # a JWS in its compact form; an encrypted token has four dots
+            return TokenRefused("is no signed JSON Web Token")
         try:
             header = jws.extract_compact(token.encode("ascii")).headers()
         except (JoseError, ValueError, TypeError):
-            return None
+            return TokenRefused("is no signed JSON Web Token")
         kid, algorithm = header.get("kid"), header.get("alg")
         if algorithm not in ALGORITHMS or not isinstance(kid, str | None):
-            return None
-        for key in await self._keys.find(kid):
+            return TokenRefused(f"is signed by another algorithm than {', '.join(ALGORITHMS)}, or its key has no proper name")
+        keys = await self._keys.find(kid)
+        for key in keys:
             # RFC 7517 §4.4: a key may say what it is for
             if key.get("alg") in (None, algorithm) and (claims := _verified(token, key, algorithm)) is not None:
                 return self._demands.user(claims, self._now())
-        return None
+        return TokenRefused("has a signature that is not by the issuer's key" if keys else "names a key that the issuer has not")
 
     async def close(self) -> None:
         if self._fetcher is not None:
@@ -212,9 +237,9 @@ class IntrospectionVerifier:
     fetcher: Fetcher
     now: Callable[[], float]
 
-    async def verify(self, token: str) -> str | None:
+    async def verify(self, token: str) -> str | TokenRefused:
         if len(token) > MOST_TOKEN:
-            return None
+            return TOO_LONG
         form = {"token": token, "token_type_hint": "access_token"}
         try:
             answer = await self.fetcher.post(self.url, form, user=self.client_id, password=self.client_secret)
@@ -228,7 +253,7 @@ class IntrospectionVerifier:
             raise BackendUnavailable(f"introspection: {self.url} answers with what is no JSON") from None
         # RFC 7662 §2.2: all but "active" is optional; what the issuer calls active has not expired
         if not isinstance(claims, dict) or claims.get("active") is not True:
-            return None
+            return TokenRefused("is not active, says the issuer")
         return self.demands.user({"exp": self.now() + 1, **claims}, self.now())
 
     async def close(self) -> None:
@@ -258,10 +283,12 @@ class WithTokens(UserBackend):
     def secret(self) -> bytes:
         return self._users.secret
 
-    async def token(self, name: str, token: str) -> str | None:
+    async def token(self, name: str, token: str) -> str | TokenRefused:
         user = await self._verifier.verify(token)
-        if user is None or (name and name != user):
-            return None
+        if isinstance(user, TokenRefused):
+            return user
+        if name and name != user:
+            return TokenRefused(f"is the token of {user}")
         await self._users.knows(user)  # so that `senders` knows him
         return user
 

@@ -13,6 +13,7 @@ Names arrive in the form of `sasl.user_name`, passwords prepared by `sasl.saslpr
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from waymail.server.users_file import AS_EVERYBODY, Allowance, may_use
@@ -28,6 +29,13 @@ class BackendUnavailable(OSError):
 
 class BackendUnusable(Exception):
     """A back end that cannot work as it is configured; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRefused:
+    """A bearer token is not good. `why` is for the log, and never holds the token; the client learns nothing of it."""
+
+    why: str
 
 
 class PassedExchange(Protocol):
@@ -76,9 +84,9 @@ class UserBackend:
         """Whether there is such a user; `senders` and the like know him after that. Raises BackendUnavailable."""
         return self.senders(name) is not None
 
-    async def token(self, name: str, token: str) -> str | None:
-        """The user that a bearer token belongs to, where it is good (and his, where the client named one). Raises
-        BackendUnavailable."""
+    async def token(self, name: str, token: str) -> str | TokenRefused | None:
+        """The user that a bearer token belongs to, where it is good (and his, where the client named one); else why it is not,
+        or None where nobody can say. Raises BackendUnavailable."""
         return None
 
     async def certificate(self, fingerprint: str, addresses: Sequence[str]) -> str:
