@@ -126,7 +126,38 @@ def test_a_missing_file_of_keys_for_tokens_is_an_error(tmp_path: Path) -> None:
     load(file, to_serve=True)
 
 
-def test_a_query_that_does_not_ask_for_the_user_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("query", ["SELECT 1", "SELECT 'x'::name", "SELECT :names"])
+def test_a_query_that_does_not_ask_for_the_user_is_an_error(tmp_path: Path, query: str) -> None:
     file = write(tmp_path)
-    file.write_text(file.read_text() + '[users]\nsql = { driver = "sqlite3", dsn = "x.db", query = "SELECT 1" }\n')
-    assert any("users.sql.query: must hold :name" in problem for problem in problems(file))
+    file.write_text(file.read_text() + f'[users]\nsql = {{ driver = "sqlite3", dsn = "x.db", query = "{query}" }}\n')
+    [said] = problems(file)
+    assert said.startswith("9: users.sql.query: must hold :name")
+
+
+@pytest.mark.parametrize(
+    ("driver", "why"), [("no_such_driver", "pip install no_such_driver"), ("json", "is no module of DB-API"), (".x", "not there")]
+)
+def test_a_driver_that_cannot_be_used_is_an_error(tmp_path: Path, driver: str, why: str) -> None:
+    file, query = write(tmp_path), "SELECT password FROM users WHERE name = :name"
+    file.write_text(file.read_text() + f'[users]\nsql = {{ driver = "{driver}", dsn = "x.db", query = "{query}" }}\n')
+    [said] = problems(file)
+    assert said.startswith("9: users.sql.driver: ")
+    assert why in said
+
+
+@pytest.mark.parametrize("name", ["no_such_module:Users", "json:Users", "json:JSONDecoder"])
+def test_a_class_that_is_no_back_end_is_an_error(tmp_path: Path, name: str) -> None:
+    file = write(tmp_path)
+    file.write_text(file.read_text() + f'[users]\npython = "{name}"\n')
+    [said] = problems(file)
+    assert said.startswith("9: users.python: ")
+
+
+def test_a_missing_folder_of_a_socket_is_a_warning(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    file.write_text(file.read_text().replace("127.0.0.1:0", f"unix:{tmp_path}/run/mx.sock"))
+    [warning] = load(file, to_serve=True).source.warnings
+    assert (warning.key, warning.line) == ("listener[0].address", 4)
+    assert f"there is no folder {tmp_path}/run" in warning.message
+    (tmp_path / "run").mkdir()
+    assert load(file, to_serve=True).source.warnings == ()

@@ -148,7 +148,8 @@ def _users(config: Config) -> Iterator[Finding]:
             yield Finding(("users", "ldap", "filter"), 'must hold {name} where the user name belongs, like "(mail={name})"')
         if bool(ldap.bind_dn) is not bool(ldap.bind_password):
             yield Finding(("users", "ldap"), "bind_dn and bind_password belong together; without both, the search is anonymous")
-    if users.sql is not None and ":name" not in users.sql.query:
+    # as `server.backends.sql` finds it: "::name" is a cast, ":names" something else
+    if users.sql is not None and not re.search(r"(?<![:\w]):name\b", users.sql.query):
         yield Finding(("users", "sql", "query"), "must hold :name, which stands for the user's name")
     if (oauth := users.oauth) is not None:
         if sum(one is not None for one in (oauth.jwks, oauth.jwks_file, oauth.introspection)) != 1:

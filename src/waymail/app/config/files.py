@@ -1,4 +1,5 @@
-"""What a server needs of the file system before it can start: its certificate and key, and the users file.
+"""What a server needs of the file system before it can start: its certificate and key, the users file and the
+modules that stand in for it, the folders of its sockets.
 
 Apart from `check`, since the same text is right on one machine and wrong on another, for one user and not for the next. What
 would end `waymail serve` at its start is a finding here.
@@ -12,9 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from waymail.app.config.check import Finding
+from waymail.app.config.listening import UnixSocket
 from waymail.app.config.schema import Config
 from waymail.net import self_signed, tls
 from waymail.net.identity import covers, host_names
+from waymail.server.backends.contract import BackendUnusable
+from waymail.server.backends.python import find
+from waymail.server.backends.sql import find_driver
 from waymail.server.users import UsersFileError, list_users
 
 FIX = "for a development server, self_signed = true makes a certificate, in place of certificate and key"
@@ -28,12 +33,38 @@ def check_files(config: Config, unreadable: frozenset[str] = frozenset()) -> Ite
         yield from _users(config)
     if "users" not in unreadable:
         yield from _token_keys(config)
+        yield from _modules(config)
+    if "listener" not in unreadable:
+        yield from _sockets(config)
 
 
 def _token_keys(config: Config) -> Iterator[Finding]:
     file = config.users.oauth.jwks_file if config.users.oauth is not None else None
     if file is not None and (why := _why_unreadable(file)):
         yield Finding(("users", "oauth", "jwks_file"), f"{why}: {file}")
+
+
+def _modules(config: Config) -> Iterator[Finding]:
+    """The Python that users come through. It is imported here, and nothing is asked of it."""
+    users = config.users
+    try:
+        if users.sql is not None:
+            find_driver(users.sql.driver)
+    except BackendUnusable as problem:
+        yield Finding(("users", "sql", "driver"), str(problem))
+    try:
+        if users.python is not None:
+            find(users.python)
+    except BackendUnusable as problem:
+        yield Finding(("users", "python"), str(problem))
+
+
+def _sockets(config: Config) -> Iterator[Finding]:
+    for index, listener in enumerate(config.listeners):
+        if isinstance(listener.address, UnixSocket) and not (folder := listener.address.path.parent).is_dir():
+            # A warning: what starts the server may make the folder, as systemd does with RuntimeDirectory=
+            message = f"there is no folder {folder} for the socket: it must be there when the server starts"
+            yield Finding(("listener", index, "address"), message, is_warning=True)
 
 
 def _certificate(config: Config, unreadable: frozenset[str]) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from waymail.server.users import RecentLogins
 from waymail.server.users_file import Allowance
 from waymail.wire.sasl import ScramKeys
 
+ASYNCPG = "asyncpg"
 CONNECTIONS = 4
 TIMEOUT = 10.0  # seconds for one query, connecting included
 
@@ -215,12 +216,16 @@ def open_database(driver: str, dsn: Dsn, query: str) -> Database:
     """The database behind a driver's name; nothing is connected yet. Raises BackendUnusable."""
     if not re.search(PARAMETER, query):
         raise BackendUnusable('the query must have ":name" where the user name belongs')
+    module = find_driver(driver)
+    return AsyncPg(module, dsn, query) if driver == ASYNCPG else DbApi(module, dsn, query)
+
+
+def find_driver(driver: str) -> Any:
+    """The module that talks to the database. Raises BackendUnusable."""
     try:
         module = importlib.import_module(driver)
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:  # what is no name of a module at all, among them
         raise BackendUnusable(f"the driver {driver} is not there ({error}): pip install {driver.partition('.')[0]}") from None
-    if driver == "asyncpg":
-        return AsyncPg(module, dsn, query)
-    if not all(hasattr(module, name) for name in ("connect", "paramstyle")):
+    if driver != ASYNCPG and not all(hasattr(module, name) for name in ("connect", "paramstyle")):
         raise BackendUnusable(f"{driver} is no module of DB-API 2.0")
-    return DbApi(module, dsn, query)
+    return module
