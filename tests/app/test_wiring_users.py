@@ -152,3 +152,24 @@ def test_no_password_of_a_back_end_is_shown(tmp_path: Path) -> None:
         made = config(f"[users]\n{section}", tmp_path)
         assert "hidden" not in str([one.text for one in settings(made)])
         assert "***" in str([one.text for one in settings(made)])
+
+
+@pytest.mark.parametrize(
+    ("mechanisms", "said"),
+    [
+        ('["CRAM-MD5"]', ["mechanisms are named that the users have nothing for", "nobody can log in: "]),
+        ('["PLAIN", "XOAUTH2"]', ["mechanisms are named that the users have nothing for"]),
+        ('["PLAIN", "SCRAM-SHA-256-PLUS"]', []),
+    ],
+)
+async def test_the_start_warns_of_mechanisms_that_cannot_be_offered(
+    tmp_path: Path, mechanisms: str, said: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    add_user(tmp_path / "users.toml", "ann@example.org", "sesame")
+    accounts = open_accounts(config(f"[users]\nmechanisms = {mechanisms}", tmp_path), SystemClock())
+    with caplog.at_level("WARNING", "waymail.server"):
+        await accounts.start()
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == len(said)
+    assert all(message.startswith(start) for message, start in zip(messages, said, strict=True))
+    await accounts.authenticator.close()

@@ -95,7 +95,7 @@ async def build(config: Config) -> Machine:
     resolver = Resolver([str(one) for one in config.dns.resolvers] or None, dnssec=config.dns.dnssec, clock=clock)
     smtp = SmtpTransport(hello_name=config.delivery.hello or config.hostname, idle_seconds=config.delivery.idle)
     runner = sending_side(config, store, resolver, smtp, clock, ids)
-    await accounts.users.start()
+    await accounts.start()
     listeners = receiving_side(config, Intake(store, runner, ids, clock), accounts, identity)
     return Machine(store, runner, resolver, smtp, accounts, listeners)
 

@@ -33,6 +33,11 @@ class Accounts:
     authenticator: Authenticator
     quota: Quota
 
+    async def start(self) -> None:
+        """Look whether the users can be asked, and tell in the log what keeps them from logging in. Raises nothing."""
+        await self.users.start()
+        self.authenticator.tell_unusable()
+
     async def close(self) -> None:
         """Write what is counted, let go of connections and threads."""
         self.quota.save(SystemClock().now(), stopping=True)

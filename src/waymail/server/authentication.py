@@ -117,6 +117,15 @@ class Authenticator:
 
         return tuple(name for name in sasl.MECHANISMS if is_offered(name))
 
+    def tell_unusable(self) -> None:
+        """Warn in the log of mechanisms that are named and cannot be offered, and where there is none to offer at all."""
+        can = frozenset(self.users.mechanisms)
+        named = can - {"CRAM-MD5"} if self._named is None else {name.removesuffix(PLUS) for name in self._named}
+        if missing := sorted(named - can):
+            log.warning("mechanisms are named that the users have nothing for", extra={"fields": {"mechanisms": missing}})
+        if not named & can:
+            log.warning("nobody can log in: there is no mechanism to offer, so AUTH is not offered")
+
     def begin(self, mechanism: str, connection: Connection = NO_CONNECTION, *, pause: Pause = asyncio.sleep) -> Exchange:
         """Raises sasl.UnknownMechanism; the wire core lets only offered ones through. `pause` waits, for so many seconds."""
         if mechanism.upper() not in sasl.MECHANISMS:

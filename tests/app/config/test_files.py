@@ -161,3 +161,43 @@ def test_a_missing_folder_of_a_socket_is_a_warning(tmp_path: Path) -> None:
     assert f"there is no folder {tmp_path}/run" in warning.message
     (tmp_path / "run").mkdir()
     assert load(file, to_serve=True).source.warnings == ()
+
+
+def warned(file: Path, users: str) -> list[str]:
+    """The warnings about users, of a configuration with this in [users]."""
+    file.write_text(file.read_text() + f"[users]\n{users}\n")
+    return [one.message for one in load(file, to_serve=True).source.warnings if one.key.startswith("users")]
+
+
+def test_a_mechanism_that_no_user_of_the_file_could_use_is_a_warning(tmp_path: Path) -> None:
+    add_user(tmp_path / "users.toml", "ann@example.org", "sesame")
+    [in_clear, message] = warned(write(tmp_path, kind="submission"), 'mechanisms = ["CRAM-MD5"]')
+    assert "kept in clear" in in_clear
+    assert message.startswith("names CRAM-MD5, which cannot be offered: no user in ")
+    assert message.endswith("AUTH is not offered, and nobody can log in")
+
+
+def test_beside_a_mechanism_that_can_be_offered_the_warning_does_not_say_that_nobody_can_log_in(tmp_path: Path) -> None:
+    add_user(tmp_path / "users.toml", "ann@example.org", "sesame")
+    [first, second] = warned(write(tmp_path, kind="submission"), 'mechanisms = ["PLAIN", "SCRAM-SHA-1-PLUS", "XOAUTH2"]')
+    assert first.startswith("names SCRAM-SHA-1-PLUS, which cannot be offered")
+    assert second == "names XOAUTH2, which needs [users] oauth"
+    assert "nobody" not in first
+
+
+def test_a_mechanism_that_a_user_has_what_it_needs_for_is_no_warning(tmp_path: Path) -> None:
+    add_user(tmp_path / "users.toml", "ann@example.org", "sesame", scram_sha_1=True)
+    assert warned(write(tmp_path, kind="submission"), 'mechanisms = ["PLAIN", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS"]') == []
+
+
+@pytest.mark.parametrize(
+    ("query", "mechanisms", "said"),
+    [
+        ("SELECT * FROM users WHERE name = :name", "", "so AUTH is not offered"),
+        ("SELECT password FROM users WHERE name = :name", 'mechanisms = ["SCRAM-SHA-256"]', "names SCRAM-SHA-256, which"),
+    ],
+)
+def test_a_query_without_a_column_for_any_mechanism_is_a_warning(tmp_path: Path, query: str, mechanisms: str, said: str) -> None:
+    users = f'sql = {{ driver = "sqlite3", dsn = "x.db", query = "{query}" }}\n{mechanisms}'
+    [message] = warned(write(tmp_path, kind="submission"), users)
+    assert said in message

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from waymail.app.config.check import Finding
 from waymail.app.config.listening import UnixSocket
+from waymail.app.config.positions import KeyPath
 from waymail.app.config.schema import Config
 from waymail.net import self_signed, tls
 from waymail.net.identity import covers, host_names
-from waymail.server.backends.contract import BackendUnusable
+from waymail.server.backends.contract import TOKEN_MECHANISMS, BackendUnusable
+from waymail.server.backends.file import mechanisms_for
 from waymail.server.backends.python import find
 from waymail.server.backends.sql import find_driver
+from waymail.server.backends.sql import mechanisms_for as mechanisms_for_query
 from waymail.server.users import UsersFileError, list_users
 
 FIX = "for a development server, self_signed = true makes a certificate, in place of certificate and key"
@@ -131,14 +134,34 @@ def _process_owner() -> str:
 
 
 def _users(config: Config) -> Iterator[Finding]:
+    if (sql := config.users.sql) is not None:
+        yield from _mechanisms(config, ("users", "sql", "query"), mechanisms_for_query(sql.query), "the query has no column")
     if config.users.other:
         return  # asked at the first login, not before
     file = config.users.file
     try:
-        list_users(file)
+        users = list_users(file)
     except UsersFileError as problem:
         yield Finding(("users", "file"), str(problem))
         return
     if not file.exists() and any(listener.kind == "submission" for listener in config.listeners):
         message = f"there is no file {file}, so nobody can log in; `waymail user add` makes it"
         yield Finding(("users", "file"), message, is_warning=True)
+    elif users:
+        can = mechanisms_for(users)
+        yield from _mechanisms(config, ("users", "file"), can, f"no user in {file} has a key or password")
+
+
+def _mechanisms(config: Config, source: KeyPath, kept: Collection[str], lack: str) -> Iterator[Finding]:
+    """What is named and cannot be offered. `kept` are the mechanisms for which there is something at `source`."""
+    named, can = config.users.mechanisms, frozenset(kept)
+    if config.users.oauth is not None:
+        can |= TOKEN_MECHANISMS
+    missing = [name for name in named or () if name.removesuffix("-PLUS") not in can]
+    nothing = "so AUTH is not offered, and nobody can log in"
+    for name in missing:
+        why = "needs [users] oauth" if name in TOKEN_MECHANISMS else f"cannot be offered: {lack} for it"
+        more = f"; no other is named, {nothing}" if len(missing) == len(named or ()) else ""
+        yield Finding(("users", "mechanisms"), f"names {name}, which {why}{more}", is_warning=True)
+    if named is None and not can - {"CRAM-MD5"}:
+        yield Finding(source, f"{lack} for any mechanism that is offered unasked, {nothing}", is_warning=True)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from waymail.server.backends.contract import PASSWORD_MECHANISMS, UserBackend
 from waymail.server.users import Users
-from waymail.server.users_file import AS_EVERYBODY, Allowance
+from waymail.server.users_file import AS_EVERYBODY, Allowance, User
 from waymail.wire.sasl import ScramKeys
 
 # Argon2id takes memory and a core for a while: more than two at a time would only make everybody wait longer.
 VERIFIERS = 2
+
+
+def mechanisms_for(users: Iterable[User]) -> Collection[str]:
+    """The SASL mechanisms that one of these users at least could use."""
+    users, found = tuple(users), {*PASSWORD_MECHANISMS, "SCRAM-SHA-256", "EXTERNAL"}
+    if any(user.scram_sha_1 is not None for user in users):
+        found.add("SCRAM-SHA-1")
+    if any(user.cram_md5 for user in users):
+        found.add("CRAM-MD5")
+    return frozenset(found)
 
 
 class FileBackend(UserBackend):
@@ -28,12 +38,7 @@ class FileBackend(UserBackend):
         """SCRAM-SHA-1 and CRAM-MD5 as soon as one user has what they need."""
         users = self._users.current()
         if users is not self._mechanisms[0]:
-            found = {*PASSWORD_MECHANISMS, "SCRAM-SHA-256", "EXTERNAL"}
-            if any(user.scram_sha_1 is not None for user in users.values()):
-                found.add("SCRAM-SHA-1")
-            if any(user.cram_md5 for user in users.values()):
-                found.add("CRAM-MD5")
-            self._mechanisms = (users, frozenset(found))
+            self._mechanisms = (users, mechanisms_for(users.values()))
         return self._mechanisms[1]
 
     @property

@@ -55,14 +55,7 @@ class SqlBackend(UserBackend):
         self._accounts = Accounts()
         self._recent = RecentLogins(clock, key)
         self._threads = ThreadPoolExecutor(VERIFIERS, thread_name_prefix="password")
-        columns = {
-            "scram_sha_256": {"SCRAM-SHA-256", *PASSWORD_MECHANISMS},
-            "scram_sha_1": {"SCRAM-SHA-1"},
-            "cram_md5": {"CRAM-MD5"},
-            "password": PASSWORD_MECHANISMS,
-        }
-        found = (names for column, names in columns.items() if re.search(rf"\b{column}\b", query))
-        self._mechanisms = frozenset[str]().union(*found)
+        self._mechanisms = mechanisms_for(query)
 
     @property
     def mechanisms(self) -> Collection[str]:
@@ -121,6 +114,18 @@ class SqlBackend(UserBackend):
             self._accounts.forget(name)
             return None
         return self._accounts.remember(name, account_of(name, row))
+
+
+def mechanisms_for(query: str) -> Collection[str]:
+    """The SASL mechanisms that the columns which a query names are enough for."""
+    columns = {
+        "scram_sha_256": {"SCRAM-SHA-256", *PASSWORD_MECHANISMS},
+        "scram_sha_1": {"SCRAM-SHA-1"},
+        "cram_md5": {"CRAM-MD5"},
+        "password": PASSWORD_MECHANISMS,
+    }
+    found = (names for column, names in columns.items() if re.search(rf"\b{column}\b", query))
+    return frozenset[str]().union(*found)
 
 
 class DbApi:
