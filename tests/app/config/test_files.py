@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,17 @@ def test_a_driver_that_cannot_be_used_is_an_error(tmp_path: Path, driver: str, w
     [said] = problems(file)
     assert said.startswith("9: users.sql.driver: ")
     assert why in said
+
+
+def test_a_missing_package_for_ldap_and_a_missing_file_of_its_authorities_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ldap3", None)  # as if it were not installed
+    file = write(tmp_path)
+    file.write_text(file.read_text() + '[users]\nldap = { url = "ldaps://ldap.example.org", base = "dc=org", ca = "ca.pem" }\n')
+    authorities, package = problems(file)
+    assert authorities == f"9: users.ldap.ca: there is no such file: {tmp_path}/ca.pem"
+    assert package == "9: users.ldap: users in LDAP need the package ldap3: pip install waymail[ldap]"
 
 
 @pytest.mark.parametrize("name", ["no_such_module:Users", "json:Users", "json:JSONDecoder"])

@@ -20,6 +20,7 @@ from waymail.net import self_signed, tls
 from waymail.net.identity import covers, host_names
 from waymail.server.backends.contract import TOKEN_MECHANISMS, BackendUnusable
 from waymail.server.backends.file import mechanisms_for
+from waymail.server.backends.ldap import find_package
 from waymail.server.backends.python import find
 from waymail.server.backends.sql import find_driver
 from waymail.server.backends.sql import mechanisms_for as mechanisms_for_query
@@ -35,31 +36,37 @@ def check_files(config: Config, unreadable: frozenset[str] = frozenset()) -> Ite
     if unreadable.isdisjoint(("users", "listener")):
         yield from _users(config)
     if "users" not in unreadable:
-        yield from _token_keys(config)
+        yield from _files_of_users(config)
         yield from _modules(config)
     if "listener" not in unreadable:
         yield from _sockets(config)
 
 
-def _token_keys(config: Config) -> Iterator[Finding]:
-    file = config.users.oauth.jwks_file if config.users.oauth is not None else None
-    if file is not None and (why := _why_unreadable(file)):
-        yield Finding(("users", "oauth", "jwks_file"), f"{why}: {file}")
+def _files_of_users(config: Config) -> Iterator[Finding]:
+    oauth, ldap = config.users.oauth, config.users.ldap
+    keys = None if oauth is None else oauth.jwks_file
+    authorities = None if ldap is None else ldap.ca
+    for table, key, file in (("oauth", "jwks_file", keys), ("ldap", "ca", authorities)):
+        if file is not None and (why := _why_unreadable(file)):
+            yield Finding(("users", table, key), f"{why}: {file}")
 
 
 def _modules(config: Config) -> Iterator[Finding]:
     """The Python that users come through. It is imported here, and nothing is asked of it."""
     users = config.users
+    at: KeyPath = ("users",)
     try:
         if users.sql is not None:
+            at = ("users", "sql", "driver")
             find_driver(users.sql.driver)
-    except BackendUnusable as problem:
-        yield Finding(("users", "sql", "driver"), str(problem))
-    try:
+        if users.ldap is not None:
+            at = ("users", "ldap")
+            find_package()
         if users.python is not None:
+            at = ("users", "python")
             find(users.python)
-    except BackendUnusable as problem:
-        yield Finding(("users", "python"), str(problem))
+    except BackendUnusable as problem:  # one at most: `check` lets users come from one place
+        yield Finding(at, str(problem))
 
 
 def _sockets(config: Config) -> Iterator[Finding]:

@@ -40,14 +40,19 @@ class Directory:
     ca: str | None = None
 
 
+def find_package() -> Any:
+    """The module ldap3. Raises BackendUnusable where it is not there."""
+    try:
+        return importlib.import_module("ldap3")
+    except ImportError:
+        raise BackendUnusable("users in LDAP need the package ldap3: pip install waymail[ldap]") from None
+
+
 class LdapBackend(UserBackend):
     """See `UserBackend`. Raises BackendUnusable where the package is not there."""
 
     def __init__(self, directory: Directory) -> None:
-        try:
-            self._ldap3: Any = importlib.import_module("ldap3")
-        except ImportError:
-            raise BackendUnusable("users in LDAP need the package ldap3: pip install waymail[ldap]") from None
+        self._ldap3 = find_package()
         self._directory = directory
         self._accounts = Accounts()
         self._threads = ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="users-ldap")
