@@ -91,6 +91,7 @@ def test_a_bug_in_admitting_one_client_keeps_out_no_other(run: Run) -> None:
         await asyncio.wait_for(arrived.wait(), 5)
         transport.close()
         await asyncio.wait_for(admitted[1].lost, 5)
+        assert len(admitted) == 2
         door.close()
 
     run(scenario())

@@ -112,7 +112,7 @@ def test_without_an_initial_response_an_empty_challenge_asks_for_it() -> None:
 
 @pytest.mark.parametrize("pairs", [("host=mx.example",), ("host=MX.example.", "port=587"), ("port=587",), (), ("qs=x", "other=")])
 def test_host_and_port_of_this_server_and_unknown_keys_are_accepted(pairs: tuple[str, ...]) -> None:
-    asked(message("ann", *pairs), Channel(host="mx.example", port=587))
+    assert asked(message("ann", *pairs), Channel(host="mx.example", port=587))[1].user == "ann"
 
 
 @pytest.mark.parametrize("pair", ["host=other.example", "port=465", "port=587x", "port=0587"])
