@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from waymail.mail import address as addresses
 from waymail.mail.envelope import Recipient
-from waymail.wire import domains
 from waymail.wire.replies import Reply
 
 NO_SUCH_USER = Reply(550, "no such user here", "5.1.1")
@@ -37,9 +36,6 @@ class Directory:
         # RFC 5321 §4.5.1: <Postmaster> without a domain means the one of this host.
         home = hostname.lower()
         self._postmaster = home if home in self._domains else next(iter(self._domains), home)
-
-    def is_local(self, domain: str) -> bool:
-        return domains.normal(domain) in self._domains
 
     def resolve(self, address: str) -> tuple[Recipient, ...] | Reply | None:
         """The recipients that an address stands for: itself, or where its alias leads; a refusal; None where the address is not
