@@ -36,17 +36,17 @@ NEXT_RANKED = (
     "SELECT next_at FROM recipient WHERE state = 0 AND priority <> 0 AND priority = ? ORDER BY priority, next_at LIMIT 1"
 )
 WAITING = (
-    f"SELECT message, number, next_at, envelope FROM recipient JOIN message ON id = message WHERE state = 0"
-    f" AND {schema.DOMAIN} = ? AND (message, number) > (?, ?) ORDER BY message, number LIMIT ?"
+    "SELECT message, number, next_at, envelope FROM recipient JOIN message ON id = message WHERE state = 0"
+    " AND domain = ? AND (next_at, message, number) > (?, ?, ?) ORDER BY next_at, message, number LIMIT ?"
 )
 # From one domain to the next, not from one recipient to the next.
-DOMAINS = f"""
+DOMAINS = """
 WITH RECURSIVE domains (domain) AS (
-    SELECT (SELECT {schema.DOMAIN} FROM recipient WHERE state = 0 ORDER BY {schema.DOMAIN} LIMIT 1)
+    SELECT (SELECT domain FROM recipient WHERE state = 0 ORDER BY domain LIMIT 1)
     UNION ALL SELECT (
-        SELECT {schema.DOMAIN} FROM recipient WHERE state = 0 AND {schema.DOMAIN} > domains.domain
-        ORDER BY {schema.DOMAIN} LIMIT 1) FROM domains WHERE domain IS NOT NULL)
-SELECT domain FROM domains WHERE substr(domain, -length(?1)) = ?1 OR substr(domain, -length(?2)) = ?2
+        SELECT recipient.domain FROM recipient WHERE state = 0 AND recipient.domain > domains.domain
+        ORDER BY recipient.domain LIMIT 1) FROM domains WHERE domain IS NOT NULL)
+SELECT domain FROM domains WHERE domain IS NOT NULL
 """
 # Slice by slice from the newest on: the recursive part steps from one slice to the one before it.
 WITH_WORD = """
@@ -205,14 +205,14 @@ def deliveries(
     return made
 
 
-def domains_below(connection: sqlite3.Connection, *domains: str) -> list[str]:
-    """The domains of QUEUED recipients that are below one of two."""
-    first, last = domains
-    return [row[0] for row in connection.execute(DOMAINS, (f".{first}", f".{last}"))]
+def domains(connection: sqlite3.Connection) -> list[str]:
+    """The domains of QUEUED recipients."""
+    return [row[0] for row in connection.execute(DOMAINS)]
 
 
-def waiting(connection: sqlite3.Connection, domain: str, after: tuple[int, int], limit: int) -> list[Row]:
-    """QUEUED recipients in a domain behind `after`, a (message, number): (message, number, next_at, envelope's text)."""
+def waiting(connection: sqlite3.Connection, domain: str, after: tuple[float, int, int], limit: int) -> list[Row]:
+    """QUEUED recipients in a domain behind `after`, a (next_at, message, number), in that order: (message, number, next_at,
+    envelope's text)."""
     return connection.execute(WAITING, (domain, *after, limit)).fetchall()
 
 

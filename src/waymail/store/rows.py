@@ -81,7 +81,9 @@ def accepting(new: NewMessage, token: int, lease_until: float, slice: int) -> Ac
         if one.original is not None:
             texts.add(one.original)
         # int(): an IntEnum would go through sqlite3's adapters, ten times slower.
-        recipients.append((id, number, one.address, one.original, int(state), 0, due, token, lease_until, "", 0, priority))
+        recipients.append(
+            (id, number, one.address, one.original, int(state), 0, due, token, lease_until, "", 0, priority, one.domain)
+        )
     texts.discard("")
     return Accepting(
         id,

@@ -29,7 +29,6 @@ from waymail.store.group import GroupCommit
 from waymail.store.lock import ProcessLock
 from waymail.store.read import SqliteReader
 from waymail.store.rows import Accepting, Row, Settling, accepting, held_until, number_of, settling
-from waymail.wire import domains
 
 FEW = 20  # recipients of an item that is small enough for the loop
 FLUSH_BATCH = 500  # recipients that one transaction makes due
@@ -222,19 +221,19 @@ class SqliteStore:
 
     async def flush_domain(self, domain: str, now: float, *, below: bool = False) -> Flushed:
         """As `Store.flush_domain`."""
-        spellings = list(dict.fromkeys((domain, domains.to_unicode(domain))))  # an address keeps the one it was given in
+        chosen = [domain]
         if below:
-            spellings += await self._reader.run(read.domains_below, spellings[0], spellings[-1])
+            chosen += [one for one in await self._reader.run(read.domains) if one.endswith(f".{domain}")]
         messages: set[int] = set()
         hit: set[str] = set()
-        for one in spellings:
-            after: tuple[int, int] | None = (-1, -1)
+        for one in chosen:
+            after: tuple[float, int, int] | None = (float("-inf"), -1, -1)
             while after is not None:
                 found = await self._reader.run(read.waiting, one, after, FLUSH_BATCH)
-                after = found[-1][:2] if len(found) == FLUSH_BATCH else None
+                after = (found[-1][2], *found[-1][:2]) if len(found) == FLUSH_BATCH else None
                 due = [row for row in found if held_until(row[3]) <= now]
                 messages.update(row[0] for row in due)
-                hit.update(domains.normal(one) for _ in due[:1])
+                hit.update(one for _ in due[:1])
                 if later := [row[:2] for row in due if row[2] > now]:
                     await self._submit(partial(self._flush, found=later, now=now))
         return Flushed(len(messages), tuple(sorted(hit)))

@@ -24,7 +24,7 @@ CHUNK = 32  # rows of one execution: each size up to it is a statement of its ow
 INSERT_MESSAGE = "INSERT INTO message (id, accepted_at, sender, message_id, size, envelope) VALUES {rows}"
 INSERT_RECIPIENT = (
     "INSERT INTO recipient (message, number, address, original, state, attempts, next_at, token, lease_until, reply, warned,"
-    " priority)"
+    " priority, domain)"
     " VALUES {rows}"
 )
 INSERT_BODY = "INSERT INTO body (message, prefix, content) VALUES {rows}"
