@@ -21,7 +21,8 @@ from waymail.app.config import schema
 from waymail.app.config.load import parse
 from waymail.app.config.schema import Config
 from waymail.app.config.users import AuthLimits
-from waymail.app.wiring import build, first_cause, mailboxes, on_unraisable, operate, server_identity, server_limits
+from waymail.app.running import first_cause, on_unraisable, operate
+from waymail.app.wiring import build, mailboxes, server_identity, server_limits
 from waymail.delivery.maildir import MaildirTransport
 from waymail.delivery.routes import Mailboxes
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient

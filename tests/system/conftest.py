@@ -25,7 +25,8 @@ import pytest
 import uvloop
 
 from waymail.app.config.load import parse
-from waymail.app.wiring import Machine, build, operate
+from waymail.app.running import operate
+from waymail.app.wiring import Machine, build
 from waymail.net.streams import parse_address
 from waymail.server.users import add_user
 from waymail.store.contract import Story

@@ -34,7 +34,7 @@ def serve(*, config: Annotated[Path | None, Parameter(negative="")] = None) -> i
         return _serve_development()
     loaded = read(found, to_serve=True)
     log.configure(loaded.log.format, loaded.log.level)
-    from waymail.app.wiring import serve as run
+    from waymail.app.running import serve as run
 
     return run(loaded)
 
@@ -54,7 +54,7 @@ def _serve_development() -> int:
     except UsersFileError as error:
         complain(f"waymail: {error}")
         return Exit.CONFIG
-    from waymail.app.wiring import serve as run
+    from waymail.app.running import serve as run
 
     return run(config, ready=lambda: say(how_to_connect(config, password)))
 
