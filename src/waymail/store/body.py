@@ -10,32 +10,37 @@ Every failing write is a StoreError.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from waymail.mail.envelope import Body, decode_id, encode_id
 from waymail.store.contract import StoreError
+from waymail.store.disk import SYSTEM, Disk
 
 IN_MEMORY = 65536  # octets
 PIECES = 256  # kept apart in memory: each costs more than the few octets that a slow sender may put into it
 
 
-def sync(path: Path) -> None:
-    """Bring a file's octets, or a directory's names, to the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 class BodyFiles:
     """The body files of a store in `directory`."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, disk: Disk = SYSTEM) -> None:
         self.folder = directory / "bodies"
+        self._disk = disk
+
+    def make(self) -> None:
+        """Make the directories where they are missing; what will be in them outlives a loss of power as their names do.
+        Raises OSError."""
+        directory = self.folder.parent
+        self._disk.make_directory(directory)
+        self._disk.make_directory(self.folder)
+        self._disk.sync(directory)
+        self._disk.sync(directory.parent)
+
+    def create(self, id: int) -> BinaryIO:
+        """A new file for the body of message `id`. Raises OSError."""
+        return self._disk.create(self.path(id), IN_MEMORY)
 
     def path(self, id: int) -> Path:
         """Where the body of message `id` is, when it is in a file."""
@@ -45,7 +50,7 @@ class BodyFiles:
         """Bring a file and its name to the disk. Blocks; raises StoreError."""
         try:
             for path in (self.path(id), self.folder):
-                sync(path)
+                self._disk.sync(path)
         except OSError as error:
             raise StoreError(f"{self.path(id)} could not be written: {error.strerror}") from error
 
@@ -53,7 +58,7 @@ class BodyFiles:
         """Remove files. One that cannot be removed is left to the next start's sweep."""
         for id in ids:
             try:
-                self.path(id).unlink(missing_ok=True)
+                self._disk.remove(self.path(id))
             except OSError:
                 continue
 
@@ -120,7 +125,7 @@ class FileSpool:
 
     def _begin_file(self) -> None:
         self._path = self._files.path(self._id)
-        self._file = self._path.open("xb", buffering=IN_MEMORY)
+        self._file = self._files.create(self._id)
         self._file.writelines(self._chunks)
         self._chunks.clear()
 

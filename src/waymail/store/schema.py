@@ -98,13 +98,14 @@ _SETTINGS = (
 )
 
 
-def connect(directory: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(directory: Path, *, read_only: bool = False, vfs: str = "") -> sqlite3.Connection:
     """A connection to the store in `directory`, which exists. It may move between threads, used by one at a time.
+    `vfs` names the SQLite VFS, where it is not SQLite's own.
 
     Raises sqlite3.Error; `unreadable` says what it means.
     """
     mode = "ro" if read_only else "rwc"
-    uri = f"{(directory / FILE).absolute().as_uri()}?mode={mode}"
+    uri = f"{(directory / FILE).absolute().as_uri()}?mode={mode}{f'&vfs={vfs}' if vfs else ''}"
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
     )

@@ -22,9 +22,10 @@ from typing import Any
 
 from waymail.mail.envelope import Body, decode_id
 from waymail.store import read, recover, schema, statements
-from waymail.store.body import BodyFiles, FileSpool, sync
+from waymail.store.body import BodyFiles, FileSpool
 from waymail.store.checkpoint import Checkpointer
 from waymail.store.contract import Delivery, Flushed, NewMessage, Pending, Settlement, State, StoreError, Story
+from waymail.store.disk import SYSTEM, Disk
 from waymail.store.group import GroupCommit
 from waymail.store.lock import ProcessLock
 from waymail.store.read import SqliteReader
@@ -56,6 +57,7 @@ class SqliteStore:
     def __init__(
         self,
         directory: Path,
+        files: BodyFiles,
         lock: ProcessLock,
         connections: Sequence[sqlite3.Connection],
         lease: float,
@@ -66,7 +68,7 @@ class SqliteStore:
         self._lock = lock
         self._lease = lease
         self._now = now
-        self._files = BodyFiles(directory)
+        self._files = files
         self._connection, reading, copying = connections
         opening: int = self._connection.execute("UPDATE opening SET number = number + 1 RETURNING number").fetchone()[0]
         self._numbers = count(opening << 40)  # of tokens and of events
@@ -75,18 +77,21 @@ class SqliteStore:
         self._ended: list[int] = []  # body files that the transaction under way makes superfluous
         self._lapse_at = now() + lease  # no lease can be over before that
         self._closed = False
-        self._disk = ThreadPoolExecutor(4, "waymail-store-body")
+        self._threads = ThreadPoolExecutor(4, "waymail-store-body")
         self._reader = SqliteReader(reading, directory)
         self._checkpointer = Checkpointer(copying)
 
     @classmethod
-    async def open(cls, directory: Path, *, lease: float = 3600.0, now: Callable[[], float]) -> SqliteStore:
+    async def open(
+        cls, directory: Path, *, lease: float = 3600.0, now: Callable[[], float], disk: Disk = SYSTEM
+    ) -> SqliteStore:
         """Open the store in `directory`, which is made where it is missing, and recover from however the last process ended.
 
         `lease` is in seconds: a claim that is not settled by then is given to others. `now` gives seconds since the epoch.
+        `disk` is where it is kept: a test gives one that crashes (`waymail.testing.disk`).
         Raises StoreError where another process has it open, the database is damaged or too new, or the disk refuses.
         """
-        store = await asyncio.to_thread(cls._open, directory, lease, now)
+        store = await asyncio.to_thread(cls._open, directory, lease, now, disk)
         store._connection.execute("PRAGMA busy_timeout = 0")  # the loop must not wait for a lock; the writer's thread does
         store._writer = GroupCommit(
             store._connection,
@@ -101,22 +106,20 @@ class SqliteStore:
     _writer: GroupCommit[Item]
 
     @classmethod
-    def _open(cls, directory: Path, lease: float, now: Callable[[], float]) -> SqliteStore:
+    def _open(cls, directory: Path, lease: float, now: Callable[[], float], disk: Disk) -> SqliteStore:
+        files = BodyFiles(directory, disk)
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            BodyFiles(directory).folder.mkdir(mode=0o700, exist_ok=True)
-            # The names of the directories outlive a loss of power as what will be in them does.
-            sync(directory)
-            sync(directory.parent)
+            files.make()
         except OSError as error:
             raise StoreError(f"{error.filename} cannot be made: {error.strerror}") from error
         lock = ProcessLock(directory)
         connections: list[sqlite3.Connection] = []
         try:
-            connections.append(schema.connect(directory))
+            connections.append(schema.connect(directory, vfs=disk.vfs))
             schema.prepare(connections[0], directory)
-            connections += (schema.connect(directory, read_only=True), schema.connect(directory))
-            return cls(directory, lock, connections, lease, now)
+            connections.append(schema.connect(directory, read_only=True, vfs=disk.vfs))
+            connections.append(schema.connect(directory, vfs=disk.vfs))
+            return cls(directory, files, lock, connections, lease, now)
         except BaseException as error:
             for connection in connections:
                 connection.close()
@@ -154,7 +157,7 @@ class SqliteStore:
             raise StoreError(f"{body.content!r} is not where this store keeps the body: spool it with `Store.spool`")
         self._kept.add(id)
         try:
-            await asyncio.get_running_loop().run_in_executor(self._disk, self._files.sync, id)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._files.sync, id)
         except BaseException:
             self._kept.discard(id)
             raise
@@ -278,7 +281,7 @@ class SqliteStore:
     async def _end(self) -> None:
         await self._writer.stop()
         await self._reader.close()
-        await asyncio.to_thread(self._disk.shutdown)
+        await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._checkpointer.stop)
         await asyncio.to_thread(self._connection.close)
         self._lock.release()
@@ -319,7 +322,7 @@ class SqliteStore:
                 self._hand_back([item.id], item.token)
             elif not is_committed and item.in_file:
                 self._kept.discard(item.id)
-                self._disk.submit(self._files.remove, [item.id])
+                self._threads.submit(self._files.remove, [item.id])
         elif isinstance(item, Settling) and is_committed:
             for notice in item.notices:
                 if notice.token:
@@ -360,7 +363,7 @@ class SqliteStore:
         self._checkpointer.wake()
         if self._ended:
             self._kept.difference_update(self._ended)
-            self._disk.submit(self._files.remove, list(self._ended))
+            self._threads.submit(self._files.remove, list(self._ended))
 
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, StoreError):
