@@ -10,12 +10,13 @@ Every failing write is a StoreError.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 from waymail.mail.envelope import Body, decode_id, encode_id
-from waymail.store.contract import StoreError
+from waymail.store.contract import StoreError, StoreFull
 from waymail.store.disk import SYSTEM, Disk
 
 IN_MEMORY = 65536  # octets
@@ -52,7 +53,7 @@ class BodyFiles:
             for path in (self.path(id), self.folder):
                 self._disk.sync(path)
         except OSError as error:
-            raise StoreError(f"{self.path(id)} could not be written: {error.strerror}") from error
+            raise _unwritten(self.path(id), error) from error
 
     def remove(self, ids: Iterable[int]) -> None:
         """Remove files. One that cannot be removed is left to the next start's sweep."""
@@ -130,4 +131,9 @@ class FileSpool:
         self._chunks.clear()
 
     def _failed(self, error: OSError) -> StoreError:
-        return StoreError(f"{self._files.path(self._id)} could not be written: {error.strerror or error}")
+        return _unwritten(self._files.path(self._id), error)
+
+
+def _unwritten(path: Path, error: OSError) -> StoreError:
+    kind = StoreFull if error.errno in (errno.ENOSPC, errno.EDQUOT) else StoreError
+    return kind(f"{path} could not be written: {error.strerror or error}")

@@ -53,6 +53,10 @@ class StoreError(Exception):
     """The store could not write or read: disk full, I/O error, damaged file. Nothing of the call happened."""
 
 
+class StoreFull(StoreError):
+    """The disk has no room left."""
+
+
 class StaleToken(StoreError):
     """The recipients were claimed by somebody else meanwhile, or removed by an operator."""
 

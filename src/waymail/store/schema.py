@@ -29,7 +29,7 @@ import sqlite3
 from pathlib import Path
 
 from waymail.mail.envelope import Recipient
-from waymail.store.contract import StoreError
+from waymail.store.contract import StoreError, StoreFull
 
 VERSION = 3  # 1: without recipient.priority and what is indexed by it; 2: without recipient.domain
 FILE = "queue.sqlite"
@@ -147,5 +147,5 @@ def unreadable(error: Exception, directory: Path) -> StoreError:
     if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
         return StoreError(f"{file} is damaged ({text}): stop the server, save the file, and restore it with `sqlite3 .recover`")
     if "disk is full" in text:
-        return StoreError(f"the disk with {file} is full")
+        return StoreFull(f"the disk with {file} is full")
     return StoreError(f"{file}: {text}")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waymail.app.config.units import duration, duration_or_off, duration_text, size, size_text
+from waymail.app.config.units import duration, duration_or_off, duration_text, size, size_or_off, size_text
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,14 @@ def test_off_is_no_duration_where_off_may_be_said() -> None:
     assert duration_or_off("4h") == 14_400
     with pytest.raises(ValueError, match='or "off"'):
         duration_or_off("never")
+
+
+def test_off_is_no_size_where_off_may_be_said() -> None:
+    assert size_or_off("off") is None
+    assert size_or_off("100MB") == 100_000_000
+    assert size_text(None) == "off"
+    with pytest.raises(ValueError, match='or "off"'):
+        size_or_off("0MB")
 
 
 @given(st.integers(1, 10**9))

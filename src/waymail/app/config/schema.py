@@ -29,6 +29,7 @@ from waymail.app.config.values import (
     LocalPart,
     LocalParts,
     Octets,
+    OctetsOrOff,
     RelayNetwork,
     ResolverAddress,
     RoutePattern,
@@ -44,6 +45,7 @@ class Queue(Section):
     retry: tuple[Seconds, ...] = default(["1m", "5m", "15m", "30m", "1h", "2h", "4h"])
     expire: Seconds = default("5d")
     delay_warning: SecondsOrOff = default("4h")
+    reserve: OctetsOrOff = default("100MB")
 
 
 class Listener(Section):
@@ -153,6 +155,7 @@ class Config(Section):
 
     hostname: DomainName
     data_dir: AbsolutePath = default("data")
+    stop_after: Seconds = default("30s")
     queue: Queue
     listeners: tuple[Listener, ...] = Field(default=(), alias="listener")
     tls: Tls

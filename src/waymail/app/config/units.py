@@ -51,6 +51,16 @@ def size(value: object) -> int:
     return octets
 
 
+def size_or_off(value: object) -> int | None:
+    """Octets, or None for "off"."""
+    if value == "off" or value is False:
+        return None
+    try:
+        return size(value)
+    except ValueError as error:
+        raise ValueError(f'{error}; or "off"') from None
+
+
 def duration_text(seconds: float | None) -> str:
     """The shortest way to write a duration; "off" for None."""
     if seconds is None:
@@ -65,8 +75,10 @@ def duration_text(seconds: float | None) -> str:
     return "".join(parts) or "0s"
 
 
-def size_text(octets: int) -> str:
-    """The shortest exact way to write a size."""
+def size_text(octets: int | None) -> str:
+    """The shortest exact way to write a size; "off" for None."""
+    if octets is None:
+        return "off"
     for unit, name in (("GB", "GB"), ("GIB", "GiB"), ("MB", "MB"), ("MIB", "MiB"), ("KB", "KB"), ("KIB", "KiB")):
         if octets and octets % OCTETS[unit] == 0:
             return f"{octets // OCTETS[unit]}{name}"

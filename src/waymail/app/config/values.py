@@ -233,6 +233,7 @@ def _is_ip(value: str) -> bool:
 Flag = Annotated[bool, PlainValidator(flag)]
 Count = Annotated[int, PlainValidator(count)]
 Octets = Annotated[int, PlainValidator(units.size), PlainSerializer(units.size_text)]
+OctetsOrOff = Annotated[int | None, PlainValidator(units.size_or_off), PlainSerializer(units.size_text)]
 Seconds = Annotated[float, PlainValidator(units.duration), PlainSerializer(units.duration_text)]
 SecondsOrOff = Annotated[float | None, PlainValidator(units.duration_or_off), PlainSerializer(units.duration_text)]
 AbsolutePath = Annotated[Path, PlainValidator(path), PlainSerializer(str)]
