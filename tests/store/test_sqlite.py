@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from waymail.mail.envelope import Body, Options, Recipient, encode_id
-from waymail.store import read, recover, schema, statements
+from waymail.store import due, read, recover, schema, statements
 from waymail.store.contract import Change, Delivery, NewMessage, State, StoreError
 from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
@@ -296,8 +296,8 @@ async def test_no_query_walks_through_the_history(store: SqliteStore) -> None:
         statements.rows(one, 2, 2) for one in (statements.CLAIM, statements.MOVE, statements.FLUSH, statements.RELEASE_LAPSED)
     ]
     for query in (
-        *(read.WITH_WORD, recover.CLAIMED, read.WAITING, read.DOMAINS, read.NEXT_RANKED, *of_two),
-        *(statements.DUE_ORDINARY, statements.DUE_RANKED),
+        *(read.WITH_WORD, recover.CLAIMED, read.WAITING, read.DOMAINS, *of_two),
+        *(due.DUE_ORDINARY, due.DUE_RANKED, due.DUE_OF_DOMAIN, due.DOMAINS_DUE, due.NEXT_ORDINARY, due.NEXT_RANKED),
     ):
         steps = [row[3] for row in store._connection.execute("EXPLAIN QUERY PLAN " + re.sub(r"\?\d?", "1", query))]
         assert not any(
@@ -308,7 +308,7 @@ async def test_no_query_walks_through_the_history(store: SqliteStore) -> None:
 
 
 async def test_whether_anybody_has_a_priority_is_seen_at_a_glance(store: SqliteStore) -> None:
-    (step,) = store._connection.execute(f"EXPLAIN QUERY PLAN {statements.ANY_RANKED}").fetchall()
+    (step,) = store._connection.execute(f"EXPLAIN QUERY PLAN {due.ANY_RANKED}").fetchall()
     assert step[3] == "SCAN recipient USING INDEX recipient_ranked"
 
 

@@ -40,7 +40,7 @@ Damage from outside, a live message whose body file is gone, is not lost silentl
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import field
 from enum import IntEnum
 from typing import Any, Protocol
@@ -213,15 +213,18 @@ class Store(Protocol):
 
         Raises StoreError also where the id is taken; ValueError where it is none, or there are no recipients."""
 
-    async def claim(self, now: float, limit: int) -> Sequence[Delivery]:
-        """Claim up to `limit` recipients that are due at `now`: those of the highest priority (RFC 6710) first, within a priority
-        the oldest due first; those of one message in one Delivery."""
+    async def claim(self, now: float, limit: int, skip: Collection[str] = ()) -> Sequence[Delivery]:
+        """Claim up to `limit` recipients that are due at `now`, none in a domain of `skip` (as `Recipient.domain` has it): those of
+        the highest priority (RFC 6710) first, within a priority the oldest due first; those of one message in one Delivery.
+
+        Where more is due than `limit`, domains take turns within the priority 0, from claim to claim. Nothing is returned only
+        where nothing else is due."""
 
     async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
         """Record outcomes, events and notices. Returns a claim for each notice that was to be claimed. Raises StaleToken."""
 
-    async def next_due(self) -> float | None:
-        """When the next QUEUED recipient is due, in seconds since the epoch; None where none waits."""
+    async def next_due(self, after: float = 0.0) -> float | None:
+        """When the first QUEUED recipient that is due later than `after` is so, in seconds since the epoch; None for none."""
 
     async def list(self, limit: int = 1000) -> Sequence[Story]:
         """The messages that have a live recipient, oldest first, without events."""

@@ -7,7 +7,7 @@ It promises what `contract` promises except that "durable" means "until the proc
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -26,7 +26,10 @@ from waymail.store.contract import (
     StoreError,
     Story,
 )
+from waymail.store.due import LEAST
 from waymail.store.rows import number_of, plain
+
+Due = tuple[int, float, str, int]  # by what is claimed first: the priority negated, when it is due, the queue id, the number
 
 
 @dataclass(slots=True)
@@ -106,7 +109,7 @@ class MemoryStore:
         self._check(message)
         return self._insert(message)
 
-    async def claim(self, now: float, limit: int) -> Sequence[Delivery]:
+    async def claim(self, now: float, limit: int, skip: Collection[str] = ()) -> Sequence[Delivery]:
         """As `Store.claim`."""
         self._check_open()
         for record in self.tables.records.values():
@@ -115,12 +118,25 @@ class MemoryStore:
             (-record.envelope.options.priority, entry.next_at, id, number)
             for id, record in self.tables.records.items()
             for number, entry in enumerate(record.entries)
-            if entry.state is State.QUEUED and entry.next_at <= now
+            if entry.state is State.QUEUED and entry.next_at <= now and record.envelope.recipients[number].domain not in skip
         )
+        if len(due) > limit:
+            due = self._in_turn(due)
         numbers: dict[str, list[int]] = {}
         for _, _, id, number in due[: max(limit, 0)]:
             numbers.setdefault(id, []).append(number)
         return [self._claim(self.tables.records[id], some, now) for id, some in numbers.items()]
+
+    def _in_turn(self, due: list[Due]) -> list[Due]:
+        """The same, where domains take turns within the priority 0."""
+        turns: dict[str, int] = {}
+        ranked: list[tuple[int, int, Due]] = []
+        for one in due:
+            domain = self.tables.records[one[2]].envelope.recipients[one[3]].domain
+            turn = 0 if one[0] else turns.get(domain, 0)
+            turns[domain] = turn + 1
+            ranked.append((one[0], turn // LEAST, one))
+        return [one for _, _, one in sorted(ranked)]
 
     async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
         """As `Store.settle`."""
@@ -138,11 +154,11 @@ class MemoryStore:
         self._drop_body(record)
         return [delivery for notice in settlement.notices if (delivery := self._insert(notice)).pending]
 
-    async def next_due(self) -> float | None:
+    async def next_due(self, after: float = 0.0) -> float | None:
         """As `Store.next_due`."""
         self._check_open()
         entries = (entry for record in self.tables.records.values() for entry in record.entries)
-        return min((entry.next_at for entry in entries if entry.state is State.QUEUED), default=None)
+        return min((entry.next_at for entry in entries if entry.state is State.QUEUED and entry.next_at > after), default=None)
 
     async def list(self, limit: int = 1000) -> Sequence[Story]:
         """As `Store.list`."""

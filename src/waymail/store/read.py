@@ -3,8 +3,6 @@
 `SqliteReader` is also what another process uses to look into the store while the server runs.
 """
 
-# ruff: noqa: S608 - statements are put together of constants alone
-
 from __future__ import annotations
 
 import asyncio
@@ -19,8 +17,9 @@ from waymail.mail.envelope import Body, decode_id
 from waymail.store import schema
 from waymail.store.body import BodyFiles
 from waymail.store.contract import Delivery, Pending, StoreError, Story
+from waymail.store.due import next_due
 from waymail.store.rows import Row, body_of, envelope_of, plain, story_of, word_of
-from waymail.store.statements import ANY_RANKED, PRIORITIES, chunks, rows
+from waymail.store.statements import chunks, rows
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -31,10 +30,6 @@ RECIPIENTS = (
     " WHERE message IN (VALUES {rows}) ORDER BY message, number"
 )
 BODIES = "SELECT message, prefix, content FROM body WHERE message IN (VALUES {rows})"
-NEXT_ORDINARY = "SELECT next_at FROM recipient WHERE state = 0 AND priority = 0 ORDER BY next_at LIMIT 1"
-NEXT_RANKED = (
-    "SELECT next_at FROM recipient WHERE state = 0 AND priority <> 0 AND priority = ? ORDER BY priority, next_at LIMIT 1"
-)
 WAITING = (
     "SELECT message, number, next_at, envelope FROM recipient JOIN message ON id = message WHERE state = 0"
     " AND domain = ? AND (next_at, message, number) > (?, ?, ?) ORDER BY next_at, message, number LIMIT ?"
@@ -100,9 +95,9 @@ class SqliteReader:
         except RuntimeError as error:  # the executor was shut down
             raise StoreError("the store is closed") from error
 
-    async def next_due(self) -> float | None:
+    async def next_due(self, after: float = 0.0) -> float | None:
         """As `Store.next_due`."""
-        return await self.run(next_due)
+        return await self.run(next_due, after)
 
     async def list(self, limit: int = 1000) -> Sequence[Story]:
         """As `Store.list`."""
@@ -125,13 +120,6 @@ class SqliteReader:
     async def deliveries(self, claimed: Sequence[tuple[int, int]], token: int) -> Sequence[Delivery]:
         """What was claimed, in order; messages that were removed meanwhile are left out."""
         return await self.run(deliveries, claimed, token, self._files)
-
-
-def next_due(connection: sqlite3.Connection) -> float | None:
-    times = [connection.execute(NEXT_ORDINARY).fetchone()]
-    if connection.execute(ANY_RANKED).fetchone():
-        times += [connection.execute(NEXT_RANKED, (priority,)).fetchone() for priority in PRIORITIES if priority]
-    return min((row[0] for row in times if row), default=None)
 
 
 def live_stories(connection: sqlite3.Connection, limit: int) -> list[Story]:

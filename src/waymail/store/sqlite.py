@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,7 @@ from waymail.store.body import BodyFiles, FileSpool
 from waymail.store.checkpoint import Checkpointer
 from waymail.store.contract import Delivery, Flushed, NewMessage, Pending, Settlement, State, StoreError, Story
 from waymail.store.disk import SYSTEM, Disk
+from waymail.store.due import Turns
 from waymail.store.group import GroupCommit
 from waymail.store.lock import ProcessLock
 from waymail.store.read import SqliteReader
@@ -38,13 +39,11 @@ FORGET_BATCH = 500  # messages deleted by one transaction, so that no accept wai
 
 @dataclass(frozen=True, slots=True)
 class Claiming:
-    """A claim as it goes to the writer. `lapsed` names the claims whose lease seemed to be over."""
+    """A claim of `due` as it goes to the writer."""
 
-    now: float
-    limit: int
+    due: Sequence[Row]
     token: int
     lease_until: float
-    lapsed: Sequence[Row]
 
 
 Action = Callable[[sqlite3.Connection], Any]
@@ -62,12 +61,14 @@ class SqliteStore:
         connections: Sequence[sqlite3.Connection],
         lease: float,
         now: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
         """For `open`: three connections, for the writer, the reader and the checkpointer."""
         self._directory = directory
         self._lock = lock
         self._lease = lease
         self._now = now
+        self._elapsed = monotonic  # leases count by it: no jump of the wall clock ends one
         self._files = files
         self._connection, reading, copying = connections
         opening: int = self._connection.execute("UPDATE opening SET number = number + 1 RETURNING number").fetchone()[0]
@@ -75,23 +76,32 @@ class SqliteStore:
         self._arrivals = count((opening << 24) * schema.WORD_SLICE)  # of messages: gives the slice for their words
         self._kept = recover.recover(self._connection, self._files, self._numbers, now())
         self._ended: list[int] = []  # body files that the transaction under way makes superfluous
-        self._lapse_at = now() + lease  # no lease can be over before that
+        self._lapse_at = monotonic() + lease  # no lease can be over before that
         self._closed = False
         self._threads = ThreadPoolExecutor(4, "waymail-store-body")
         self._reader = SqliteReader(reading, directory)
         self._checkpointer = Checkpointer(copying)
+        self._turns = Turns()
+        self._choosing = asyncio.Lock()  # two that choose at once would choose the same
 
     @classmethod
     async def open(
-        cls, directory: Path, *, lease: float = 3600.0, now: Callable[[], float], disk: Disk = SYSTEM
+        cls,
+        directory: Path,
+        *,
+        lease: float = 3600.0,
+        now: Callable[[], float],
+        monotonic: Callable[[], float] | None = None,
+        disk: Disk = SYSTEM,
     ) -> SqliteStore:
         """Open the store in `directory`, which is made where it is missing, and recover from however the last process ended.
 
-        `lease` is in seconds: a claim that is not settled by then is given to others. `now` gives seconds since the epoch.
+        `lease` is in seconds: a claim that is not settled by then is given to others. `now` gives seconds since the epoch;
+        `monotonic` seconds that no change of the clock touches, where there is such a clock.
         `disk` is where it is kept: a test gives one that crashes (`waymail.testing.disk`).
         Raises StoreError where another process has it open, the database is damaged or too new, or the disk refuses.
         """
-        store = await asyncio.to_thread(cls._open, directory, lease, now, disk)
+        store = await asyncio.to_thread(cls._open, directory, lease, now, monotonic or now, disk)
         store._connection.execute("PRAGMA busy_timeout = 0")  # the loop must not wait for a lock; the writer's thread does
         store._writer = GroupCommit(
             store._connection,
@@ -106,7 +116,9 @@ class SqliteStore:
     _writer: GroupCommit[Item]
 
     @classmethod
-    def _open(cls, directory: Path, lease: float, now: Callable[[], float], disk: Disk) -> SqliteStore:
+    def _open(
+        cls, directory: Path, lease: float, now: Callable[[], float], monotonic: Callable[[], float], disk: Disk
+    ) -> SqliteStore:
         files = BodyFiles(directory, disk)
         try:
             files.make()
@@ -119,7 +131,7 @@ class SqliteStore:
             schema.prepare(connections[0], directory)
             connections.append(schema.connect(directory, read_only=True, vfs=disk.vfs))
             connections.append(schema.connect(directory, vfs=disk.vfs))
-            return cls(directory, files, lock, connections, lease, now)
+            return cls(directory, files, lock, connections, lease, now, monotonic)
         except BaseException as error:
             for connection in connections:
                 connection.close()
@@ -140,7 +152,7 @@ class SqliteStore:
     async def accept(self, message: NewMessage) -> Delivery:
         """As `Store.accept`."""
         token = next(self._numbers)
-        row = accepting(message, token, self._now() + self._lease, self._slice())
+        row = accepting(message, token, self._elapsed() + self._lease, self._slice())
         if row.in_file:
             await self._keep_file(row.id, message.body)
         try:
@@ -162,25 +174,37 @@ class SqliteStore:
             self._kept.discard(id)
             raise
 
-    async def claim(self, now: float, limit: int) -> Sequence[Delivery]:
+    async def claim(self, now: float, limit: int, skip: Collection[str] = ()) -> Sequence[Delivery]:
         """As `Store.claim`."""
-        lapsed: Sequence[Row] = ()
-        lapse_at = self._lapse_at
-        if now >= lapse_at:
-            lapsed, earliest = await self._reader.run(read.lapsed, now)
-            lapse_at = min(now + self._lease, earliest or float("inf"))
-        item = Claiming(now, limit, next(self._numbers), now + self._lease, lapsed)
-        claimed: list[tuple[int, int]] = await self._submit(item)
-        self._lapse_at = lapse_at
+        if self._elapsed() >= self._lapse_at:
+            await self._release_lapsed(now)
+        async with self._choosing:
+            due = await self._reader.run(self._turns.pick, now, limit, skip)
+            if not due:
+                return ()
+            item = Claiming(due, next(self._numbers), self._elapsed() + self._lease)
+            claimed: list[Row] = await self._submit(item)
         try:
             return await self._reader.deliveries(claimed, item.token) if claimed else ()
         except BaseException:
             self._hand_back([id for id, _ in claimed], item.token)
             raise
 
+    async def _release_lapsed(self, now: float) -> None:
+        elapsed = self._elapsed()
+        lapsed, earliest = await self._reader.run(read.lapsed, elapsed)
+        if lapsed:
+
+            def act(connection: sqlite3.Connection) -> None:
+                released = statements.release_lapsed(connection, lapsed, now, elapsed)
+                recover.tell(connection, released, "recovered", self._numbers, now, {"uncertain": True})
+
+            await self._submit(act)
+        self._lapse_at = min(elapsed + self._lease, earliest or float("inf"))
+
     async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
         """As `Store.settle`."""
-        lease_until = self._now() + self._lease if settlement.notices else 0.0
+        lease_until = self._elapsed() + self._lease if settlement.notices else 0.0
         notices = [accepting(notice, next(self._numbers), lease_until, self._slice()) for notice in settlement.notices]
         for row in notices:
             if row.in_file:
@@ -190,9 +214,9 @@ class SqliteStore:
             _delivery(notice, row.token) for notice, row in zip(settlement.notices, notices, strict=True) if notice.is_claimed
         ]
 
-    async def next_due(self) -> float | None:
+    async def next_due(self, after: float = 0.0) -> float | None:
         """As `Store.next_due`."""
-        return await self._reader.next_due()
+        return await self._reader.next_due(after)
 
     async def list(self, limit: int = 1000) -> Sequence[Story]:
         """As `Store.list`."""
@@ -347,12 +371,9 @@ class SqliteStore:
     def _act(self, connection: sqlite3.Connection, item: Item) -> Any:
         if isinstance(item, Accepting | Settling):
             return None
-        if not isinstance(item, Claiming):
-            return item(connection)
-        if item.lapsed:
-            released = statements.release_lapsed(connection, item.lapsed, item.now)
-            recover.tell(connection, released, "recovered", self._numbers, item.now, {"uncertain": True})
-        return statements.claim(connection, item.now, item.limit, item.token, item.lease_until)
+        if isinstance(item, Claiming):
+            return statements.claim(connection, item.due, item.token, item.lease_until)
+        return item(connection)
 
     def _end_files(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:
         in_file = [id for id in ids if id in self._kept]

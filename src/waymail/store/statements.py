@@ -42,16 +42,10 @@ DELETE_BODY = (
 SELECT_LIVE = "SELECT message FROM body WHERE message IN (VALUES {rows})"
 # A join, not "(message, number) IN (VALUES ...)": for that SQLite would walk through an index, or through the whole table.
 THESE = "FROM (VALUES {rows}) AS these WHERE message = these.column1 AND number = these.column2"
-CLAIM = f"UPDATE recipient SET state = 1, token = ?, lease_until = ? {THESE} AND state = 0"
+CLAIM = f"UPDATE recipient SET state = 1, token = ?, lease_until = ? {THESE} AND state = 0 RETURNING message, number"
 HAND_BACK = "UPDATE recipient SET state = 0, next_at = ? WHERE message IN (VALUES {rows}) AND state = 1 AND token = ?"
 MOVE = f"UPDATE recipient SET state = ?, next_at = ? {THESE}"
 FLUSH = f"UPDATE recipient SET next_at = ? {THESE} AND state = 0 AND next_at > ? RETURNING message, number, address"
-DUE = "SELECT message, number FROM recipient WHERE state = 0 AND {} AND next_at <= ? ORDER BY next_at, message, number LIMIT ?"
-DUE_ORDINARY = DUE.format("priority = 0")
-DUE_RANKED = DUE.format("priority <> 0 AND priority = ?")
-# SQLite would rather look for it in another of the indices, and there it may have to look long.
-ANY_RANKED = "SELECT 1 FROM recipient INDEXED BY recipient_ranked WHERE state = 0 AND priority <> 0 LIMIT 1"
-PRIORITIES = range(9, -10, -1)  # RFC 6710 §3
 RELEASE_LAPSED = (
     f"UPDATE recipient SET state = 0, next_at = ? {THESE} AND state = 1 AND lease_until <= ? RETURNING message, number, address"
 )
@@ -109,15 +103,13 @@ def live(connection: sqlite3.Connection, ids: Sequence[int]) -> set[int]:
     return found
 
 
-def claim(connection: sqlite3.Connection, now: float, limit: int, token: int, lease_until: float) -> list[tuple[int, int]]:
-    """Claim what is due, by priority and then the oldest due first: (message, number)."""
-    due: list[tuple[int, int]] = []
-    is_ranked = connection.execute(ANY_RANKED).fetchone() is not None
-    for priority in PRIORITIES if is_ranked else (0,):
-        statement, values = (DUE_RANKED, (priority, now)) if priority else (DUE_ORDINARY, (now,))
-        due += connection.execute(statement, (*values, limit - len(due))).fetchall()
-    write(connection, CLAIM, due, before=(token, lease_until))
-    return due
+def claim(connection: sqlite3.Connection, due: Sequence[Row], token: int, lease_until: float) -> list[Row]:
+    """Claim those of `due`, (message, number), that are still QUEUED. Returns them in the same order."""
+    claimed: set[Row] = set()
+    for chunk in chunks(due):
+        text = rows(CLAIM, 2, len(chunk))
+        claimed.update(connection.execute(text, (token, lease_until, *chain.from_iterable(chunk))).fetchall())
+    return [one for one in due if one in claimed]
 
 
 def flush(connection: sqlite3.Connection, found: Sequence[Row], now: float) -> list[Row]:
@@ -130,13 +122,13 @@ def flush(connection: sqlite3.Connection, found: Sequence[Row], now: float) -> l
     return flushed
 
 
-def release_lapsed(connection: sqlite3.Connection, lapsed: Sequence[Row], now: float) -> list[Row]:
+def release_lapsed(connection: sqlite3.Connection, lapsed: Sequence[Row], now: float, elapsed: float) -> list[Row]:
     """Claims whose lease is over are QUEUED, due now: (message, number, address). `lapsed` was read outside of this
-    transaction: what changed since is left alone."""
+    transaction: what changed since is left alone. Leases count by `elapsed`."""
     released: list[Row] = []
     for chunk in chunks(lapsed):
         text = rows(RELEASE_LAPSED, 2, len(chunk))
-        released += connection.execute(text, (now, *chain.from_iterable(chunk), now)).fetchall()
+        released += connection.execute(text, (now, *chain.from_iterable(chunk), elapsed)).fetchall()
     return released
 
 

@@ -13,10 +13,11 @@ Run them against a store of your own (pytest-asyncio in auto mode):
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Collection
 
 import pytest
 
-from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.envelope import Body, Envelope, Options, Recipient
 from waymail.store.contract import Change, Delivery, NewMessage, Settlement, StaleToken, State, Store, StoreError
 from waymail.testing.store_asked import AskedContract
 from waymail.testing.store_cases import (
@@ -133,6 +134,33 @@ class StoreContract(OperatorContract, AskedContract):
         assert not await store.claim(START + 59.9, 10)
         (delivery,) = await store.claim(START + 60, 10)
         assert delivery.pending[0].attempts == 1
+
+    async def test_domains_take_turns_where_more_is_due_than_is_claimed(self, store: Store, messages: Messages) -> None:
+        for _ in range(100):
+            await store.accept(messages.new("a@crowd.example", claim=False))
+        for name in ("b", "c", "d"):
+            await store.accept(messages.new(f"x@{name}.example", at=START + 1, claim=False))
+        claimed = [one.domain for one in await _claimed(store, 30)]
+        assert {"b.example", "c.example", "d.example"} <= set(claimed)
+        assert len(claimed) == 30 or len(set(claimed)) == 4
+        rest = [one async for one in _all_claimed(store, 30)]
+        assert len(claimed) + len(rest) == 103
+
+    async def test_what_waits_for_domains_that_are_skipped_stays(self, store: Store, messages: Messages) -> None:
+        for address in ("a@slow.example", "b@slow.example", "c@other.example", "d@bücher.example"):
+            await store.accept(messages.new(address, claim=False))
+        await store.accept(messages.new("e@slow.example", claim=False, options=Options(priority=3)))
+        skip = {"slow.example", "xn--bcher-kva.example"}
+        assert [one.address for one in await _claimed(store, 3, skip)] == ["c@other.example"]
+        assert await _claimed(store, 3, skip) == []
+        assert len(await _claimed(store, 9)) == 4
+
+    async def test_what_is_due_already_is_not_due_next(self, store: Store, messages: Messages) -> None:
+        for at in (0, 50, 99):
+            await store.accept(messages.new(at=START + at, claim=False))
+        assert await store.next_due(START) == START + 50
+        assert await store.next_due(START + 50) == START + 99
+        assert await store.next_due(START + 99) is None
 
     async def test_two_that_claim_at_once_never_get_the_same(self, store: Store, messages: Messages) -> None:
         for _ in range(30):
@@ -378,3 +406,13 @@ async def _accepts(store: Store, message: NewMessage) -> Delivery | StoreError:
         return await store.accept(message)
     except StoreError as error:
         return error
+
+
+async def _claimed(store: Store, limit: int, skip: Collection[str] = ()) -> list[Recipient]:
+    return [one.recipient for delivery in await store.claim(START + 10, limit, skip) for one in delivery.pending]
+
+
+async def _all_claimed(store: Store, limit: int) -> AsyncIterator[Recipient]:
+    while found := await _claimed(store, limit):
+        for one in found:
+            yield one

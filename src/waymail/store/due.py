@@ -1,0 +1,102 @@
+"""Which recipients to claim next: what is due, the higher priority first (RFC 6710), and no domain before all others.
+
+While all that is due fits into a claim, it is simply that, the oldest due first. Where there is more, domains take turns: each
+gives an equal part, so that ten thousand messages for one of them keep nobody else waiting. The turn goes on from claim to claim,
+and begins anew when it is round; a domain of which much is due may then be in it again.
+
+Searching happens on a connection that reads. What it finds may be somebody else's by the time it is claimed: the claim looks at
+the state once more.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import deque
+from collections.abc import Collection
+from itertools import islice
+
+DUE = "SELECT message, number, domain FROM recipient WHERE state = 0 AND {} AND next_at <= ? ORDER BY next_at, message, number"
+DUE_ORDINARY = DUE.format("priority = 0") + " LIMIT ?"
+DUE_RANKED = DUE.format("priority <> 0 AND priority = ?")
+DUE_OF_DOMAIN = (
+    "SELECT message, number FROM recipient WHERE state = 0 AND domain = ? AND next_at <= ? AND priority = 0"
+    " ORDER BY next_at LIMIT ?"
+)
+# From one domain to the next, with one look at the first entry of each.
+DOMAINS_DUE = """
+WITH RECURSIVE domains (domain) AS (
+    SELECT (SELECT domain FROM recipient WHERE state = 0 ORDER BY domain LIMIT 1)
+    UNION ALL SELECT (
+        SELECT recipient.domain FROM recipient WHERE state = 0 AND recipient.domain > domains.domain
+        ORDER BY recipient.domain LIMIT 1) FROM domains WHERE domain IS NOT NULL)
+SELECT domain FROM domains WHERE domain IS NOT NULL AND (
+    SELECT next_at FROM recipient WHERE state = 0 AND recipient.domain = domains.domain ORDER BY next_at LIMIT 1) <= ?
+"""
+# SQLite would rather look for it in another of the indices, and there it may have to look long.
+ANY_RANKED = "SELECT 1 FROM recipient INDEXED BY recipient_ranked WHERE state = 0 AND priority <> 0 LIMIT 1"
+PRIORITIES = range(9, -10, -1)  # RFC 6710 §3
+LEAST = 20  # recipients that a domain gives in its turn: what one destination is sent at a time
+
+NEXT_ORDINARY = "SELECT next_at FROM recipient WHERE state = 0 AND priority = 0 AND next_at > ? ORDER BY next_at LIMIT 1"
+NEXT_RANKED = (
+    "SELECT next_at FROM recipient WHERE state = 0 AND priority <> 0 AND priority = ? AND next_at > ?"
+    " ORDER BY priority, next_at LIMIT 1"
+)
+
+Place = tuple[int, int]  # message, number
+
+
+class Turns:
+    """Whose turn it is. One for each store; used by one thread."""
+
+    def __init__(self) -> None:
+        self._domains: deque[str] = deque()
+        self._share = LEAST
+
+    def pick(self, connection: sqlite3.Connection, now: float, limit: int, skip: Collection[str]) -> list[Place]:
+        """Up to `limit` recipients that are due at `now`, none of them in a domain of `skip`."""
+        found: list[Place] = []
+        is_ranked = connection.execute(ANY_RANKED).fetchone() is not None
+        for priority in PRIORITIES if is_ranked else (0,):
+            if len(found) >= limit:
+                break
+            found += self._of_priority(connection, priority, now, limit - len(found), skip)
+        return found
+
+    def _of_priority(
+        self, connection: sqlite3.Connection, priority: int, now: float, limit: int, skip: Collection[str]
+    ) -> list[Place]:
+        if priority:
+            rows = connection.execute(DUE_RANKED, (priority, now))
+            return list(islice((row[:2] for row in rows if row[2] not in skip), limit))
+        # One more than is asked for tells whether that is all; and what is skipped should not take all the room.
+        window = 2 * limit + 1 if skip else limit + 1
+        due = connection.execute(DUE_ORDINARY, (now, window)).fetchall()
+        if len(due) < window:
+            return [row[:2] for row in due if row[2] not in skip][:limit]
+        return self._in_turn(connection, now, limit, skip)
+
+    def _in_turn(self, connection: sqlite3.Connection, now: float, limit: int, skip: Collection[str]) -> list[Place]:
+        found: list[Place] = []
+        is_new = False
+        while len(found) < limit:
+            if not self._domains:
+                if is_new:
+                    break
+                is_new = True
+                self._domains.extend(row[0] for row in connection.execute(DOMAINS_DUE, (now,)) if row[0] not in skip)
+                self._share = max(LEAST, limit // max(len(self._domains), 1))
+                continue
+            domain = self._domains.popleft()
+            if domain not in skip:
+                room = min(self._share, limit - len(found))
+                found += connection.execute(DUE_OF_DOMAIN, (domain, now, room)).fetchall()
+        return found
+
+
+def next_due(connection: sqlite3.Connection, after: float) -> float | None:
+    """When the first recipient after that time is due."""
+    rows = [connection.execute(NEXT_ORDINARY, (after,)).fetchone()]
+    if connection.execute(ANY_RANKED).fetchone() is not None:
+        rows += [connection.execute(NEXT_RANKED, (priority, after)).fetchone() for priority in PRIORITIES if priority]
+    return min((row[0] for row in rows if row is not None), default=None)
