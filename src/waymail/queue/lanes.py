@@ -202,6 +202,18 @@ class Lanes(Generic[D]):
         if state is not None:
             state.down_until = min(state.down_until, now)
 
+    def reconfigure(self, limits: RunnerLimits, schedule: Schedule) -> Sequence[Share[D]]:
+        """Go by other bounds and times. What waits leaves its lane, for it may go elsewhere now: it is to be added again."""
+        self._limits, self._schedule = limits, schedule
+        waiting = []
+        for key in list(self._waiting):
+            state = self._states[key]
+            while state.waiting:
+                share = self._next(state)
+                self.release(share.delivery, share.pending)
+                waiting.append(share)
+        return waiting
+
     def forget(self, now: float) -> None:
         """Drop what is known of destinations that nobody has written to for long."""
         for state in self.states():

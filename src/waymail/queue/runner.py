@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Generic, Protocol, cast
 
 from waymail.mail.envelope import Body, Envelope, Recipient
@@ -72,6 +73,7 @@ class Runner(Generic[D]):
         self._schedule = schedule or Schedule()
         self._lanes: Lanes[D] = Lanes(limits or RunnerLimits(), self._schedule, rng)
         self._attempts: set[asyncio.Task[None]] = set()  # those that a stop may cut off: under way, not yet being settled
+        self._locating: set[asyncio.Task[None]] = set()  # those that ask for a destination
         self._group: asyncio.TaskGroup | None = None
         self._wake = asyncio.Event()
         self._wakes_at = 0.0
@@ -110,10 +112,21 @@ class Runner(Generic[D]):
         and uncertain before `run` ends. What was not attempted stays claimed: closing the store hands it back."""
         self._stopping = True
         self._wake.set()
+        for task in list(self._locating):
+            task.cancel()
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=grace)
         for task in list(self._attempts):
             task.cancel()
+
+    def reconfigure(self, carrier: Carrier[D], notices: NoticeWriter, schedule: Schedule, limits: RunnerLimits) -> None:
+        """Work with other parts from now on. Attempts under way end with the carrier that began them; what waits in memory finds
+        its way anew; what waits in the store keeps the time that it was given."""
+        self._carrier, self._notices, self._schedule = carrier, notices, schedule
+        for share in self._lanes.reconfigure(limits, schedule):
+            self._take(replace(share.delivery, pending=share.pending), is_new=share.is_new)
+        self._start_attempts()
+        self._wake.set()
 
     async def flush_domain(self, domain: str, below: bool = False) -> int:
         """Make due now what waits for recipients in `domain` (as `Recipient.domain` has it), with `below` also in those below it.
@@ -194,17 +207,30 @@ class Runner(Generic[D]):
 
     async def _locate(self, delivery: Delivery, pending: Sequence[Pending], *, is_new: bool) -> None:
         """Ask where the mail of one domain goes; where it has no way, that is settled at once."""
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        self._locating.add(task)
         try:
-            found = await self._carrier.locate(pending[0].recipient)
-        except Exception:
-            log.exception("finding a destination failed", extra={"fields": {"id": delivery.envelope.id}})
-            found = Deferred(LOST_WAY)
+            found = await self._found(delivery, pending[0].recipient)
+        finally:
+            self._locating.discard(task)
         if isinstance(found, Deferred | Failed):
             outcomes: dict[str, Outcome] = {one.recipient.address: found for one in pending}
             await self._record(delivery, pending, outcomes, pending[0].recipient.domain, 0.0)
         else:
             self._add(delivery, pending, found, is_new=is_new)
             self._start_attempts()
+
+    async def _found(self, delivery: Delivery, recipient: Recipient) -> D | Deferred | Failed:
+        """Where the carrier of the moment leads, and not one that was replaced while it was asked."""
+        while True:
+            carrier = self._carrier
+            try:
+                found = await carrier.locate(recipient)
+            except Exception:
+                log.exception("finding a destination failed", extra={"fields": {"id": delivery.envelope.id}})
+                found = Deferred(LOST_WAY)
+            if carrier is self._carrier:
+                return found
 
     def _add(self, delivery: Delivery, pending: Sequence[Pending], destination: D, *, is_new: bool) -> None:
         share = Share(delivery, tuple(pending), destination, self._clock.now(), is_new)
@@ -241,15 +267,15 @@ class Runner(Generic[D]):
             if isinstance(one, PutOff):
                 self._spawn_put_off(one)
             else:
-                task = self._spawn(self._attempt(one))
+                task = self._spawn(self._attempt(one, self._carrier))
                 self._attempts.add(task)
                 task.add_done_callback(self._attempts.discard)
 
-    async def _attempt(self, share: Share[D]) -> None:
+    async def _attempt(self, share: Share[D], carrier: Carrier[D]) -> None:
         recipients = [one.recipient for one in share.pending]
         began, started = self._clock.now(), self._clock.monotonic()
         try:
-            outcomes = await self._carrier.deliver(share.destination, share.delivery.envelope, share.delivery.body, recipients)
+            outcomes = await carrier.deliver(share.destination, share.delivery.envelope, share.delivery.body, recipients)
         except asyncio.CancelledError:
             # It may have got as far as the final dot: say so, and let the next start try again.
             outcomes = {recipient.address: Deferred(SHUT_DOWN, uncertain=True) for recipient in recipients}
@@ -285,7 +311,7 @@ class Runner(Generic[D]):
             not_before=not_before,
         )
         peer = next((outcome.peer for outcome in outcomes.values() if outcome.peer), None)
-        event = attempt_event(decision, destination=destination, peer=peer, now=now, seconds=seconds)
+        event = attempt_event(decision, destination=destination, peer=peer, now=now, seconds=seconds, outcomes=outcomes)
         for one in outcomes.values():
             if isinstance(one, Deferred) and one.cause:
                 log.warning("deferred", extra={"fields": {"id": envelope.id, "reply": str(one.reply), "cause": one.cause}})
