@@ -14,7 +14,7 @@ from waymail.mail import headers
 from waymail.mail.envelope import Body, Envelope, Origin
 from waymail.mail.received import protocol, received_field
 from waymail.server import answers
-from waymail.server.intake import NOT_STORED
+from waymail.server.intake import not_stored
 from waymail.server.limits import Limits
 from waymail.server.reception import Client, Reception, Transaction
 from waymail.store.contract import Spool, StoreError
@@ -28,7 +28,7 @@ Edit = Callable[[bytes], bytes]
 class Arrival:
     """One message. `edit` is given the header section, once it is complete, and returns it as it is to be kept."""
 
-    __slots__ = ("_edit", "_failed", "_head", "_head_limit", "_spool", "id")
+    __slots__ = ("_edit", "_failure", "_head", "_head_limit", "_spool", "id")
 
     def __init__(self, id: str, spool: Spool, *, edit: Edit | None, head_limit: int) -> None:
         self.id = id
@@ -36,7 +36,7 @@ class Arrival:
         self._edit = edit
         self._head = b""  # what waits until the header section is complete
         self._head_limit = head_limit
-        self._failed = False
+        self._failure: Reply | None = None
 
     @property
     def spool(self) -> Spool:
@@ -44,7 +44,7 @@ class Arrival:
 
     def write(self, chunk: bytes) -> None:
         """Take some octets. A failure to store them is told by `finish`."""
-        if self._failed:
+        if self._failure is not None:
             return
         if self._edit is not None:
             self._head = self._head + chunk if self._head else chunk
@@ -57,12 +57,12 @@ class Arrival:
         """The whole message; a Reply where it could not be stored."""
         if self._head:  # a message without a body, or without an end to its header section
             self._write(self._edited())
-        if not self._failed:
-            try:
-                return self._spool.finish()
-            except StoreError as error:
-                self._fail(error)
-        return NOT_STORED
+        if self._failure is not None:
+            return self._failure
+        try:
+            return self._spool.finish()
+        except StoreError as error:
+            return self._fail(error)
 
     def discard(self) -> None:
         """The message is not wanted after all."""
@@ -79,10 +79,11 @@ class Arrival:
         except StoreError as error:
             self._fail(error)
 
-    def _fail(self, error: StoreError) -> None:
+    def _fail(self, error: StoreError) -> Reply:
         log.error("a message could not be spooled", extra={"fields": {"id": self.id, "error": str(error)}})
-        self._failed = True
+        self._failure = not_stored(error)
         self._spool.discard()
+        return self._failure
 
 
 def judged(

@@ -19,6 +19,7 @@ from waymail.mail.options import options_of
 from waymail.server import answers
 from waymail.server.arrival import Arrival, enveloped, judged
 from waymail.server.authentication import Blocked, Exchange
+from waymail.server.intake import DISK_FULL
 from waymail.server.reception import Client, Transaction
 from waymail.server.submission import connection_of
 from waymail.wire.commands import (
@@ -119,7 +120,11 @@ class Conversation:
     def _mail(self, mail: Mail) -> Answer:
         if not self._listener.allows_message(self.client):
             return self._count_error(answers.TOO_FAST)
-        transaction = Transaction(mail.sender, self._listener.intake.now())
+        intake = self._listener.intake
+        # RFC 1870 §6.1: 452 where there is no room for a message of the size that is declared.
+        if not intake.room.holds(int(mail.parameters.get("SIZE") or 0)):
+            return self._count_junk() or DISK_FULL
+        transaction = Transaction(mail.sender, intake.now())
         if mail.parameters:
             transaction.body = mail.parameters.get("BODY") or "7BIT"
             transaction.options = options_of(mail.parameters, transaction.at)

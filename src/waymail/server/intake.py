@@ -7,13 +7,16 @@ from typing import Protocol
 
 from waymail.mail.envelope import Body, Envelope, QueueIds
 from waymail.net.clock import Clock
-from waymail.store.contract import Delivery, NewMessage, Spool, Store, StoreError
+from waymail.server.room import Room
+from waymail.store.contract import Delivery, NewMessage, Spool, Store, StoreError, StoreFull
 from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail.server")
 
 # RFC 3463 §3.4: X.3.0, other or undefined mail system status. Nothing was stored, so the client keeps it.
 NOT_STORED = Reply(451, "the message could not be stored, try again later", "4.3.0")
+# RFC 5321 §4.5.3.1.10 has the text; RFC 3463 §3.4: X.3.1, mail system full.
+DISK_FULL = Reply(452, "insufficient system storage", "4.3.1")
 
 
 class Queue(Protocol):
@@ -28,13 +31,14 @@ class Queue(Protocol):
 
 
 class Intake:
-    """Where sessions put messages. Shared by all listeners."""
+    """Where sessions put messages. Shared by all listeners. Without a `room` the disk is taken to be large."""
 
-    def __init__(self, store: Store, queue: Queue, ids: QueueIds, clock: Clock) -> None:
+    def __init__(self, store: Store, queue: Queue, ids: QueueIds, clock: Clock, room: Room | None = None) -> None:
         self._store = store
         self._queue = queue
         self._ids = ids
         self._clock = clock
+        self.room = room or Room(None, None)
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -61,7 +65,7 @@ class Intake:
         except StoreError as error:
             log.error("a message was not stored", extra={"fields": {"id": envelope.id, "error": str(error)}})
             spool.discard()
-            return NOT_STORED
+            return not_stored(error)
         try:
             if log.isEnabledFor(logging.DEBUG):
                 log.debug("accepted", extra={"fields": _summary(envelope, body)})
@@ -70,6 +74,11 @@ class Intake:
             # It is stored: the client must not send it again. When its lease is over, the store hands it out.
             log.exception("a stored message met a bug", extra={"fields": {"id": envelope.id}})
         return Reply(250, f"queued as {envelope.id}", "2.0.0")
+
+
+def not_stored(error: StoreError) -> Reply:
+    """What a client is told whose message could not be stored."""
+    return DISK_FULL if isinstance(error, StoreFull) else NOT_STORED
 
 
 def _summary(envelope: Envelope, body: Body) -> dict[str, object]:
