@@ -23,6 +23,7 @@ from waymail.client.pool import Pool, PoolLimits
 from waymail.client.session import Contexts, open_session
 from waymail.client.target import Host, NextHop, Tls
 from waymail.client.transaction import Message, Timeouts, Transaction
+from waymail.client.transcript import Transcript
 from waymail.mail.outcome import Peer
 from waymail.wire.replies import Reply
 
@@ -175,18 +176,21 @@ class Attempts:
         recipients: Sequence[str],
         *,
         deadline: float = inf,
+        transcript: Transcript | None = None,
     ) -> dict[str, Result]:
-        """One attempt. `deadline` (loop time) bounds all of it, the reply to the final dot included.
+        """One attempt. `deadline` (loop time) bounds all of it, the reply to the final dot included. `transcript` is given what
+        happened.
 
         Raises ValueError for an address that cannot be sent (a line break in it), OSError where the body cannot be read.
         """
+        transcript = transcript or Transcript()
         results: dict[str, Result] = {}
         waiting = list(dict.fromkeys(recipients))
         left = candidates(next_hop)
         until = min(deadline, asyncio.get_running_loop().time() + ATTEMPT_SECONDS)
         while waiting:
             try:
-                transaction = await self._transaction(next_hop, left, message, waiting, deadline, until)
+                transaction = await self._transaction(next_hop, left, message, waiting, deadline, until, transcript)
             except SMTPError as error:
                 failure = Result(Stage.SESSION, error.reply, error, error.peer)
                 for recipient in waiting:
@@ -202,7 +206,7 @@ class Attempts:
 
     async def session(self, next_hop: NextHop, *, deadline: float = inf) -> Connection:
         """A session with the first host that has one for us; it is the caller's to end. Raises SMTPError."""
-        return await self._open(next_hop, candidates(next_hop), deadline)
+        return await self._open(next_hop, candidates(next_hop), deadline, Transcript())
 
     async def close(self) -> None:
         """Close the idle connections; the others when their attempt ends."""
@@ -216,18 +220,21 @@ class Attempts:
         recipients: Sequence[str],
         deadline: float,
         until: float,
+        transcript: Transcript,
     ) -> Transaction:
         key = (next_hop.key, next_hop.tls, next_hop.credentials)
         connection = self._pool.take(key)
         if connection is not None:
             transaction = await self._carried(connection, message, recipients, deadline)
             self._pool.put(key, connection)
+            transcript.add(transaction)
             # It had been closed on the other side while it was idle. Nothing was accepted, so it is as if never tried.
             if not transaction.is_untouched:
                 return transaction
-        connection = await self._open(next_hop, left, until)
+        connection = await self._open(next_hop, left, until, transcript)
         transaction = await self._carried(connection, message, recipients, deadline)
         self._pool.put(key, connection)
+        transcript.add(transaction)
         return transaction
 
     async def _carried(self, connection: Connection, message: Message, recipients: Sequence[str], deadline: float) -> Transaction:
@@ -238,33 +245,41 @@ class Attempts:
             self._without_chunks.note(connection.peer.host)
         return transaction
 
-    async def _open(self, next_hop: NextHop, left: Iterator[Candidate], until: float) -> Connection:
+    async def _open(self, next_hop: NextHop, left: Iterator[Candidate], until: float, transcript: Transcript) -> Connection:
         """A session with the first candidate that has one for us. Raises SMTPError."""
         failures: list[SMTPError] = []
+        until = min(until, asyncio.get_running_loop().time() + self._timeouts.opening)
         for host, address in left:
             if asyncio.get_running_loop().time() >= until:
+                transcript.add("no time is left for the other hosts and addresses")
                 break
             try:
-                return await self._session(next_hop, host, address, until)
-            except AuthenticationFailed:
+                return await self._session(next_hop, host, address, until, transcript)
+            except AuthenticationFailed as error:
+                transcript.add(error)
                 raise  # the same password is not carried from host to host
             except (ConnectionFailed, TlsError) as error:
                 error.peer = error.peer or Peer(host.name, address or "")
+                transcript.add(error)
                 failures.append(error)
         # RFC 7504 §3, RFC 5321 §3.1: refused for good only where every host says so.
         if failures:
             raise next((error for error in reversed(failures) if error.is_temporary), failures[-1])
         raise ConnectionFailed("no host is left to try, or no time")
 
-    async def _session(self, next_hop: NextHop, host: Host, address: str | None, until: float) -> Connection:
+    async def _session(
+        self, next_hop: NextHop, host: Host, address: str | None, until: float, transcript: Transcript
+    ) -> Connection:
         demand = next_hop.tls
         if demand is Tls.OPPORTUNISTIC and host.name in self._cleartext:
             demand = Tls.OFF
         try:
             return await self._open_session(next_hop, host, address, demand, until)
-        except TlsError:
+        except TlsError as error:
             if demand is not Tls.OPPORTUNISTIC:
                 raise
+            transcript.add(error)
+            transcript.add("TLS was not demanded: once more, in clear")
         # RFC 7435 §3: no TLS to be had is no reason not to deliver, where none was demanded. On a new connection, for the old
         # one is in no known state.
         self._cleartext.note(host.name)

@@ -66,6 +66,7 @@ class Connection(Line):
         `deadline` (loop time) bounds it all. Raises ValueError for an address that cannot be sent, OSError where the body's
         file cannot be read; the connection is of no use then.
         """
+        self.heard = []
         result = self._begun(recipients)
         try:
             plan = await self._plan(message, result)
@@ -86,7 +87,9 @@ class Connection(Line):
         except BaseException:
             self.abort()
             raise
-        result.trouble = None if result.is_decided else self.trouble
+        if not result.is_decided:
+            result.trouble = self.trouble
+            result.unanswered = tuple(self.core.pending)
         return result
 
     def _begun(self, recipients: Sequence[str]) -> Transaction:
@@ -97,6 +100,9 @@ class Connection(Line):
             lmtp=self.is_lmtp,
             offers_dsn=offer.dsn,
             offers_deliver_by=offer.shortest_by is not None,
+            number=self.messages + 1,
+            opening=self.opening,
+            heard=self.heard,
         )
 
     # --- what is sent, decided before anything is

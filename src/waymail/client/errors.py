@@ -23,12 +23,16 @@ from waymail.wire.replies import Reply
 
 
 class SMTPError(Exception):
-    """The base of all that sending raises. `reply` is what was said, where something was; `peer` who it was, where known."""
+    """The base of all that sending raises. `reply` is what was said, where something was; `peer` who it was, where known.
+
+    Where no session came about, `dialogue` is what was said until it ended, in lines (`transcript`), without what is secret.
+    """
 
     def __init__(self, text: str, reply: Reply | None = None, peer: Peer | None = None) -> None:
         super().__init__(text)
         self.reply = reply
         self.peer = peer
+        self.dialogue: tuple[str, ...] = ()
 
     @property
     def is_temporary(self) -> bool:

@@ -12,6 +12,7 @@ middle aborts the connection, for nobody knows then where it stands.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from math import inf
 from typing import cast
 
@@ -28,8 +29,9 @@ from waymail.wire.replies import Reply
 class Line(asyncio.Protocol):
     """A connection. Not to be used by two at a time.
 
-    To be read, not set: `peer`, `trouble`, `offer` (what the latest EHLO offered). Set by what opens a session:
-    `is_authenticated`, `is_lmtp`, `is_local` (a Unix-domain socket).
+    To be read, not set: `peer`, `trouble`, `offer` (what the latest EHLO offered), `heard` (what was answered since the
+    connection began, or the transaction). Set by what opens a session: `is_authenticated`, `is_lmtp`, `is_local` (a Unix-domain
+    socket), `opening` (what was answered until it was open).
     """
 
     def __init__(self, host: str, timeouts: Timeouts) -> None:
@@ -43,6 +45,9 @@ class Line(asyncio.Protocol):
         self.opened_at = self._loop.time()
         self._transport = cast(asyncio.Transport, None)
         self._responses: list[Response] = []
+        self.opening: Sequence[Response] = ()
+        self.heard: list[Response] = []
+        self._parting: Response | None = None  # 421, which is nobody's answer
         self._waiter: asyncio.Future[None] | None = None
         self._room: asyncio.Future[None] | None = None  # waits for the transport to take more
         self._closed: asyncio.Future[None] | None = None
@@ -102,6 +107,10 @@ class Line(asyncio.Protocol):
             finally:
                 self._waiter = None
         responses, self._responses = self._responses, []
+        self.heard += responses
+        if self._parting is not None:
+            self.heard.append(self._parting)
+            self._parting = None
         return responses
 
     # --- writing
@@ -189,6 +198,8 @@ class Line(asyncio.Protocol):
             if response.reply.code == 421:
                 if isinstance(response.command, (EndOfContent, Bdat)):
                     self._responses.append(response)
+                else:
+                    self._parting = response
                 self._end(f"closes the connection: {response.reply}", response.reply)
                 return
             self._responses.append(response)

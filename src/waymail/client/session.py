@@ -20,6 +20,7 @@ from waymail.client.dialogue import ask, lost
 from waymail.client.errors import AuthenticationFailed, ConnectionFailed, TlsError
 from waymail.client.target import Credentials, Host, Tls
 from waymail.client.transaction import Timeouts
+from waymail.client.transcript import session_lines
 from waymail.net import streams
 from waymail.net import tls as tls_contexts
 from waymail.wire.commands import Hello, StartTls
@@ -74,11 +75,13 @@ async def open_session(
             connection.is_authenticated = True
     except (ConnectionFailed, TlsError, AuthenticationFailed) as error:
         error.peer = connection.peer
+        error.dialogue = tuple(session_lines(connection.peer, connection.heard, connection.core.pending))
         await connection.quit()  # RFC 5321 §4.1.1.10: also after a refusal
         raise
     except BaseException:
         connection.abort()
         raise
+    connection.opening = connection.heard
     return connection
 
 

@@ -9,6 +9,8 @@ from waymail.client.errors import Disconnected
 from waymail.mail.envelope import NO_OPTIONS, Body, Options, Recipient
 from waymail.mail.outcome import Peer
 from waymail.values import value
+from waymail.wire.client import EndOfContent, Greeting, Response
+from waymail.wire.commands import Command
 from waymail.wire.replies import Reply
 
 # RFC 5321 §4.5.3.1.8: every server takes 100 recipients; §4.5.3.1.10 is for those that take no more.
@@ -17,7 +19,11 @@ MOST_RECIPIENTS = 100
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long to wait, in seconds (RFC 5321 §4.5.3.2). `transaction` bounds MAIL up to the last octet of the content."""
+    """How long to wait, in seconds (RFC 5321 §4.5.3.2). `transaction` bounds MAIL up to the last octet of the content.
+
+    `opening` bounds all that comes before, over all hosts and addresses: RFC 5321 gives one host 5 minutes for its greeting
+    alone, and five of them would hold an attempt for half an hour.
+    """
 
     connect: float = 30.0
     tls: float = 60.0
@@ -28,6 +34,7 @@ class Timeouts:
     final: float = 600.0  # the reply to the final dot
     quit: float = 5.0
     transaction: float = 1800.0
+    opening: float = 300.0  # from connecting to the first host until one has a session for us
 
 
 @value
@@ -54,6 +61,9 @@ class Transaction:
     reply to the content, or to DATA where it was not 354, or one that we made where the message cannot be sent here at
     all; `finals` has the replies to the content that LMTP gives for each recipient (RFC 2033 §4.2). What did not come is
     missing. `trouble` is why; `uncertain` is true where only a reply to the content is.
+
+    For the trace (`transcript`): `heard` are the replies in the order in which they came, `unanswered` the commands without one
+    where there is trouble, `opening` what was said before the session's first transaction; this one is its `number`th.
     """
 
     batch: Sequence[str]
@@ -67,6 +77,10 @@ class Transaction:
     lmtp: bool = False
     offers_dsn: bool = False
     offers_deliver_by: bool = False
+    number: int = 0
+    opening: Sequence[Response] = ()
+    heard: Sequence[Response] = ()
+    unanswered: Sequence[Command | Greeting | EndOfContent] = ()
 
     @property
     def is_decided(self) -> bool:

@@ -17,6 +17,7 @@ from waymail.client.pool import PoolLimits
 from waymail.client.session import Contexts
 from waymail.client.target import NextHop
 from waymail.client.transaction import Message, Timeouts
+from waymail.client.transcript import Transcript
 from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
 from waymail.wire.replies import Reply
@@ -47,21 +48,29 @@ class SmtpTransport:
     ) -> dict[str, Outcome]:
         """One attempt, as the public `send` makes it; the outcome of each recipient by its address.
 
-        Bounded: five addresses, and half an hour for opening connections, each step within RFC 5321 §4.5.3.2. Raises only for
-        bugs, and OSError where the body's file cannot be read.
+        What was not delivered has the attempt's whole dialogue, that of all recipients. Bounded: five addresses, five minutes
+        until one of them has a session for us, each step within RFC 5321 §4.5.3.2. Raises only for bugs, and OSError where the
+        body's file cannot be read.
         """
         options = envelope.options
         if options is not NO_OPTIONS and options.hold:
             # RFC 4865 §4.2: the time is over; the server that was asked has held it, and no other one is asked.
             options = replace(options, hold="", hold_until=0.0)
         message = Message(envelope.sender, body, envelope.body, options, recipients)
-        results = await self._attempts.make(next_hop, message, [recipient.address for recipient in recipients])
+        transcript = Transcript()
+        addresses = [recipient.address for recipient in recipients]
+        results = await self._attempts.make(next_hop, message, addresses, transcript=transcript)
+        dialogue: tuple[str, ...] = ()
         shared: dict[int, Outcome] = {}
         outcomes: dict[str, Outcome] = {}
         for address, result in results.items():
             outcome = shared.get(id(result))
             if outcome is None:
-                outcome = shared[id(result)] = outcome_of(result)
+                outcome = outcome_of(result)
+                if not isinstance(outcome, Delivered):
+                    dialogue = dialogue or transcript.lines()
+                    outcome = replace(outcome, dialogue=dialogue)
+                shared[id(result)] = outcome
             outcomes[address] = outcome
         return outcomes
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from waymail.values import value
 from waymail.wire.replies import Reply
 
@@ -36,7 +38,8 @@ class Deferred:
 
     `uncertain` is true where the next hop may have taken the message all the same (the reply to the final dot was lost).
     `cause` is for the operator only: it never leaves this machine. `destination_down` says that the destination, not
-    this message, is in trouble: the queue then backs off from it as a whole.
+    this message, is in trouble: the queue then backs off from it as a whole. `dialogue` is what was said in the attempt, line by
+    line, for the trace; it stays on this machine, too.
     """
 
     reply: Reply
@@ -44,14 +47,16 @@ class Deferred:
     uncertain: bool = False
     destination_down: bool = False
     cause: str = ""
+    dialogue: tuple[str, ...] = field(default=(), compare=False)
 
 
 @value
 class Failed:
-    """Never, in this form: the sender is told."""
+    """Never, in this form: the sender is told. `dialogue` as for `Deferred`."""
 
     reply: Reply
     peer: Peer | None = None
+    dialogue: tuple[str, ...] = field(default=(), compare=False)
 
 
 Outcome = Delivered | Deferred | Failed

@@ -16,6 +16,7 @@ from waymail.values import value
 from waymail.wire.replies import Reply
 
 OVERDUE = Reply(451, "the time that the sender set is over", "4.4.7")  # what is said of a message that is not attempted for that
+NO_OUTCOMES: Mapping[str, Outcome] = {}
 EXPANDED = Reply(250, "the address stands for several, and the message is on its way to each", "2.0.0")
 
 
@@ -187,10 +188,22 @@ def _days(seconds: float) -> str:
     return f"{hours / 24:g} days" if hours >= 48 else f"{hours:g} hours"
 
 
-def attempt_event(decision: Decision, *, destination: str, peer: Peer | None, now: float, seconds: float) -> Event:
-    """The event of one attempt, as `store.contract.Event` describes it."""
+def attempt_event(
+    decision: Decision,
+    *,
+    destination: str,
+    peer: Peer | None,
+    now: float,
+    seconds: float,
+    outcomes: Mapping[str, Outcome] = NO_OUTCOMES,
+) -> Event:
+    """The event of one attempt, as `store.contract.Event` describes it: with its dialogue where not all was delivered."""
     detail: dict[str, Any] = {"destination": destination, "ms": round(seconds * 1000, 1)}
     if peer is not None:
         detail |= {"host": peer.host, "address": peer.address, "tls": peer.tls}
     detail["results"] = list(decision.results)
+    for outcome in outcomes.values():
+        if not isinstance(outcome, Delivered) and outcome.dialogue:
+            detail["dialogue"] = list(outcome.dialogue)
+            break
     return Event(now, "attempt", detail)

@@ -1,0 +1,156 @@
+"""What was said in one attempt, kept for the case that it fails: the trace of a message shows it.
+
+While all goes well nothing is made of it: what is kept are references to commands and replies that exist anyway, and they are
+written out by `lines` alone. It promises that nothing secret gets out (what is said in AUTH is left out, and no content is
+ever kept), and that there is an end: at most `MOST_LINES` lines of at most `LONGEST_LINE` characters, which hold no
+control character.
+
+    > what we said        < what the other side said        * what happened besides
+
+A command stands with its reply, also where several left together (RFC 2920).
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterable, Iterator, Sequence
+
+from waymail.client.errors import SMTPError
+from waymail.client.transaction import Transaction
+from waymail.mail.outcome import Peer
+from waymail.wire import syntax
+from waymail.wire.client import EndOfContent, Greeting, Response
+from waymail.wire.commands import Auth, AuthResponse, Command, Rcpt, StartTls
+from waymail.wire.replies import Reply
+
+MOST_LINES = 40
+LONGEST_LINE = 300
+ACCEPTED_SHOWN = 3  # recipients accepted one after the other; the others are counted
+
+Asked = Command | Greeting | EndOfContent
+
+
+class Transcript:
+    """One attempt, step by step: sessions that did not come about, transactions, and facts in words."""
+
+    def __init__(self) -> None:
+        self._steps: list[str | SMTPError | Transaction] = []
+
+    def add(self, step: str | SMTPError | Transaction) -> None:
+        """What happened next: a fact, the error for which there is no session, or a transaction."""
+        self._steps.append(step)
+
+    def lines(self) -> tuple[str, ...]:
+        """All of it, as lines; where there are too many, the last ones."""
+        lines = [_clean(line) for step in self._steps for line in _lines(step)]
+        if len(lines) > MOST_LINES:
+            left_out = len(lines) - MOST_LINES + 1
+            lines[:left_out] = [f"* {left_out} lines before these are left out"]
+        return tuple(lines)
+
+
+def _lines(step: str | SMTPError | Transaction) -> Iterator[str]:
+    match step:
+        case str():
+            yield f"* {step}"
+        case SMTPError():
+            yield from step.dialogue
+            if step.reply is None or not step.dialogue:  # else the reply is the last line, and says why
+                host = "" if step.peer is None or step.peer.host in str(step) else f"{step.peer.host}: "
+                yield f"* {host}{step}"
+        case Transaction():
+            yield from _transaction(step)
+
+
+def _transaction(transaction: Transaction) -> Iterator[str]:
+    peer, number = transaction.peer, transaction.number
+    yield from session_lines(peer, transaction.opening)
+    if number > 1:
+        yield f"* the connection is kept for several messages; this is number {number}"
+    yield from _exchanges(peer, transaction.heard)
+    yield from _unanswered(transaction.unanswered)
+    shown = [response.reply for response in transaction.heard]
+    for reply in (transaction.mail, transaction.final):
+        if reply is not None and reply not in shown:
+            yield f"* not sent to this host: {reply}"
+    if transaction.trouble is not None and transaction.trouble.reply not in shown:
+        yield f"* {transaction.trouble}"
+    if transaction.uncertain:
+        yield "* the whole message was sent, and its reply did not come: it may have been taken"
+
+
+def session_lines(peer: Peer, heard: Sequence[Response], unanswered: Iterable[Asked] = ()) -> Iterator[str]:
+    """How a session with `peer` was opened, or was not: what is still `unanswered` then."""
+    yield f"* connected to {peer.host}" + (f" [{peer.address}]" if peer.address else "")
+    if peer.tls and not any(isinstance(response.command, StartTls) for response in heard):
+        yield f"* {peer.tls}"
+    yield from _exchanges(peer, heard)
+    yield from _unanswered(unanswered)
+
+
+def _exchanges(peer: Peer, heard: Iterable[Response]) -> Iterator[str]:
+    accepted = 0
+    for response in heard:
+        command, reply = response.command, response.reply
+        if isinstance(command, Rcpt) and reply.is_positive:
+            accepted += 1
+            if accepted > ACCEPTED_SHOWN:
+                continue
+        elif accepted:
+            yield from _more(accepted)
+            accepted = 0
+        yield from _said(command)
+        yield from _replied(command, reply)
+        if isinstance(command, StartTls) and reply.code == 220 and peer.tls:
+            yield f"* {peer.tls}"
+    yield from _more(accepted)
+
+
+def _more(accepted: int) -> Iterator[str]:
+    if accepted > ACCEPTED_SHOWN:
+        yield f"* {accepted - ACCEPTED_SHOWN} more recipients were accepted"
+
+
+def _unanswered(commands: Iterable[Asked]) -> Iterator[str]:
+    for command in commands:
+        yield from _said(command)
+
+
+def _said(command: Asked | None) -> Iterator[str]:
+    match command:
+        case None | Greeting():
+            pass
+        case EndOfContent(recipient):
+            yield f"> (the content, for {recipient})" if recipient else "> (the content)"
+        case Auth(mechanism, initial):
+            yield f"> AUTH {mechanism}" if initial is None else f"> AUTH {mechanism} ***"
+        case AuthResponse():
+            yield "> ***"
+        case _:
+            yield "> " + syntax.encode(command).decode("utf-8", "replace").rstrip("\r\n")
+
+
+def _replied(command: Asked | None, reply: Reply) -> Iterator[str]:
+    text = reply.text
+    if isinstance(command, Auth | AuthResponse):
+        text = "***" if reply.code == 334 else _without(text, command)
+    lead = f"{reply.enhanced} " if reply.enhanced else ""
+    *lines, last = text.split("\n")
+    for line in lines:
+        yield f"< {reply.code}-{lead}{line}"
+    yield f"< {reply.code} {lead}{last}".rstrip()
+
+
+def _without(text: str, command: Auth | AuthResponse) -> str:
+    """The text without the secret, which a server may say after us."""
+    secret = command.initial if isinstance(command, Auth) else command.response
+    return text.replace(binascii.b2a_base64(secret, newline=False).decode(), "***") if secret else text
+
+
+def _clean(line: str) -> str:
+    if len(line) > LONGEST_LINE:
+        line = line[: LONGEST_LINE - 3] + "..."
+    if line.isprintable():
+        return line
+    # Escapes make a line longer, hence the second cut.
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)[:LONGEST_LINE]
