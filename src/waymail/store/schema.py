@@ -25,11 +25,14 @@ stands on a few pages. Two choices keep the usual path (accepted, claimed at onc
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from pathlib import Path
 
 from waymail.mail.envelope import Recipient
 from waymail.store.contract import StoreError, StoreFull
+
+log = logging.getLogger("waymail.store")
 
 VERSION = 3  # 1: without recipient.priority and what is indexed by it; 2: without recipient.domain
 FILE = "queue.sqlite"
@@ -119,14 +122,17 @@ def connect(directory: Path, *, read_only: bool = False, vfs: str = "") -> sqlit
 
 
 def prepare(connection: sqlite3.Connection, directory: Path) -> None:
-    """Make the tables of a new store, and bring those of an older one up to date. Raises StoreError where a newer waymail
-    wrote it."""
+    """Make the tables of a new store, and bring those of an older one up to date, in one transaction. What is written for that
+    grows with what is live, not with the history. Raises StoreError where a newer waymail wrote it, and sqlite3.Error."""
     version = check_version(connection, directory)
     if version < VERSION:
         connection.create_function("domain_of", 1, lambda address: Recipient(address).domain, deterministic=True)
         steps = "".join(change for before, change in STEPS.items() if before >= version)
         change = TABLES if version == 0 else DROP_INDICES + steps + INDICES
         connection.executescript(f"BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;")
+    if 0 < version < VERSION:
+        fields = {"file": str(directory / FILE), "from": version, "to": VERSION}
+        log.info("the queue's tables were brought up to date", extra={"fields": fields})
 
 
 def check_version(connection: sqlite3.Connection, directory: Path) -> int:
