@@ -15,7 +15,7 @@ from waymail.delivery import dispatch as module
 from waymail.delivery import mx
 from waymail.delivery.dispatch import MX_MEMORY, Dispatch
 from waymail.delivery.maildir import MaildirTransport
-from waymail.delivery.routes import ByMx, Mailboxes, Routes, parse_target
+from waymail.delivery.routes import ByMx, Final, Mailboxes, Routes, parse_target
 from waymail.delivery.smtp import SmtpTransport
 from waymail.lookups import Answer, Query
 from waymail.mail.envelope import Body, Envelope, Recipient
@@ -83,7 +83,7 @@ class Bench:
     def __init__(
         self,
         smtp: Scripted | SmtpTransport | None = None,
-        mailboxes: Mapping[Mailboxes, MaildirTransport] | None = None,
+        mailboxes: Mapping[Final, MaildirTransport] | None = None,
         routes: Routes = ROUTES,
     ) -> None:
         self.clock = JumpingClock()
@@ -98,10 +98,10 @@ class Bench:
             own_names={"mail.example.org"},
         )
 
-    def known(self, domain: str) -> NextHop | Mailboxes | None:
+    def known(self, domain: str) -> NextHop | Final | None:
         return self.dispatch.known(Recipient(f"x@{domain}"))
 
-    async def locate(self, domain: str) -> NextHop | Mailboxes | Deferred | Failed:
+    async def locate(self, domain: str) -> NextHop | Final | Deferred | Failed:
         return await self.dispatch.locate(Recipient(f"x@{domain}"))
 
 

@@ -22,7 +22,7 @@ from waymail.app.wiring_users import Accounts, open_accounts
 from waymail.client.target import NextHop
 from waymail.delivery.dispatch import Dispatch
 from waymail.delivery.maildir import MaildirTransport
-from waymail.delivery.routes import Mailboxes, Routes
+from waymail.delivery.routes import Final, Mailboxes, Routes
 from waymail.delivery.smtp import SmtpTransport
 from waymail.mail.envelope import QueueIds
 from waymail.net.clock import SystemClock
@@ -52,7 +52,7 @@ class Machine:
     """The running parts that `serve` starts and stops."""
 
     store: Store
-    runner: Runner[NextHop | Mailboxes]
+    runner: Runner[NextHop | Final]
     resolver: Resolver
     smtp: SmtpTransport
     accounts: Accounts
@@ -76,7 +76,7 @@ async def build(config: Config) -> Machine:
 
 def sending_side(
     config: Config, store: Store, resolver: Resolver, smtp: SmtpTransport, clock: SystemClock, ids: QueueIds
-) -> Runner[NextHop | Mailboxes]:
+) -> Runner[NextHop | Final]:
     rng = random.SystemRandom()
     dispatch = Dispatch(
         Routes({name: domain.deliver for name, domain in config.domains.items()}, config.routes),
@@ -139,7 +139,7 @@ async def open_store(config: Config, clock: SystemClock) -> Store:
     return await SqliteStore.open(config.data_dir / "queue", now=clock.now)
 
 
-def mailboxes(config: Config) -> Mapping[Mailboxes, MaildirTransport]:
+def mailboxes(config: Config) -> Mapping[Final, MaildirTransport]:
     """A transport for every Maildir that a domain or a route names."""
     targets = [domain.deliver for domain in config.domains.values()] + list(config.routes.values())
     return {target: MaildirTransport(target.template, config.hostname) for target in targets if isinstance(target, Mailboxes)}

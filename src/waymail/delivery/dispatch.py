@@ -13,7 +13,7 @@ from typing import Protocol
 
 from waymail.client.target import NextHop
 from waymail.delivery import mx
-from waymail.delivery.routes import ByMx, Mailboxes, Routes
+from waymail.delivery.routes import ByMx, Final, Routes
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Failed, Outcome
 from waymail.net.clock import Clock
@@ -38,22 +38,22 @@ class SmtpDelivery(Protocol):
     ) -> Mapping[str, Outcome]: ...
 
 
-class MailboxDelivery(Protocol):
+class FinalDelivery(Protocol):
     async def deliver(self, envelope: Envelope, body: Body, recipients: Sequence[Recipient]) -> Mapping[str, Outcome]: ...
 
 
 class Dispatch:
     """The carrier that the queue's runner works with (`queue.runner.Carrier`).
 
-    `mailboxes` has a transport for every Maildir target of the routes; `own_names` and `own_addresses` are this host's, to
-    which no MX record may lead mail back.
+    `finals` has a transport for every target of final delivery that the routes name; `own_names` and `own_addresses` are
+    this host's, to which no MX record may lead mail back.
     """
 
     def __init__(
         self,
         routes: Routes,
         smtp: SmtpDelivery,
-        mailboxes: Mapping[Mailboxes, MailboxDelivery],
+        finals: Mapping[Final, FinalDelivery],
         *,
         resolver: Asks,
         clock: Clock,
@@ -63,7 +63,7 @@ class Dispatch:
     ) -> None:
         self._routes = routes
         self._smtp = smtp
-        self._mailboxes = mailboxes
+        self._finals = finals
         self._resolver = resolver
         self._clock = clock
         self._rng = rng
@@ -71,7 +71,7 @@ class Dispatch:
         self._own_addresses = own_addresses
         self._next_hops: dict[str, tuple[float, NextHop]] = {}
 
-    def known(self, recipient: Recipient) -> NextHop | Mailboxes | None:
+    def known(self, recipient: Recipient) -> NextHop | Final | None:
         """The destination, where no question to DNS is needed or a recent answer is remembered."""
         target = self._routes.match(recipient.domain)
         if not isinstance(target, ByMx):
@@ -79,7 +79,7 @@ class Dispatch:
         until, next_hop = self._next_hops.get(recipient.domain, (0.0, None))
         return next_hop if until > self._clock.monotonic() else None
 
-    async def locate(self, recipient: Recipient) -> NextHop | Mailboxes | Deferred | Failed:
+    async def locate(self, recipient: Recipient) -> NextHop | Final | Deferred | Failed:
         """The destination, by DNS where the route says so."""
         if (known := self.known(recipient)) is not None:
             return known
@@ -92,7 +92,7 @@ class Dispatch:
         return found
 
     async def deliver(
-        self, destination: NextHop | Mailboxes, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
+        self, destination: NextHop | Final, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
     ) -> Mapping[str, Outcome]:
         """One attempt; an outcome for every recipient."""
         try:
@@ -100,7 +100,7 @@ class Dispatch:
                 if isinstance(destination, NextHop):
                     outcomes = await self._smtp.deliver(destination, envelope, body, recipients)
                 else:
-                    outcomes = await self._mailboxes[destination].deliver(envelope, body, recipients)
+                    outcomes = await self._finals[destination].deliver(envelope, body, recipients)
         except TimeoutError:
             outcomes = {recipient.address: Deferred(TOOK_TOO_LONG, uncertain=True) for recipient in recipients}
         except Exception as error:

@@ -8,14 +8,20 @@ A target is one of
     lmtp://[user:password@]host:port[?tls=...]      final delivery by LMTP (RFC 2033)
     lmtp:/path/of/a/socket                   the same over a Unix-domain socket
     maildir:PATH                             final delivery; PATH may hold {domain} and {local}
+    pipe:NAME                                final delivery to a program, the one of the table [pipes.NAME]
+    python:MODULE:NAME                       final delivery to a function or a class of the operator's, in this process
+    webhook+https://HOST[:PORT][/PATH]       final delivery by a signed POST; webhook+http:// on this machine only
 
 and a pattern one of "example.org" (that domain alone), "*.example.org" (every domain below it) and "*" (all).
 """
 
 from __future__ import annotations
 
+import ipaddress
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from waymail.client import url
 from waymail.client.target import Credentials, Host, NextHop, Tls
@@ -44,7 +50,41 @@ class Mailboxes:
         return f"maildir:{self.template}"
 
 
-Target = ByMx | NextHop | Mailboxes
+@dataclass(frozen=True, slots=True)
+class Pipe:
+    """Final delivery to a program. `name` is that of its table in the configuration."""
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        return f"pipe:{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """Final delivery by POST to `url`, spelled as `webhook_url` has it."""
+
+    url: str
+
+    @property
+    def key(self) -> str:
+        return f"webhook+{self.url}"
+
+
+@dataclass(frozen=True, slots=True)
+class PythonHandler:
+    """Final delivery to what "module:name" names."""
+
+    name: str
+
+    @property
+    def key(self) -> str:
+        return f"python:{self.name}"
+
+
+Final = Mailboxes | Pipe | Webhook | PythonHandler
+Target = ByMx | NextHop | Final
 
 
 def parse_target(text: str) -> Target:
@@ -52,13 +92,60 @@ def parse_target(text: str) -> Target:
     if text == "mx":
         return ByMx()
     scheme, colon, rest = text.partition(":")
-    if scheme == "maildir" and colon and rest:
+    if scheme == "maildir" and rest:
         return Mailboxes(rest)
     if scheme in ("smtp", "smtps", "lmtp") and colon:
         return _smarthost(text)
+    if scheme == "pipe" and colon:
+        return Pipe(pipe_name(rest))
+    if scheme == "python" and colon:
+        return PythonHandler(handler_name(rest))
+    if scheme.startswith("webhook+") and colon:
+        return Webhook(webhook_url(text.removeprefix("webhook+")))
     raise RouteError(
-        f'{scheme!r} is no target: say "mx", "smtp://HOST:PORT", "smtps://HOST:PORT", "lmtp://HOST:PORT" or "maildir:PATH"'
+        f'{scheme!r} is no target: say "mx", "smtp://HOST:PORT", "smtps://HOST:PORT", "lmtp://HOST:PORT", "maildir:PATH", '
+        '"pipe:NAME", "python:MODULE:NAME" or "webhook+https://HOST/PATH"'
     )
+
+
+def pipe_name(text: str) -> str:
+    """The name of a pipe. Raises RouteError."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise RouteError(f'{text!r} is no name of a pipe: those are letters, digits, "_" and "-", like pipe:archive')
+    return text
+
+
+def handler_name(text: str) -> str:
+    """A name for `python:`. Raises RouteError."""
+    if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", text):
+        raise RouteError(f"{text!r} names no function and no class: write python:MODULE:NAME, like python:myapp.mail:handle")
+    return text
+
+
+def webhook_url(text: str) -> str:
+    """The one spelling of a webhook's address: scheme and host in lower case, "/" where there is no path. Raises RouteError."""
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as error:
+        raise RouteError(f"{text!r} is no address of a webhook: {error}") from None
+    if not host or not text.isascii() or not text.isprintable() or set(text) & set(' "<>{}|^`\\'):
+        raise RouteError(
+            f"{text!r} is no address of a webhook: write it like https://app.example/inbound, other characters as %20"
+        )
+    if parts.username is not None or parts.fragment:
+        raise RouteError("the address of a webhook has no user, password or #fragment: it is seen in the log; sign with secret")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host)):
+        raise RouteError(f"{text!r} must begin with https:// (http:// is for 127.0.0.1, [::1] and localhost)")
+    where = (f"[{host}]" if ":" in host else host) + (f":{port}" if port is not None else "")
+    return f"{parts.scheme}://{where}{parts.path or '/'}" + (f"?{parts.query}" if parts.query else "")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _smarthost(text: str) -> NextHop:

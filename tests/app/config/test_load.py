@@ -217,9 +217,8 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_real_one(text: st
             "write lmtp://localhost:24, or lmtp:/path/of/a/socket",
         ),
         (
-            '[routes]\n"*" = "webhook+https://x"',
-            '3: routes."*": webhook+https: is not supported by this version: '
-            'use "maildir:PATH", "lmtp:/PATH", "mx", "smtp://HOST:PORT" or "smtps://HOST:PORT"',
+            '[routes]\n"*" = "webhook+http://app.example/"',
+            "3: routes.\"*\": 'http://app.example/' must begin with https:// (http:// is for 127.0.0.1, [::1] and localhost)",
         ),
         (
             '[routes]\n"*" = "maildir:mail/{user}"',

@@ -18,7 +18,7 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator, Validatio
 from waymail.app.config import units
 from waymail.app.config.units import shown
 from waymail.client.target import NextHop
-from waymail.delivery.routes import ByMx, Mailboxes, RouteError, Target, parse_target
+from waymail.delivery.routes import ByMx, Mailboxes, Pipe, PythonHandler, RouteError, Target, Webhook, parse_target
 from waymail.mail import address as addresses
 from waymail.wire import domains
 
@@ -177,12 +177,6 @@ def target(value: object, info: ValidationInfo) -> Target:
     """Where mail goes next; a relative Maildir is seen from the folder of the configuration file."""
     if not isinstance(value, str):
         raise ValueError(f'must be a target, like "mx", "smtp://HOST:PORT" or "maildir:PATH", not {shown(value)}')
-    scheme = value.partition(":")[0]
-    if scheme.startswith("webhook+"):
-        raise ValueError(
-            f"{scheme}: is not supported by this version: "
-            'use "maildir:PATH", "lmtp:/PATH", "mx", "smtp://HOST:PORT" or "smtps://HOST:PORT"'
-        )
     try:
         found = parse_target(value)
     except RouteError as error:
@@ -195,8 +189,8 @@ def target_text(value: Target) -> str:
     match value:
         case ByMx():
             return "mx"
-        case Mailboxes():
-            return f"maildir:{value.template}"
+        case Mailboxes() | Pipe() | PythonHandler() | Webhook():
+            return value.key
         case NextHop():
             scheme, authority, rest = value.key.partition("://")
             if not authority:

@@ -1,0 +1,244 @@
+"""Runs another program: as another user, within bounds, without a shell, for a limited time.
+
+Promises: the program has its own session, no descriptors but the three standard ones, a umask of 077 and an environment of
+only what it is given; its bounds hold from its first instruction on. After `timeout` seconds, or when the caller is
+cancelled, it and all that it started in its session is killed. Of its output the first `OUTPUT` octets are kept, the rest is
+read and dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import os
+import pwd
+import resource
+import signal
+import sys
+from collections.abc import Coroutine, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+OUTPUT = 4_096  # octets of output that are kept
+LINGER = 0.5  # seconds for output that is still in the pipe when the program has ended
+REAP = 5.0  # seconds for the kernel to end what was killed; one that hangs in a file system is left to it
+_LAUNCH = Path(__file__).with_name("launch.py")
+
+
+class CannotStart(Exception):
+    """The program never ran; the text says why."""
+
+
+class UnknownUser(ValueError):
+    """This machine has no such user or group."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom a program runs as. Only root can give another than its own."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    name: str = ""
+    home: str = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one program may use; None is without bound. `memory` and `file_size` in octets, `cpu` in seconds. `processes` counts
+    all that its user runs on this machine; it does not bind root."""
+
+    memory: int | None = None
+    cpu: int | None = None
+    processes: int | None = None
+    file_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is run. The first word of `command` is an absolute path."""
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directory: str = "/"
+    identity: Identity | None = None
+    bounds: Bounds = Bounds()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a program ended. `status` is negative where a signal ended it; `timed_out` where that was ours."""
+
+    status: int
+    output: bytes
+    timed_out: bool = False
+
+
+def identity(user: str, group: str | None = None) -> Identity:
+    """The user with his own groups, or with `group` alone. Raises UnknownUser."""
+    try:
+        found = pwd.getpwnam(user)
+    except KeyError:
+        raise UnknownUser(f'there is no user "{user}" on this machine') from None
+    if group is None:
+        return Identity(found.pw_uid, found.pw_gid, tuple(os.getgrouplist(user, found.pw_gid)), user, found.pw_dir)
+    try:
+        return Identity(found.pw_uid, grp.getgrnam(group).gr_gid, (), user, found.pw_dir)
+    except KeyError:
+        raise UnknownUser(f'there is no group "{group}" on this machine') from None
+
+
+async def run(program: Program, content: Iterable[bytes], *, timeout: float) -> Ended:
+    """Run it with `content` on its standard input. Raises CannotStart, and what iterating over `content` raises; the program is
+    dead then.
+
+    A program that does not read its input to the end is not wrong: how it ends is what counts.
+    """
+    loop, feeder, head = asyncio.get_running_loop(), _Feeder(), _Head()
+    # Pipes of our own: uvloop's are sockets, and no program can open /dev/stdin then.
+    (told, tell), (input, into), (output, out) = os.pipe(), os.pipe(), os.pipe()
+    writing, reading = os.fdopen(into, "wb", 0), os.fdopen(output, "rb", 0)
+    try:
+        try:
+            writer, _ = await loop.connect_write_pipe(lambda: feeder, writing)
+            await loop.connect_read_pipe(lambda: head, reading)
+            process = await _start(program, tell, input, out)
+        finally:
+            for descriptor in (tell, input, out):
+                os.close(descriptor)
+        timed_out = await _supervise(process, _feed(writer, feeder, content), head, timeout)
+        if refused := os.read(told, 1_000):
+            raise CannotStart(f"{program.command[0]} cannot be started: {refused.decode('utf-8', 'replace')}")
+        status = process.returncode
+        return Ended(-signal.SIGKILL if status is None else status, bytes(head.kept), timed_out)
+    finally:
+        os.close(told)
+        for one, pipe in ((feeder, writing), (head, reading)):
+            one.close(pipe)
+
+
+async def _start(program: Program, tell: int, input: int, out: int) -> asyncio.subprocess.Process:
+    who = program.identity
+    uid, gid, groups = (who.uid, who.gid, ",".join(map(str, who.groups))) if who else (-1, -1, "")
+    # An interpreter that starts in the locale "C" puts this into its environment (PEP 538).
+    unwanted = "" if "LC_CTYPE" in program.environment else "LC_CTYPE"
+    arguments = (tell, uid, gid, groups, _limits(program.bounds), unwanted, program.directory, *program.command)
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",  # nothing of the environment and of the folder is looked at
+            "-S",
+            str(_LAUNCH),
+            *map(str, arguments),
+            stdin=input,
+            stdout=out,
+            stderr=out,
+            pass_fds=(tell,),
+            start_new_session=True,
+            env=dict(program.environment),
+            cwd="/",
+        )
+    except (OSError, ValueError) as error:
+        raise CannotStart(f"{program.command[0]} cannot be started: {error}") from error
+
+
+def _limits(bounds: Bounds) -> str:
+    named = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: bounds.memory,
+        resource.RLIMIT_CPU: bounds.cpu,
+        resource.RLIMIT_NPROC: bounds.processes,
+        resource.RLIMIT_FSIZE: bounds.file_size,
+    }
+    return ",".join(f"{number}={most}" for number, most in named.items() if most is not None)
+
+
+async def _supervise(process: asyncio.subprocess.Process, feed: Coroutine[Any, Any, None], head: _Head, timeout: float) -> bool:
+    """Until the program has ended, by itself or by us. Whether it took too long."""
+    feeding, ending = asyncio.ensure_future(feed), asyncio.ensure_future(process.wait())
+    deadline = asyncio.get_running_loop().time() + timeout
+    try:
+        await asyncio.wait({feeding, ending}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if feeding.done():
+            feeding.result()
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        ended, _ = await asyncio.wait({ending}, timeout=left)
+        if not ended:
+            return True
+        with suppress(TimeoutError):
+            await asyncio.wait_for(head.ended.wait(), LINGER)
+        return False
+    finally:
+        feeding.cancel()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.wait({feeding, ending}, timeout=REAP)
+
+
+async def _feed(writer: asyncio.WriteTransport, feeder: _Feeder, content: Iterable[bytes]) -> None:
+    pieces = iter(content)
+    try:
+        while not feeder.ended.is_set() and (piece := next(pieces, None)) is not None:
+            writer.write(piece)
+            await feeder.ready.wait()
+            await asyncio.sleep(0)  # others have their turn, also where the program is quick
+    finally:
+        writer.close()  # what is in its buffer is still written
+
+
+class _Pipe(asyncio.BaseProtocol):
+    """`ended` is set when the other end is closed, or ours."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.ended.set()
+
+    def close(self, pipe: IO[bytes]) -> None:
+        """Now, whatever waits to be written."""
+        if self._transport is None:
+            pipe.close()
+        elif self.ended.is_set():
+            return
+        elif isinstance(self._transport, asyncio.WriteTransport):
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+
+class _Feeder(_Pipe):
+    """What writes to the program; `ready` is clear while it reads too slowly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ready = asyncio.Event()
+        self.ready.set()
+
+    def pause_writing(self) -> None:
+        self.ready.clear()
+
+    def resume_writing(self) -> None:
+        self.ready.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.ready.set()
+
+
+class _Head(_Pipe, asyncio.Protocol):
+    """Keeps the beginning of what comes, and drops the rest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        self.kept += data[: OUTPUT - len(self.kept)]
