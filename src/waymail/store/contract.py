@@ -83,7 +83,10 @@ class Event:
     Kinds and their details, as the queue writes them ("accepted" is never stored: it is read off the envelope):
 
         attempt    destination, host, address, tls, ms (duration), results: [{to: [address, ...], outcome: "delivered" |
-                   "deferred" | "failed", reply: "250 2.0.0 ...", uncertain?: true, next?: seconds since the epoch, why?: text}]
+                   "deferred" | "failed", reply: "250 2.0.0 ...", uncertain?: true, next?: seconds since the epoch, why?: text,
+                   place?: the folder where it was delivered}],
+                   dialogue?: [line, ...] where not all was delivered; of a message's attempts to one destination the last
+                   five to ten keep it
         bounced    notice (queue id of the DSN), to: [address, ...], why
         delayed    notice, to
         confirmed  notice, to, why: the sender asked to be told of "delivered", "relayed" or "expanded"
@@ -258,6 +261,11 @@ class Store(Protocol):
     async def forget(self, before: float) -> int:
         """Delete the history of messages that were accepted before `before`, in seconds since the epoch, and are no longer
         live. Returns how many messages were deleted. It may take long; others do not wait for it."""
+
+    async def shrink(self, size: int) -> int:
+        """Where what is kept takes more than `size` octets: delete the history of the oldest messages that are no longer live,
+        until it takes less than nine tenths of that, or nothing but live messages is left. Returns how many were deleted. It
+        may take long; others do not wait for it. A store that cannot tell its size deletes nothing."""
 
     async def close(self) -> None:
         """Wait for what was asked to be durable, and end. Claims are handed back: ACTIVE becomes QUEUED, due now."""

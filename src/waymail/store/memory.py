@@ -27,7 +27,7 @@ from waymail.store.contract import (
     Story,
 )
 from waymail.store.due import LEAST
-from waymail.store.rows import number_of, plain
+from waymail.store.rows import DIALOGUES, number_of, plain, thinned
 
 Due = tuple[int, float, str, int]  # by what is claimed first: the priority negated, when it is due, the queue id, the number
 
@@ -151,6 +151,8 @@ class MemoryStore:
         for change in settlement.changes:
             self._change(record.entries[change.number], change)
         record.events += copy.deepcopy(settlement.events)
+        for destination in thinned(settlement):
+            _thin(record.events, destination)
         self._drop_body(record)
         return [delivery for notice in settlement.notices if (delivery := self._insert(notice)).pending]
 
@@ -229,6 +231,11 @@ class MemoryStore:
         for id in old:
             del records[id]
         return len(old)
+
+    async def shrink(self, size: int) -> int:
+        """As `Store.shrink`: nothing tells how large objects in memory are."""
+        self._check_open()
+        return 0
 
     async def close(self) -> None:
         """As `Store.close`. Safe to call twice."""
@@ -310,6 +317,14 @@ class MemoryStore:
 
 def _is_in(domain: str, wanted: str, below: bool) -> bool:
     return domain == wanted or (below and domain.endswith(f".{wanted}"))
+
+
+def _thin(events: list[Event], destination: str) -> None:
+    """Only the last attempts to the destination keep what was said."""
+    said = [at for at, event in enumerate(events) if "dialogue" in event.detail and event.detail["destination"] == destination]
+    for at in said[:-DIALOGUES]:
+        event = events[at]
+        events[at] = Event(event.at, event.kind, {key: value for key, value in event.detail.items() if key != "dialogue"})
 
 
 def _story(record: Record, events: Sequence[Event] = ()) -> Story:

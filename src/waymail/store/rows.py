@@ -21,6 +21,7 @@ from waymail.store.contract import Event, NewMessage, RecipientState, Settlement
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 Row = tuple[Any, ...]
+DIALOGUES = 5  # attempts of a message to a destination whose dialogues are kept; up to twice as many for a while
 ORIGIN = 5  # fields of an `Origin` in the envelope's text; what the sender asked for follows them
 
 
@@ -39,13 +40,15 @@ class Accepting:
 
 @dataclass(frozen=True, slots=True)
 class Settling:
-    """A settlement as rows. `may_end` is true where it leaves a recipient that is no longer live."""
+    """A settlement as rows. `may_end` is true where it leaves a recipient that is no longer live; `thinned` has message and
+    destination where dialogues of earlier attempts go."""
 
     id: int
     changes: list[Row]
     events: list[Row]
     may_end: bool
     notices: list[Accepting]
+    thinned: list[Row]
 
 
 def number_of(id: str) -> int:
@@ -108,7 +111,14 @@ def settling(settlement: Settlement, numbers: Iterator[int], notices: list[Accep
         [event_row(id, next(numbers), event) for event in settlement.events],
         any(one.state > State.HELD for one in settlement.changes),
         notices,
+        [(id, destination) for destination in thinned(settlement)],
     )
+
+
+def thinned(settlement: Settlement) -> list[str]:
+    """The destinations of which only the last `DIALOGUES` attempts keep what was said: it is looked at with every so many."""
+    found = [event.detail.get("destination", "") for event in settlement.events if "dialogue" in event.detail]
+    return found if found and any(one.attempts % DIALOGUES == 0 for one in settlement.changes) else []
 
 
 def event_row(id: int, number: int, event: Event) -> Row:

@@ -34,6 +34,7 @@ from waymail.store.rows import Accepting, Row, Settling, accepting, held_until, 
 
 FEW = 20  # recipients of an item that is small enough for the loop
 FLUSH_BATCH = 500  # recipients that one transaction makes due
+SHRUNK = 0.9  # of its bound is what a database that was too large is brought below
 FORGET_BATCH = 500  # messages deleted by one transaction, so that no accept waits long behind it
 
 
@@ -280,10 +281,28 @@ class SqliteStore:
             batch = partial(statements.forget, before=before, after_id=after, limit=FORGET_BATCH)
             deleted, after = await self._submit(batch)
             forgotten += deleted
+        await self._forget_words(before)
+        return forgotten
+
+    async def shrink(self, size: int) -> int:
+        """As `Store.shrink`."""
+        forgotten = 0
+        after: int | None = -1
+        bound = float(size)
+        while after is not None and await self._reader.run(statements.used) > bound:
+            bound = size * SHRUNK
+            batch = partial(statements.forget, before=float("inf"), after_id=after, limit=FORGET_BATCH)
+            deleted, after = await self._submit(batch)
+            forgotten += deleted
+            if deleted:
+                oldest = float("inf") if after is None else await self._reader.run(statements.accepted_after, after)
+                await self._forget_words(oldest)
+        return forgotten
+
+    async def _forget_words(self, before: float) -> None:
         slice: int | None = -1
         while slice is not None:
             slice = await self._submit(partial(statements.forget_words, before=before, after_slice=slice))
-        return forgotten
 
     async def close(self) -> None:
         """As `Store.close`. Safe to call twice."""
@@ -398,7 +417,7 @@ def _is_small(item: Item) -> bool:
     """Whether it may be executed on the loop: a message or settlement with few recipients, and nothing that searches."""
     if isinstance(item, Accepting):
         return len(item.recipients) <= FEW
-    return isinstance(item, Settling) and len(item.changes) <= FEW and not item.notices
+    return isinstance(item, Settling) and len(item.changes) <= FEW and not item.notices and not item.thinned
 
 
 def _delivery(message: NewMessage, token: int) -> Delivery:

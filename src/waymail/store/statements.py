@@ -17,7 +17,7 @@ from itertools import chain
 from typing import Any
 
 from waymail.store.contract import StaleToken, State
-from waymail.store.rows import Accepting, Row, Settling
+from waymail.store.rows import DIALOGUES, Accepting, Row, Settling
 
 CHUNK = 32  # rows of one execution: each size up to it is a statement of its own, prepared once
 
@@ -34,6 +34,11 @@ CHANGE_RECIPIENT = (
     "UPDATE recipient SET state = new.column3, attempts = new.column4, next_at = new.column5, reply = new.column6,"
     " warned = new.column7 FROM (VALUES {rows}) AS new WHERE message = new.column1 AND number = new.column2"
     " AND token = new.column8 AND state = 1"
+)
+THIN = (
+    "UPDATE event SET detail = json_remove(detail, '$.dialogue') WHERE message = ?1 AND number IN"
+    " (SELECT number FROM event WHERE message = ?1 AND kind = 'attempt' AND json_extract(detail, '$.destination') = ?2"
+    f" AND json_type(detail, '$.dialogue') IS NOT NULL ORDER BY number DESC LIMIT -1 OFFSET {DIALOGUES})"
 )
 DELETE_BODY = (
     "DELETE FROM body WHERE message IN (VALUES {rows}) AND NOT EXISTS"
@@ -92,6 +97,9 @@ def settle(connection: sqlite3.Connection, settled: Sequence[Settling]) -> None:
     if write(connection, CHANGE_RECIPIENT, changes) != len(changes):
         raise StaleToken("the recipients were claimed by another, or removed, before their outcome was settled")
     write(connection, INSERT_EVENT, _flat(one.events for one in settled))
+    for one in settled:
+        if one.thinned:
+            connection.executemany(THIN, one.thinned)
     write(connection, DELETE_BODY, [(one.id,) for one in settled if one.may_end])
 
 
@@ -197,6 +205,20 @@ def forget_words(connection: sqlite3.Connection, before: float, after_slice: int
         (slice, before),
     ).fetchone()
     return slice if deleted or has_old else None
+
+
+def used(connection: sqlite3.Connection) -> int:
+    """The octets of the database that hold something: its file may be longer, and has room for more then."""
+    (octets,) = connection.execute(
+        "SELECT (page_count - freelist_count) * page_size FROM pragma_page_count, pragma_freelist_count, pragma_page_size"
+    ).fetchone()
+    return int(octets)
+
+
+def accepted_after(connection: sqlite3.Connection, id: int) -> float:
+    """When the message that follows `id` was accepted; infinity where none follows."""
+    row = connection.execute("SELECT accepted_at FROM message WHERE id > ? ORDER BY id LIMIT 1", (id,)).fetchone()
+    return float("inf") if row is None else float(row[0])
 
 
 def _flat(tables: Iterable[Sequence[Row]]) -> list[Row]:

@@ -78,6 +78,21 @@ class OperatorContract(StoreCase):
         assert await store.find("<new@example.org>") == []
         assert [one.envelope.id for one in await store.find("ann@example.org")] == [live.envelope.id]
 
+    async def test_only_the_last_attempts_to_a_destination_keep_what_was_said(self, store: Store, messages: Messages) -> None:
+        delivery = await store.accept(messages.new())
+        for number in range(1, 21):
+            change = Change(0, State.QUEUED, number, "451 x", START)
+            events = [
+                Event(START + number, "attempt", {"destination": place, "dialogue": [f"> \udce4 {number}"], "results": []})
+                for place in ("example.net", "example.com")[: 2 if number == 1 else 1]
+            ]
+            await store.settle(outcome(delivery, change, events=events))
+            [delivery] = await store.claim(START, 1)
+        events = list((await story_of(store, delivery)).events)
+        assert [event.at for event in events[2:]] == [START + number for number in range(2, 21)]
+        said = [event.detail["dialogue"][0] for event in events if "dialogue" in event.detail]
+        assert said == [f"> \udce4 {number}" for number in (1, *range(16, 21))]  # the first one is of another destination
+
     # --- looking ---
 
     async def test_the_list_has_live_messages_oldest_first_without_events(self, store: Store, messages: Messages) -> None:
