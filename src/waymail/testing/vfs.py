@@ -1,11 +1,11 @@
-"""Stands between SQLite and its files: a VFS (https://www.sqlite.org/vfs.html) that tells of each change of a file, and lets it fail.
+"""Between SQLite and its files: a VFS (https://www.sqlite.org/vfs.html) that tells of each change of a file, and lets it fail.
 
 It is a copy of SQLite's own VFS in which a few functions are Python's, put into the very library that `sqlite3` uses: so nothing
 of SQLite is replaced but the places where it asks the operating system to change a file. Memory that is shared between processes
 (the `-shm` file) does not pass here: SQLite makes it anew after a crash.
 
-Promises: each call of `FileWatcher` happens in the thread that uses the connection, before SQLite goes on; what it returns is what
-SQLite gets. Fails with RuntimeError where Python's `sqlite3` has SQLite built in and hides it, as a few builds of Python do.
+Promises: each call of `FileWatcher` happens in the thread that uses the connection, before SQLite goes on; what it returns is
+what SQLite gets. Fails with RuntimeError where Python's `sqlite3` has SQLite built in and hides it, as a few builds of Python do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import ctypes
 import logging
 import os
 from collections.abc import Callable
-from ctypes import CFUNCTYPE, POINTER, Structure, addressof, c_char_p, c_int, c_int64, c_void_p, memmove, sizeof
+from ctypes import CFUNCTYPE, Structure, addressof, c_char_p, c_int, c_int64, c_void_p, memmove, sizeof
 from functools import wraps
 from pathlib import Path
 from typing import Any, Protocol
@@ -125,7 +125,7 @@ class WatchedVfs:
         if name is None:  # a temporary file, gone with the process
             return act()
         path = os.fsdecode(ctypes.string_at(name))
-        code = self._watcher.opening(path, is_new=not os.path.exists(path), act=act)
+        code = self._watcher.opening(path, is_new=not Path(path).exists(), act=act)
         if code == OK:
             address = c_void_p.from_address(file)  # a file begins with the address of its methods
             self._files[file] = _File(path, int(address.value or 0), bool(flags & CREATE and flags & JOURNAL_OR_LOG))
