@@ -27,18 +27,16 @@ from waymail.app.wiring import Machine, build
 from waymail.app.wiring_users import Accounts
 from waymail.net import streams, tls
 from waymail.net.clock import SystemClock
-from waymail.queue.retry import DAY
 from waymail.server.backends.contract import BackendUnusable
 from waymail.server.freezes import FreezesUnusable
 from waymail.server.quota import WRITE_INTERVAL
 from waymail.server.users import UsersFileError
-from waymail.store.contract import Store, StoreError
+from waymail.store.contract import StoreError
 
 log = logging.getLogger("waymail")
 
 SESSIONS_GRACE = 10.0  # seconds that sessions get to finish their message when the server stops
 ATTEMPTS_GRACE = 30.0  # seconds that deliveries under way get
-HISTORY = 30 * DAY  # how long the trace of a finished message is kept
 # Objects made before the collector looks for circles: a message makes some two hundred that end by themselves, and with ten
 # thousand sessions open each look is long. The default of 700 costs a tenth of the CPU time where sessions are reused.
 GC_THRESHOLD = 20_000
@@ -54,7 +52,7 @@ async def operate(
         running = group.create_task(machine.runner.run())
         serving = [group.create_task(listener.run()) for _, listener in machine.listeners]
         await asyncio.sleep(0)  # the groups of runner and listeners are open now
-        forgetting = group.create_task(forget_history(machine.store))
+        forgetting = group.create_task(machine.history.run())
         saving = group.create_task(save_counts(machine.accounts))
         try:
             for one, listener in machine.listeners:
@@ -95,16 +93,6 @@ async def save_counts(accounts: Accounts) -> None:
     while True:
         await asyncio.sleep(WRITE_INTERVAL)
         await asyncio.to_thread(accounts.quota.save, SystemClock().now())
-
-
-async def forget_history(store: Store) -> None:
-    """Once a day, what was finished long ago goes."""
-    while True:
-        try:
-            await store.forget(SystemClock().now() - HISTORY)
-        except StoreError as error:
-            log.error("old history could not be removed", extra={"fields": {"error": str(error)}})
-        await asyncio.sleep(DAY)
 
 
 async def run_until_signalled(config: Config, ready: Callable[[], None]) -> None:

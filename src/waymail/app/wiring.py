@@ -18,6 +18,7 @@ from functools import partial
 from waymail.app.config.schema import Config
 from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.config.values import Endpoint
+from waymail.app.history import HistoryBound
 from waymail.app.wiring_users import Accounts, open_accounts
 from waymail.client.target import NextHop
 from waymail.delivery.dispatch import Dispatch
@@ -56,6 +57,7 @@ class Machine:
     resolver: Resolver
     smtp: SmtpTransport
     accounts: Accounts
+    history: HistoryBound
     listeners: tuple[tuple[ListenerConfig, Listener], ...]
 
 
@@ -71,7 +73,7 @@ async def build(config: Config) -> Machine:
     runner = sending_side(config, store, resolver, smtp, clock, ids)
     await accounts.start()
     listeners = receiving_side(config, Intake(store, runner, ids, clock), accounts, identity)
-    return Machine(store, runner, resolver, smtp, accounts, listeners)
+    return Machine(store, runner, resolver, smtp, accounts, HistoryBound(store, config.history, clock), listeners)
 
 
 def sending_side(

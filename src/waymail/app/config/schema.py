@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import Field, PrivateAttr
 
 from waymail.app.config.listening import CertificateName, CountOrOff, FileMode, ListenAddress
+from waymail.app.config.notices import DoubleBounce, NoticeLanguage
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.problems import Problem
 from waymail.app.config.section import Section as Section
@@ -46,6 +47,20 @@ class Queue(Section):
     expire: Seconds = default("5d")
     delay_warning: SecondsOrOff = default("4h")
     reserve: OctetsOrOff = default("100MB")
+
+
+class History(Section):
+    """[history]: `keep` in seconds, `size` in octets; None for "off"."""
+
+    keep: SecondsOrOff = default("30d")
+    size: OctetsOrOff = default("10GB")
+
+
+class Notices(Section):
+    """[notices]: `language` is one that waymail has, or a file of texts; `double_bounce` "drop", "postmaster" or an address."""
+
+    language: NoticeLanguage = default("en")
+    double_bounce: DoubleBounce = default("drop")
 
 
 class Listener(Section):
@@ -157,6 +172,8 @@ class Config(Section):
     data_dir: AbsolutePath = default("data")
     stop_after: Seconds = default("30s")
     queue: Queue
+    notices: Notices
+    history: History
     listeners: tuple[Listener, ...] = Field(default=(), alias="listener")
     tls: Tls
     users: Users
@@ -183,4 +200,4 @@ class Config(Section):
         return copy
 
 
-SECTIONS = ("queue", "tls", "users", "submission", "relay", "dns", "limits", "delivery", "log")
+SECTIONS = ("queue", "notices", "history", "tls", "users", "submission", "relay", "dns", "limits", "delivery", "log")
