@@ -1,15 +1,16 @@
 """Final delivery into Maildirs.
 
 **A recipient is Delivered when the message is on disk under its final name**: written into tmp/, synced, linked into new/,
-and new/ synced. Anything that stops this makes the recipient Deferred, with the system's own words as private cause; an
-address that cannot be a mailbox here makes it Failed. A retry may write the message a second time, where a reader has moved
-the first copy out of new/ meanwhile; it can never be lost between two attempts.
+and new/ synced, and with it the directories that lead there. Anything that stops this makes the recipient Deferred, with the
+system's own words as private cause; an address that cannot be a mailbox here makes it Failed.
 
-The file has LF line ends, as other delivery agents write them and readers expect them; every other octet is as received,
-below the Return-Path (RFC 5321 §4.4) and Delivered-To (RFC 9228 §4) fields. A message that came as BINARYMIME would not survive
-that, for a CRLF in binary content is no line end: its binary parts are encoded (RFC 3030 §3), and where that would break a
-signature the file has every octet as received, CRLF too. Names are lower-cased for the path: mailboxes
-that differ only in case are one (RFC 5321 §2.4 leaves that to the host that delivers).
+A message's file name is always the same, so a second delivery finds the first: in new/, or in cur/, where readers move what they
+have seen. Where a reader has moved it to another folder, or a session read and removed it, the message is written a second
+time; it can never be lost between two attempts.
+
+The file has LF line ends, as other delivery agents write them and readers expect them; what else becomes of the content is in
+`delivery.final`. Names are lower-cased for the path: mailboxes that differ only in case are one (RFC 5321 §2.4 leaves that to the
+host that delivers).
 """
 
 from __future__ import annotations
@@ -18,44 +19,86 @@ import asyncio
 import errno
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from hashlib import blake2s
 from itertools import count
 from pathlib import Path
 
-from waymail.mail.convert import Converted, Unconvertible, convert
+from waymail.delivery import final
+from waymail.delivery import maildir_folders as folders
+from waymail.delivery import maildir_quota as quotas
+from waymail.delivery.maildir_files import Counted, Directories, publish, sync_directory
+from waymail.mail import subaddress
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome
-from waymail.mail.received import delivered_to, return_path, without_return_path
+from waymail.mail.received import delivered_to, return_path
 from waymail.wire.replies import Reply
 
-# A header section longer than this keeps Return-Path fields that stand beyond it.
-HEAD_LIMIT = 262_144
 THREADS = 8
+AT_ONCE = 60.0  # seconds after its acceptance for which a message is not looked for: its first attempt comes at once
 _LONGEST_NAME = 255  # octets, NAME_MAX
+_LONGEST_HOST = 64  # characters of the hostname in a file name: readers add to the name
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-_NO_ROOM = {errno.ENOSPC: Reply(452, "insufficient system storage", "4.3.1"), errno.EDQUOT: Reply(452, "mailbox full", "4.2.2")}
+# RFC 3463 §3.3: X.2.2 is for what the recipient can remedy; X.2.3 for what could not even be kept in an empty mailbox.
+_FULL = Reply(452, "mailbox full", "4.2.2")
+_FULL_FOR_GOOD = Reply(552, "mailbox full", "5.2.2")
+_TOO_LARGE = Failed(Reply(552, "the message is larger than the whole mailbox may be", "5.2.3"))
+_NO_ROOM = {errno.ENOSPC: Reply(452, "insufficient system storage", "4.3.1"), errno.EDQUOT: _FULL}
 _NOT_NOW = Reply(451, "the mailbox cannot be written now", "4.3.0")
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
-_DELIVERED = Delivered(Reply(250, "delivered to mailbox", "2.1.5"), final=True)
+_DELIVERED = Reply(250, "delivered to mailbox", "2.1.5")
 _NO_MAILBOX = Failed(Reply(550, "this address cannot be a mailbox here", "5.1.3"))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """How the mailboxes of one domain are kept.
+
+    `detail` separates user and detail (RFC 5233); "" where there are no details. `users` are the names of mailboxes that exist;
+    None where any may. A detail names a folder; one that is missing is made if `makes_folders` is set, and else stands for the
+    inbox. What does not fit into the quota is tried again later, or fails at once where `fails_when_full` is set.
+    """
+
+    detail: str = ""
+    users: frozenset[str] | None = None
+    makes_folders: bool = False
+    quota: quotas.Quota | None = None
+    fails_when_full: bool = False
+
+
+_NO_RULES = Rules()
 
 
 class MaildirTransport:
     """Delivers into `template`, in which "{local}" and "{domain}" stand for the recipient's: "/srv/mail/{domain}/{local}".
 
-    `hostname` becomes part of the file names. Directories are made on first use, for their owner alone. Raises ValueError for
-    a template with other placeholders; one without any collects all mail in one maildir.
+    `hostname` becomes part of the file names. `rules` are those of each domain, by its name in lower case. Directories are made
+    on first use, for their owner alone. `now` gives seconds since the epoch. Raises ValueError for a template with other
+    placeholders; one without any collects all mail in one maildir.
     """
 
-    def __init__(self, template: str | Path, hostname: str) -> None:
+    def __init__(
+        self,
+        template: str | Path,
+        hostname: str,
+        rules: Mapping[str, Rules] | None = None,
+        *,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._template = str(template)
         if unknown := set(_PLACEHOLDER.findall(self._template)) - {"local", "domain"}:
             raise ValueError(f"{self._template!r}: {{{unknown.pop()}}} means nothing here; there are {{local}} and {{domain}}")
         # The maildir specification's way to write these two in a file name.
-        self._hostname = hostname.replace("/", r"\057").replace(":", r"\072")
-        self._written = count()
+        self._hostname = hostname[:_LONGEST_HOST].replace("/", r"\057").replace(":", r"\072")
+        self._rules = rules or {}
+        self._now = now
+        self._since = now()
+        self._directories = Directories(Path(self._template.partition("{")[0] + "x").parent)
+        # Names in tmp/ that nobody else takes, not even another machine with the same disk and the same process id, nor the
+        # process that had this id before a crash.
+        self._temporary = (f"{os.getpid()}.{os.urandom(8).hex()}.{number}" for number in count())
         # Its own: a file system that hangs must hold up nothing but mailboxes.
         self._threads = ThreadPoolExecutor(THREADS, "waymail-maildir")
 
@@ -66,64 +109,114 @@ class MaildirTransport:
 
     def maildir(self, recipient: Recipient) -> Path | None:
         """The recipient's maildir; None where the address cannot be one."""
+        return self._mailbox(recipient)[0]
+
+    def _mailbox(self, recipient: Recipient) -> tuple[Path | None, str]:
+        """The recipient's maildir, and the detail of his address."""
         local, _, domain = recipient.address.rpartition("@")
-        values = {"local": _unquoted(local).lower(), "domain": domain.lower()}
+        user, detail = _user(_unquoted(local).lower(), self._rules.get(recipient.domain, _NO_RULES))
+        values = {"local": user, "domain": domain.lower()}
         if not all(map(_is_safe, values.values())):
-            return None
+            return None, ""
         path = Path(_PLACEHOLDER.sub(lambda match: values[match[1]], self._template))
-        return path if all(len(os.fsencode(part)) <= _LONGEST_NAME for part in path.parts) else None
+        return (path if all(len(os.fsencode(part)) <= _LONGEST_NAME for part in path.parts) else None), detail
 
     def _deliver_all(self, envelope: Envelope, body: Body, recipients: Sequence[Recipient]) -> dict[str, Outcome]:
-        source: Body | Converted = body
-        with_lf = True
-        if envelope.body == "BINARYMIME":
-            try:
-                source = convert(body, to="8BITMIME")
-            except Unconvertible:
-                with_lf = False
-            except OSError as error:
-                return dict.fromkeys((recipient.address for recipient in recipients), deferred(error))
-        return {recipient.address: self._deliver(envelope, source, recipient, with_lf=with_lf) for recipient in recipients}
+        return {recipient.address: self._deliver(envelope, body, recipient) for recipient in recipients}
 
-    def _deliver(self, envelope: Envelope, body: Body | Converted, recipient: Recipient, *, with_lf: bool) -> Outcome:
-        maildir = self.maildir(recipient)
+    def _deliver(self, envelope: Envelope, body: Body, recipient: Recipient) -> Outcome:
+        maildir, detail = self._mailbox(recipient)
         if maildir is None:
             return _NO_MAILBOX
         try:
-            content = _content(envelope, body, recipient)
-            self._write(maildir, self._file_name(envelope, recipient), _with_lf(content) if with_lf else content)
+            try:
+                return self._attempt(envelope, body, recipient, maildir, detail)
+            except FileNotFoundError:  # somebody has removed what this process had made
+                self._directories.forget()
+                return self._attempt(envelope, body, recipient, maildir, detail)
         except OSError as error:
             return deferred(error)
-        return _DELIVERED
+
+    def _attempt(self, envelope: Envelope, body: Body, recipient: Recipient, maildir: Path, detail: str) -> Outcome:
+        """Raises OSError."""
+        rules = self._rules.get(recipient.domain, _NO_RULES)
+        name = self._file_name(envelope, recipient)
+        self._directories.make_maildir(maildir)
+        folder = self._folder(maildir, detail, rules)
+        if not self._is_there(folder, name, envelope):
+            fields = return_path(envelope.sender) + delivered_to(recipient.address)
+            chunks = Counted(final.content(envelope, body, fields, lf=True))
+            refusal = self._write(maildir, folder, name, chunks, rules)
+            if refusal is not None:
+                return refusal
+        return Delivered(_DELIVERED, final=True, place=str(folder))
+
+    def _folder(self, maildir: Path, detail: str, rules: Rules) -> Path:
+        """The maildir itself, or its folder that the detail names. Raises OSError."""
+        wanted = folders.named(detail) if detail else None
+        if wanted is None:
+            return maildir
+        present = folders.present(maildir)
+        found = folders.find(wanted, present)
+        if found is None and rules.makes_folders and len(present) < folders.MOST:
+            found = wanted
+            self._directories.make(maildir / wanted)
+            # Maildir++: by this file a folder is told from a Maildir. Before new/, so that a crash leaves no folder without it.
+            (maildir / wanted / "maildirfolder").touch(0o600)
+        if found is None:
+            return maildir
+        self._directories.make_maildir(maildir / found)
+        return maildir / found
 
     def _file_name(self, envelope: Envelope, recipient: Recipient) -> str:
-        """Always the same for a message and its recipient: so a second delivery is recognised."""
-        who = blake2s(recipient.address.encode("utf-8", "surrogateescape"), digest_size=6).hexdigest()
-        return f"{int(envelope.accepted_at)}.Q{envelope.id}R{who}.{self._hostname}"
+        """How the file's name begins: always the same for a message and its recipient, and for no others, even where two servers
+        of one name share a disk and gave the same queue id in the same microsecond."""
+        which = f"{recipient.address}\0{envelope.sender}\0{envelope.message_id}".encode("utf-8", "surrogateescape")
+        return f"{int(envelope.accepted_at)}.Q{envelope.id}R{blake2s(which, digest_size=6).hexdigest()}.{self._hostname}"
 
-    def _write(self, maildir: Path, name: str, chunks: Iterable[bytes]) -> None:
-        """Raises OSError; nothing of the message is left in the maildir then, or all of it."""
-        final = maildir / "new" / name
-        if final.exists():
-            _sync_directory(final.parent)  # whoever linked it may have died before this
-            return
-        # Two processes may deliver the same message at once; each has its own file in tmp/, and one of them wins the link.
-        temporary = maildir / "tmp" / f"{name}.{os.getpid()}.{next(self._written)}"
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            for part in ("tmp", "new", "cur"):
-                _make_directory(maildir / part)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    def _is_there(self, folder: Path, name: str, envelope: Envelope) -> bool:
+        """Whether an earlier attempt has delivered it. Most messages have none: those that this process accepted just now are not
+        looked for, and where one has been after all, it is found when the file gets its name. Raises OSError."""
+        if envelope.accepted_at >= max(self._since, self._now() - AT_ONCE):
+            return False
+        if not any(_has(folder / part, name) for part in ("new", "cur")):
+            return False
+        # Whoever linked it may have died before this; and where it is in both, it is about to be in cur/.
+        sync_directory(folder / "new")
+        sync_directory(folder / "cur")
+        return True
+
+    def _write(self, maildir: Path, folder: Path, name: str, chunks: Counted, rules: Rules) -> Outcome | None:
+        """Write the message, or say why not. Raises OSError; nothing of the message is left then, or all of it."""
+        temporary = folder / "tmp" / f"{int(self._now())}.{next(self._temporary)}.{self._hostname}"
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(chunks)
                 file.flush()
+                if rules.quota is not None and (refusal := self._refusal(maildir, rules, chunks.size)) is not None:
+                    return refusal
                 os.fsync(descriptor)
-            _publish(temporary, final)
+            is_new = publish(temporary, folder / "new" / f"{name},S={chunks.size},W={chunks.crlf_size}")
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_directory(final.parent)
+        sync_directory(folder / "new")
+        if is_new:
+            quotas.note(maildir, chunks.size)
+        return None
+
+    def _refusal(self, maildir: Path, rules: Rules, size: int) -> Outcome | None:
+        """What to say where a message of this size does not fit in. Raises OSError."""
+        quota = rules.quota
+        if quota is None:
+            return None
+        if not quota.holds(quotas.Usage(size, 1)):
+            return _TOO_LARGE
+        if quotas.has_room(maildir, quota, size, self._now()):
+            return None
+        if rules.fails_when_full:
+            return Failed(_FULL_FOR_GOOD)
+        return Deferred(_FULL, cause=f"{maildir} has no room for {size} octets more: its quota is {quota}")
 
 
 def deferred(error: OSError) -> Deferred:
@@ -131,28 +224,13 @@ def deferred(error: OSError) -> Deferred:
     return Deferred(_NO_ROOM.get(error.errno or 0, _NOT_NOW), cause=str(error))
 
 
-def _content(envelope: Envelope, body: Body | Converted, recipient: Recipient) -> Iterator[bytes]:
-    """The message as it is kept, but for its line ends. Never more than the head and one chunk of the message is in memory."""
-    chunks = body.chunks()
-    head = b""
-    for chunk in chunks:
-        head += chunk
-        if b"\r\n\r\n" in head or len(head) >= HEAD_LIMIT:
-            break
-    fields = return_path(envelope.sender) + delivered_to(recipient.address)
-    yield fields + without_return_path(head)
-    yield from chunks
-
-
-def _with_lf(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """CRLF made LF, also where one chunk ends with the CR and the next begins with the LF."""
-    held = b""
-    for chunk in chunks:
-        whole = held + chunk
-        held = b"\r" if whole.endswith(b"\r") else b""
-        yield (whole[:-1] if held else whole).replace(b"\r\n", b"\n")
-    if held:
-        yield held
+def _user(name: str, rules: Rules) -> tuple[str, str]:
+    """The user and the detail that a name stands for. Whether there is such a user was decided when the message was accepted."""
+    if not rules.detail or rules.detail not in name:
+        return name, ""
+    users = rules.users
+    known = None if users is None else subaddress.split(name, rules.detail, users.__contains__)
+    return known or subaddress.split(name, rules.detail, None) or (name, "")
 
 
 def _unquoted(local: str) -> str:
@@ -167,33 +245,7 @@ def _is_safe(name: str) -> bool:
     return bool(name) and name[0] != "." and "/" not in name and name.isprintable()
 
 
-def _publish(temporary: Path, final: Path) -> None:
-    """Give the file its final name. Where that exists, it is this same message: good as well."""
-    try:
-        os.link(temporary, final)
-    except FileExistsError:
-        return
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        temporary.rename(final)  # file systems without hard links
-
-
-def _make_directory(directory: Path) -> None:
-    """Make it and what is missing above it, each synced into its parent: a crash must not take away what holds mail."""
-    try:
-        directory.mkdir(0o700)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        _make_directory(directory.parent)
-        directory.mkdir(0o700, exist_ok=True)
-    _sync_directory(directory.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _has(directory: Path, name: str) -> bool:
+    """Whether a file is there whose name begins so, with whatever sizes and flags."""
+    with os.scandir(directory) as entries:
+        return any(entry.name.startswith(name) and entry.name[len(name) :][:1] in ("", ",", ":") for entry in entries)

@@ -22,7 +22,8 @@ class Delivered:
     """The next hop, or the mailbox, took responsibility for the message.
 
     `final` is true where it is in the mailbox itself (RFC 3461 §6.3: "delivered"). Where it was handed on, `dsn` says that the
-    next hop offered DSN, and so tells the sender what he asked to know; `deliver_by`, that it offered DELIVERBY.
+    next hop offered DSN, and so tells the sender what he asked to know; `deliver_by`, that it offered DELIVERBY. `place` says
+    where on this machine it is now, for the trace; it never leaves it.
     """
 
     reply: Reply
@@ -30,6 +31,7 @@ class Delivered:
     final: bool = False
     dsn: bool = False
     deliver_by: bool = False
+    place: str = field(default="", compare=False)
 
 
 @value

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from waymail.mail import address as addresses
+from waymail.mail import subaddress
 from waymail.mail.envelope import Recipient
 from waymail.wire.replies import Reply
 
@@ -20,11 +21,29 @@ _NO_MAILBOX = frozenset("/\0")
 class LocalDomain:
     """One local domain. `recipients` holds local parts in lower case; None takes any.
 
-    `aliases` leads from a local part to addresses; one without "@" is in the same domain.
+    `aliases` leads from a local part to addresses; one without "@" is in the same domain. `detail` separates user and detail
+    (RFC 5233): with "+", ann+lists exists where ann does; "" is for domains without details.
     """
 
     recipients: frozenset[str] | None = None
     aliases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    detail: str = ""
+
+    def user(self, name: str) -> tuple[str, str]:
+        """The mailbox or alias that a local part is for, and its detail. One that is called so comes before any detail."""
+        if not self.detail or self.detail not in name or name in self.aliases:
+            return name, ""
+        return subaddress.split(name, self.detail, self._is_named if self.recipients is not None else None) or (name, "")
+
+    def has_mailbox(self, user: str) -> bool:
+        # RFC 5321 §4.5.1: postmaster is always accepted.
+        if self.recipients is not None:
+            return user in self.recipients or user == "postmaster"
+        # Any mailbox: but such names cannot be one (they would lead out of their folder), and bouncing later is backscatter.
+        return not user.startswith(".") and not _NO_MAILBOX.intersection(user)
+
+    def _is_named(self, user: str) -> bool:
+        return user in self.aliases or self.has_mailbox(user)
 
 
 class Directory:
@@ -50,21 +69,15 @@ class Directory:
             return None
         # One mailbox has one spelling from here on; what was asked for is remembered.
         mailbox = addresses.from_name(name, domain)
-        if name not in known.aliases:
-            if not self._exists(name, known):
+        user, _ = known.user(name)
+        if user not in known.aliases:
+            if not known.has_mailbox(user):
                 return NO_SUCH_USER
             return (Recipient(mailbox, None if mailbox == address else address),)
         found: dict[str, Recipient] = {}
         if not self._follow(mailbox, address, found, MAX_ALIAS_DEPTH):
             return ALIAS_LOOP
         return tuple(found.values()) or NO_SUCH_USER
-
-    def _exists(self, name: str, domain: LocalDomain) -> bool:
-        # RFC 5321 §4.5.1: postmaster is always accepted.
-        if domain.recipients is not None:
-            return name in domain.recipients or name == "postmaster"
-        # Any mailbox: but such names cannot be one (they would lead out of their folder), and bouncing later is backscatter.
-        return not name.startswith(".") and not _NO_MAILBOX.intersection(name)
 
     def _follow(self, address: str, original: str, found: dict[str, Recipient], depth: int) -> bool:
         """Collect where an alias leads, each address once. False where it leads round in a circle."""
@@ -75,17 +88,29 @@ class Directory:
         if known is None:
             found[addresses.normalise(address)] = Recipient(address, original)
             return True
+        user, detail = known.user(name)
         mailbox = addresses.from_name(name, domain)
-        targets = known.aliases.get(name)
-        if targets is None:
-            if self._exists(name, known):
+        if user not in known.aliases:
+            if known.has_mailbox(user):
                 found[mailbox] = Recipient(mailbox, original)
             return True
-        for target in targets:
+        for target in known.aliases[user]:
             full = target if "@" in target else f"{target}@{domain}"
-            if addresses.same(full, mailbox):  # an alias that names itself too: the mailbox keeps a copy
-                if self._exists(name, known):
+            if addresses.same(
+                full, addresses.from_name(user, domain)
+            ):  # an alias that names itself too: the mailbox keeps a copy
+                if known.has_mailbox(user):
                     found[mailbox] = Recipient(mailbox, original)
-            elif not self._follow(full, original, found, depth - 1):
+            elif not self._follow(self._with_detail(full, detail), original, found, depth - 1):
                 return False
         return True
+
+    def _with_detail(self, target: str, detail: str) -> str:
+        """Where an alias leads, with the detail that was asked of it, if it has none and its domain is ours and takes one. A
+        foreign domain gets its address as the alias has it: it may know no details."""
+        domain = addresses.domain_of(target)
+        known = self._domains.get(domain)
+        if not detail or known is None or not known.detail:
+            return target
+        name = addresses.folded(addresses.mailbox_name(target))
+        return target if known.user(name)[1] else addresses.from_name(f"{name}{known.detail}{detail}", domain)

@@ -132,8 +132,11 @@ def _happened(event: Event) -> Iterator[Line]:
     detail = event.detail
     if event.kind == "attempt":
         yield Line(event.at, "attempt", _attempt_text(detail))
-        for result in detail.get("results", ()):
+        results = detail.get("results", ())
+        for result in results:
             yield from _result_lines(result)
+            if result.get("place") and len(results) > 1:  # the one of a single result stands in front
+                yield Line(None, "", f"  in {result['place']}")
         return
     to = people(list(detail.get("to", ())))
     why = f": {detail['why']}" if detail.get("why") else ""
@@ -149,7 +152,8 @@ def _attempt_text(detail: Mapping[str, Any]) -> str:
     """Whom we talked to, how safe it was, and how long it took."""
     host, address = detail.get("host", ""), detail.get("address", "")
     peer = f"{host} [{address}]" if host and address and host != address else host or address
-    words = [peer or str(detail.get("destination", ""))]
+    places = {result.get("place", "") for result in detail.get("results", ())}
+    words = [peer or (str(places.pop()) if len(places) == 1 else "") or str(detail.get("destination", ""))]
     if peer and address:  # a mailbox on this machine has no address, and no TLS
         words.append(detail.get("tls") or "no TLS")
     if detail.get("ms"):
