@@ -60,11 +60,13 @@ async def test_it_is_looked_at_every_hour_also_where_the_store_failed(tmp_path: 
     store = await SqliteStore.open(tmp_path / "queue", lease=LEASE, now=clock.now)
     id = await finished(store, START, messages)
     running = asyncio.ensure_future(HistoryBound(store, bounds(keep="90m"), clock).run())
+    await clock.wait_for_sleepers()
     await clock.advance(INTERVAL)
+    await clock.wait_for_sleepers()
     assert await store.get(id) is not None
     await clock.advance(INTERVAL)
-    while await store.get(id) is not None:
-        await asyncio.sleep(0)
+    await clock.wait_for_sleepers()
+    assert await store.get(id) is None
     await store.close()
     await clock.advance(INTERVAL)
     assert "could not be removed" in caplog.text

@@ -6,20 +6,28 @@ Live mail is never touched. Others do not wait: the store forgets in batches.
 from __future__ import annotations
 
 import logging
+from typing import Protocol
 
 from waymail.app.config.schema import History
 from waymail.net.clock import Clock
-from waymail.store.contract import Store, StoreError
+from waymail.store.contract import StoreError
 
 log = logging.getLogger("waymail")
 
 INTERVAL = 3600.0  # seconds
 
 
+class Forgets(Protocol):
+    """What is needed of a store: see `store.contract.Store`."""
+
+    async def forget(self, before: float) -> int: ...
+    async def shrink(self, size: int) -> int: ...
+
+
 class HistoryBound:
     """Keeps a store's history within `bounds`, which may be replaced while it runs."""
 
-    def __init__(self, store: Store, bounds: History, clock: Clock) -> None:
+    def __init__(self, store: Forgets, bounds: History, clock: Clock) -> None:
         self.bounds = bounds
         self._store = store
         self._clock = clock
@@ -42,6 +50,4 @@ class HistoryBound:
             return
         if forgotten:
             fields = {"messages": forgotten, "size": bounds.size}
-            log.warning(
-                "history was removed before its time, since the database was above history.size", extra={"fields": fields}
-            )
+            log.warning("history was removed before its time: the database was above history.size", extra={"fields": fields})
