@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.schema import Config, Domain
-from waymail.server.directory import MAX_ALIAS_DEPTH
+from waymail.server.directory import MAX_ALIAS_DEPTH, LocalDomain
 
 
 def misled(config: Config) -> Iterator[tuple[KeyPath, str]]:
@@ -66,7 +66,7 @@ def _nobody(config: Config, alias: str, alias_domain: str, target: str) -> str:
         return ""
     if (local.lower(), domain_name) == (alias, alias_domain):
         return f'leads to itself, and "{local}" is no recipient of {domain_name}'
-    if local.lower() in domain.aliases:
+    if local.lower() in domain.aliases or _has_detail(local.lower(), domain):
         return ""
     close = get_close_matches(local, [*(domain.recipients or ()), *domain.aliases], n=1)
     hint = f'; did you mean "{close[0]}"?' if close else ""
@@ -76,6 +76,11 @@ def _nobody(config: Config, alias: str, alias_domain: str, target: str) -> str:
 def _is_mailbox(local: str, domain: Domain) -> bool:
     # RFC 5321 §4.5.1: postmaster always exists.
     return domain.recipients is None or local in domain.recipients or local == "postmaster"
+
+
+def _has_detail(local: str, domain: Domain) -> bool:
+    """Whether it is somebody's address with a detail."""
+    return LocalDomain(domain.recipients, domain.aliases, domain.detail).user(local)[0] != local
 
 
 def _full(target: str, domain_name: str) -> str:

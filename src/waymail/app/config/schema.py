@@ -25,6 +25,7 @@ from waymail.app.config.values import (
     AliasTargets,
     Count,
     Destination,
+    DetailSeparator,
     DomainName,
     Flag,
     LocalPart,
@@ -104,11 +105,16 @@ class Relay(Section):
 
 
 class Domain(Section):
-    """[domains."NAME"]: `recipients` None takes any; local parts are in lower case."""
+    """[domains."NAME"]: `recipients` None takes any; local parts are in lower case. `quota` is in octets."""
 
     deliver: Destination = default("maildir:mail/{domain}/{local}")
     recipients: LocalParts = default([])
     aliases: Mapping[LocalPart, AliasTargets] = default({})
+    detail: DetailSeparator = default("")
+    folders: Literal["existing", "create"] = default("existing")
+    quota: OctetsOrOff = default("off")
+    quota_messages: CountOrOff = default("off")
+    over_quota: Literal["defer", "fail"] = default("defer")
 
 
 class Dns(Section):

@@ -107,6 +107,16 @@ def local_part(value: object) -> str:
     return addresses.folded(value)
 
 
+def detail_separator(value: object) -> str:
+    """What stands between user and detail (RFC 5233); "" where there are no details."""
+    if not isinstance(value, str) or not re.fullmatch(r"[+=_#~^|-]{0,3}", value):
+        raise ValueError(
+            f'must be what separates a detail from the user, like "+" or "-" (one to three of +-=_#~^|), or "" for '
+            f"no details, not {shown(value)}"
+        )
+    return value
+
+
 def mailbox(value: object) -> str:
     """What an alias leads to: a local part of the same domain, or a whole address."""
     if not isinstance(value, str):
@@ -234,6 +244,7 @@ AbsolutePath = Annotated[Path, PlainValidator(path), PlainSerializer(str)]
 DomainName = Annotated[str, PlainValidator(domain_name)]
 RoutePattern = Annotated[str, PlainValidator(route_pattern)]
 LocalPart = Annotated[str, PlainValidator(local_part)]
+DetailSeparator = Annotated[str, PlainValidator(detail_separator)]
 ResolverAddress = Annotated[Endpoint, PlainValidator(lambda value: endpoint(value, default_port=53)), PlainSerializer(str)]
 RelayNetwork = Annotated[Network, PlainValidator(network), PlainSerializer(str)]
 Destination = Annotated[Target, PlainValidator(target), PlainSerializer(target_text)]
