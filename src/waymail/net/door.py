@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from waymail.net import proxy
-from waymail.net.streams import TLS_SHUTDOWN_TIMEOUT, format_address, listening_sockets, normal_address
+from waymail.net.streams import TLS_SHUTDOWN_TIMEOUT, Bound, bind, normal_address
 
 log = logging.getLogger("waymail.net")
 
@@ -60,29 +60,49 @@ class Door:
         self._context = context
         self._proxies = proxies
         self._timeout = timeout
-        self._most_waiting = most_waiting
+        self.most_waiting = most_waiting
         self._waiting = 0
         self._spawn = spawn
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._accepting: list[asyncio.Task[None]] = []
         self.addresses: tuple[str, ...] = ()
 
     async def open(self, address: str) -> None:
         """Listen at "host:port", as `streams.listen` does. Raises AddressProblem, ListenFailed."""
-        self._sockets = await listening_sockets(address)
-        for sock in self._sockets:
+        bound = await bind(address)
+        self.serve(bound)
+        bound.close()
+
+    def serve(self, bound: Bound) -> None:
+        """Accept what comes to `bound`, which is left open."""
+        for sock in bound.copies():
             sock.setblocking(False)
-            self._start(self._accept(sock))
-        self.addresses = tuple(format_address(*sock.getsockname()[:2]) for sock in self._sockets)
+            self._sockets.append(sock)
+            self._accepting.append(self._start(self._accept(sock)))
+        self.addresses = bound.addresses
 
     def close(self) -> None:
         """Accept nobody more, and cut off the headers and handshakes that are under way. Safe to call twice."""
+        self.shut()
         for task in list(self._tasks):
             task.cancel()
+
+    def shut(self) -> None:
+        """Accept nobody more; headers and handshakes that are under way go on."""
+        for task in self._accepting:
+            task.cancel()
+        # Not kept: in a task that was cancelled a connection may be left that was accepted and is to be closed.
+        self._accepting.clear()
         for sock in self._sockets:
             sock.close()
 
-    def _start(self, work: Coroutine[Any, Any, None], abandoned: Callable[[], None] = lambda: None) -> None:
+    @property
+    def is_busy(self) -> bool:
+        """Whether somebody stands in the door whom no protocol knows of yet."""
+        return bool(self._tasks)
+
+    def _start(self, work: Coroutine[Any, Any, None], abandoned: Callable[[], None] = lambda: None) -> asyncio.Task[None]:
         """`abandoned` is called instead where the work is cut off before it has begun, so that it cannot clean up itself."""
         task = self._spawn(work)
         self._tasks.add(task)
@@ -94,6 +114,7 @@ class Door:
                 abandoned()
 
         task.add_done_callback(done)
+        return task
 
     async def _accept(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -117,7 +138,7 @@ class Door:
                 self._start(self._connect(connection, protocol, address), partial(_drop, connection, protocol, None))
             else:
                 connection.close()
-        elif self._waiting < self._most_waiting:
+        elif self._waiting < self.most_waiting:
             self._waiting += 1
             self._start(self._come_through(connection, address), connection.close)
         else:

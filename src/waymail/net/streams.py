@@ -131,6 +131,28 @@ async def start_tls(
     return secure
 
 
+class Bound:
+    """Sockets that listen, whoever accepts what comes. They can go from one who accepts to the next: whoever connects in between
+    waits, and is not refused. `closed` is called when they are closed."""
+
+    def __init__(
+        self, sockets: list[socket.socket], addresses: tuple[str, ...], closed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._sockets = sockets
+        self._closed = closed
+        self.addresses = addresses
+
+    def copies(self) -> list[socket.socket]:
+        """The same sockets once more. Closing a copy leaves the others open."""
+        return [sock.dup() for sock in self._sockets]
+
+    def close(self) -> None:
+        """Listen no more. Safe to call twice."""
+        for sock in self._sockets:
+            sock.close()
+        self._closed()
+
+
 class Listener:
     """What listens. `addresses` are the real ones ("127.0.0.1:2525", "[::1]:2525"), also where port 0 was asked for."""
 
@@ -167,22 +189,37 @@ async def listen(
     listens on all its addresses, with the same port. Port 0 takes a free one. With `tls`, connections speak TLS from the
     first octet. `reuse_port` lets several processes share the port (SO_REUSEPORT). Raises AddressProblem, ListenFailed.
     """
+    return await serve(factory, await bind(address, backlog, reuse_port=reuse_port), tls=tls, backlog=backlog, keep=False)
+
+
+async def serve(
+    factory: Callable[[], asyncio.BaseProtocol],
+    bound: Bound,
+    *,
+    tls: ssl.SSLContext | None = None,
+    backlog: int = 1024,
+    keep: bool = True,
+) -> Listener:
+    """Accept what comes to `bound`, as `listen` does. With `keep` that is left open when the listener is closed."""
     loop = asyncio.get_running_loop()
-    sockets = await listening_sockets(address, backlog, reuse_port=reuse_port)
     options: dict[str, Any] = {"ssl": tls, "ssl_shutdown_timeout": TLS_SHUTDOWN_TIMEOUT} if tls else {}
-    servers = [await loop.create_server(factory, sock=sock, backlog=backlog, **options) for sock in sockets]
-    return Listener(servers, tuple(format_address(*sock.getsockname()[:2]) for sock in sockets))
+    servers = []
+    for sock in bound.copies():
+        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        servers.append(await create(factory, sock=sock, backlog=backlog, **options))
+    return Listener(servers, bound.addresses, (lambda: None) if keep else bound.close)
 
 
-async def listening_sockets(address: str, backlog: int = 1024, *, reuse_port: bool = False) -> list[socket.socket]:
-    """The sockets of `listen`, one for each address of a name."""
+async def bind(address: str, backlog: int = 1024, *, reuse_port: bool = False) -> Bound:
+    """The sockets of `listen`, one for each address of a name. Nobody accepts yet. Raises AddressProblem, ListenFailed."""
     loop = asyncio.get_running_loop()
     host, port = parse_address(address)
     try:
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ListenFailed(f"cannot listen on {address}: {host} does not resolve to an address") from error
-    return _listening([(family, sockaddr) for family, _, _, _, sockaddr in found], address, backlog, reuse_port)
+    sockets = _listening([(family, sockaddr) for family, _, _, _, sockaddr in found], address, backlog, reuse_port)
+    return Bound(sockets, tuple(format_address(*sock.getsockname()[:2]) for sock in sockets))
 
 
 def parse_address(text: str, default_port: int | None = None) -> tuple[str, int]:

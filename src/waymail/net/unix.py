@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from waymail.net import streams
 from waymail.net.streams import Listener, ListenFailed
 
 LONGEST = 107  # octets of a path: what sun_path has room for on Linux
@@ -39,9 +40,13 @@ class UnixSocket:
 async def listen(factory: Callable[[], asyncio.BaseProtocol], path: Path, mode: int) -> Listener:
     """Listen at `path`, and give each connection to a new `factory()`. The file goes when the listener is closed. Raises
     ListenFailed."""
+    return await streams.serve(factory, bound(path, mode), keep=False)
+
+
+def bound(path: Path, mode: int) -> streams.Bound:
+    """What listens at `path`, as `bind` makes it; the file goes when it is closed. Raises ListenFailed."""
     made = bind(path, mode)
-    server = await asyncio.get_running_loop().create_unix_server(factory, sock=made.socket)
-    return Listener([server], (f"unix:{path}",), made.remove)
+    return streams.Bound([made.socket], (f"unix:{path}",), made.remove)
 
 
 def bind(path: Path, mode: int, backlog: int = 1024) -> UnixSocket:

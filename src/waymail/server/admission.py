@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 
 from waymail.net.door import Addresses
 from waymail.server.answers import TOO_MANY_CONNECTIONS, TOO_MANY_OF_YOUR_NETWORK, TOO_MANY_OF_YOURS, TOO_MANY_SESSIONS
@@ -27,9 +28,20 @@ class Admission:
         self._clients: Counter[str] = Counter()
         self._networks: Counter[str] = Counter()
         self._crowded_from = math.ceil(limits.sessions * limits.crowded)
-        self._connections = Rates(limits.connections_per_minute, MINUTE) if limits.connections_per_minute else None
-        self._messages = Rates(limits.messages_per_minute, MINUTE) if limits.messages_per_minute else None
+        self._connections = _rates(limits.connections_per_minute)
+        self._messages = _rates(limits.messages_per_minute)
         self.total = 0
+
+    def reconfigure(self, limits: Limits, exempt: Addresses, held: Iterable[str]) -> None:
+        """Go by other bounds. Those that are counted, from the addresses `held`, stay, even where they are too many now."""
+        before, self._limits, self._exempt = self._limits, limits, exempt
+        self._crowded_from = math.ceil(limits.sessions * limits.crowded)
+        if limits.connections_per_minute != before.connections_per_minute:
+            self._connections = _rates(limits.connections_per_minute)
+        if limits.messages_per_minute != before.messages_per_minute:
+            self._messages = _rates(limits.messages_per_minute)
+        if limits.sessions_per_network and not before.sessions_per_network:
+            self._networks = Counter(network_of(address) for address in held if address)
 
     def enter(self, address: str, now: float) -> Reply | None:
         """Count a session; a Reply is the refusal of one that is not counted. `now` is in seconds."""
@@ -80,6 +92,10 @@ class Admission:
 
     def _is_exempt(self, address: str) -> bool:
         return not address or address in self._exempt
+
+
+def _rates(per_minute: int | None) -> Rates | None:
+    return Rates(per_minute, MINUTE) if per_minute else None
 
 
 def _one_less(counter: Counter[str], key: str) -> None:

@@ -2,7 +2,8 @@
 
 Promises: past the bounds on sessions (`admission`) a client gets a 421 and the others notice nothing; a session that is late is
 told so with a 421 within a second, and cut off where it does not take that; `stop` lets messages that are being stored finish.
-Where sessions are scarce, those that are silent are ended early.
+Where sessions are scarce, those that are silent are ended early. What a listener goes by can be changed while it serves: sessions
+ask for it anew at each command, and keep only what their last EHLO was told.
 """
 
 from __future__ import annotations
@@ -64,20 +65,11 @@ class Listener:
         exempt: Addresses = (),
         normalise: bool = False,
     ) -> None:
-        self.reception = reception
         self.intake = intake
-        self.authenticator = authenticator
-        self.limits = limits
         self.implicit_tls = implicit_tls
-        self.offer = Offer(
-            hostname=hostname,
-            starttls=tls_context is not None and not implicit_tls,
-            normalise=normalise,
-            limits=WireLimits(
-                message_size=limits.message_size, recipients=limits.recipients, transactions=limits.messages_per_session
-            ),
-        )
+        self._normalise = normalise
         self._tls_context = tls_context
+        self._proxies = proxies
         # The address that each is counted under, which it may not keep (XCLIENT); None for one that is not counted.
         self._sessions: dict[Session, str | None] = {}
         self._expected: dict[Session, tuple[str, str]] = {}  # the addresses of client and proxy, before the session is connected
@@ -85,11 +77,13 @@ class Listener:
         self._admission = Admission(limits, exempt)
         self._turned_away = 0  # connections since the last line in the log about them
         self._tell_at = 0.0
-        self._proxies = proxies
         self._group: asyncio.TaskGroup | None = None
+        self._bound: streams.Bound | None = None
         self._sockets: streams.Listener | Door | None = None
+        self._draining = False
         self._done = asyncio.Event()
         self.time = asyncio.get_running_loop().time
+        self.reconfigure(reception, authenticator, hostname=hostname, limits=limits, tls_context=tls_context, exempt=exempt)
 
     # --- for sessions ---
 
@@ -149,11 +143,19 @@ class Listener:
     async def open(self, address: str, mode: int = 0o660) -> Sequence[str]:
         """Bind `address` ("0.0.0.0:25", or "unix:/run/waymail/lmtp.sock" with the file mode `mode`). Returns the addresses bound.
         Raises ListenFailed, whose text names the fix."""
-        if address.startswith(UNIX):
-            if self.implicit_tls or self._proxies is not None:
-                raise streams.ListenFailed(f"cannot listen on {address}: a Unix socket has neither implicit TLS nor proxies")
-            self._sockets = await unix.listen(lambda: Session(self), Path(address.removeprefix(UNIX)), mode)
+        if not address.startswith(UNIX):
+            bound = await streams.bind(address)
         elif self.implicit_tls or self._proxies is not None:
+            raise streams.ListenFailed(f"cannot listen on {address}: a Unix socket has neither implicit TLS nor proxies")
+        else:
+            bound = unix.bound(Path(address.removeprefix(UNIX)), mode)
+        await self.serve(bound)
+        return bound.addresses
+
+    async def serve(self, bound: streams.Bound) -> None:
+        """Take the sessions that come to sockets which listen already; they are the listener's from here on."""
+        self._bound = bound
+        if self.implicit_tls or self._proxies is not None:
             door = Door(
                 self._admit_to_tls if self.implicit_tls else self._expect,
                 context=self.tls_context if self.implicit_tls else None,
@@ -162,11 +164,50 @@ class Listener:
                 most_waiting=self.limits.sessions,
                 spawn=self.spawn,
             )
-            await door.open(address)
+            door.serve(bound)
             self._sockets = door
         else:
-            self._sockets = await streams.listen(lambda: Session(self), address)
-        return self._sockets.addresses
+            self._sockets = await streams.serve(lambda: Session(self), bound)
+
+    def reconfigure(
+        self,
+        reception: Reception,
+        authenticator: Authenticator,
+        *,
+        hostname: str,
+        limits: Limits,
+        exempt: Addresses,
+        tls_context: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        """Go by other rules from now on, in open sessions from their next command. Without a `tls_context` it keeps its own."""
+        self.reception, self.authenticator, self.limits = reception, authenticator, limits
+        self._tls_context = tls_context or self._tls_context
+        self.offer = Offer(
+            hostname=hostname,
+            starttls=self._tls_context is not None and not self.implicit_tls,
+            normalise=self._normalise,
+            limits=WireLimits(
+                message_size=limits.message_size, recipients=limits.recipients, transactions=limits.messages_per_session
+            ),
+        )
+        self._admission.reconfigure(limits, exempt, [one for one in self._sessions.values() if one is not None])
+        if isinstance(self._sockets, Door):
+            self._sockets.most_waiting = limits.sessions
+
+    def drain(self) -> None:
+        """Take no more sessions; `run` ends after the last of those that are open."""
+        if (bound := self.hand_over()) is not None:
+            bound.close()
+
+    def hand_over(self) -> streams.Bound | None:
+        """The same, but the sockets stay open, for another listener to serve."""
+        self._draining = True
+        if isinstance(self._sockets, Door):
+            self._sockets.shut()
+        elif self._sockets is not None:
+            self._sockets.close()
+        bound, self._bound = self._bound, None
+        return bound
 
     def _expect(self, address: str, proxy: str) -> Session:
         """A session in clear: it is admitted when it is connected, so that one that is refused can be told."""
@@ -183,11 +224,13 @@ class Listener:
         return None
 
     async def run(self) -> None:
-        """Serve until `stop`, then until what is being stored is stored."""
+        """Serve until `stop`, then until what is being stored is stored; or until it is drained."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             while not self._done.is_set():
                 self._sweep()
+                if self._draining and not self._sessions and not (isinstance(self._sockets, Door) and self._sockets.is_busy):
+                    self._done.set()
                 try:
                     async with asyncio.timeout(SWEEP):
                         await self._done.wait()
@@ -230,6 +273,8 @@ class Listener:
         """Take no more sessions; end those that are in the middle of a message after `grace` seconds at most, the others now."""
         if self._sockets is not None:
             self._sockets.close()
+        if self._bound is not None:
+            self._bound.close()
         deadline = self.time() + grace
         while self._sessions and self.time() < deadline:
             for session in list(self._sessions):
