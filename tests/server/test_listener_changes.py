@@ -19,7 +19,10 @@ from waymail.server.listener import Listener
 from waymail.server.users import add_user
 
 AUTHORITY = trustme.CA()
-LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.new_event_loop}
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {
+    "asyncio": asyncio.SelectorEventLoop,
+    "uvloop": uvloop.new_event_loop,
+}
 MAIL, RCPT, NEW = "MAIL FROM:<ann@example.org>", "RCPT TO:<bob@example.org>", "RCPT TO:<x@new.example>"
 
 

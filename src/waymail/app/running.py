@@ -69,8 +69,8 @@ async def operate(
             await running
             forgetting.cancel()
             saving.cancel()
-            await machine.smtp.close()
-            await machine.resolver.close()
+            await machine.sending.smtp.close()
+            await machine.sending.resolver.close()
             await machine.store.close()
             await machine.accounts.close()
     log.info("stopped")

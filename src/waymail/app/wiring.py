@@ -2,7 +2,7 @@
 
     listeners ─▶ intake ─▶ store ◀─▶ runner ─▶ dispatch ─▶ smtp | mailboxes
 
-`app.running` starts and stops it.
+`app.running` starts and stops it, `app.reload` gives it other parts while it runs.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ import logging
 import random
 import secrets
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 
-from waymail.app.config.schema import Config
+from waymail.app.config.notices import read_texts
+from waymail.app.config.schema import Config, Domain
 from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.config.values import Endpoint
 from waymail.app.history import HistoryBound
 from waymail.app.wiring_users import Accounts, open_accounts
 from waymail.client.target import NextHop
 from waymail.delivery.dispatch import Dispatch
-from waymail.delivery.maildir import MaildirTransport
+from waymail.delivery.maildir import MaildirTransport, Rules
+from waymail.delivery.maildir_quota import Quota
 from waymail.delivery.routes import Final, Mailboxes, Routes
 from waymail.delivery.smtp import SmtpTransport
-from waymail.mail.envelope import QueueIds
+from waymail.mail.envelope import QueueIds, Recipient
 from waymail.net.clock import SystemClock
 from waymail.net.identity import Pair, ServerIdentity
 from waymail.net.resolver import Resolver
@@ -34,78 +36,171 @@ from waymail.queue.bounce import NoticeWriter
 from waymail.queue.plan import RunnerLimits
 from waymail.queue.retry import Schedule
 from waymail.queue.runner import Runner
+from waymail.server.authentication import Authenticator
 from waymail.server.directory import Directory, LocalDomain
 from waymail.server.inbound import Inbound, Trust
 from waymail.server.intake import Intake
 from waymail.server.limits import Limits
 from waymail.server.listener import Listener
 from waymail.server.reception import Networks, Reception
+from waymail.server.room import Room
 from waymail.server.submission import Submission
 from waymail.store.contract import Store
 from waymail.store.memory import MemoryStore
 from waymail.store.sqlite import SqliteStore
+from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail")
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
-    """The running parts that `serve` starts and stops."""
+class Sending:
+    """What the queue's runner works with, and what stands behind it."""
 
-    store: Store
-    runner: Runner[NextHop | Final]
     resolver: Resolver
     smtp: SmtpTransport
-    accounts: Accounts
+    carrier: Dispatch
+    notices: NoticeWriter
+    schedule: Schedule
+    limits: RunnerLimits
+
+
+@dataclass(slots=True)
+class Machine:
+    """The running parts. `app.reload` replaces those by which mail is taken and sent; store, runner and intake stay."""
+
+    config: Config
+    clock: SystemClock
+    ids: QueueIds
+    store: Store
+    runner: Runner[NextHop | Final]
+    intake: Intake
     history: HistoryBound
+    sending: Sending
+    accounts: Accounts
+    receiving: Receiving
     listeners: tuple[tuple[ListenerConfig, Listener], ...]
 
 
 async def build(config: Config) -> Machine:
     """Make the machine; nothing listens yet. Raises StoreError, IdentityProblem, UsersFileError, FreezesUnusable,
-    BackendUnusable."""
+    BackendUnusable, ConfigError."""
     clock, ids = SystemClock(), QueueIds(secrets.randbits(11))
     # What can be wrong in files comes first: then nothing has been opened yet.
-    accounts, identity = open_accounts(config, clock), server_identity(config)
+    accounts, sending = open_accounts(config, clock), sending_side(config, clock, ids)
+    receiving = receiving_side(config, accounts)
     store = await open_store(config, clock)
-    resolver = Resolver([str(one) for one in config.dns.resolvers] or None, dnssec=config.dns.dnssec, clock=clock)
-    smtp = SmtpTransport(hello_name=config.delivery.hello or config.hostname, idle_seconds=config.delivery.idle)
-    runner = sending_side(config, store, resolver, smtp, clock, ids)
+    runner: Runner[NextHop | Final] = Runner(
+        store,
+        sending.carrier,
+        sending.notices,
+        clock=clock,
+        rng=random.SystemRandom(),
+        schedule=sending.schedule,
+        limits=sending.limits,
+    )
+    room = Room(config.data_dir if config.queue.store == "sqlite" else None, config.queue.reserve)
+    intake = Intake(store, runner, ids, clock, room)
     await accounts.start()
-    listeners = receiving_side(config, Intake(store, runner, ids, clock), accounts, identity)
-    return Machine(store, runner, resolver, smtp, accounts, HistoryBound(store, config.history, clock), listeners)
+    listeners = tuple((one, receiving.listener(one, intake)) for one in config.listeners)
+    history = HistoryBound(store, config.history, clock)
+    return Machine(config, clock, ids, store, runner, intake, history, sending, accounts, receiving, listeners)
 
 
-def sending_side(
-    config: Config, store: Store, resolver: Resolver, smtp: SmtpTransport, clock: SystemClock, ids: QueueIds
-) -> Runner[NextHop | Final]:
-    rng = random.SystemRandom()
-    dispatch = Dispatch(
+def sending_side(config: Config, clock: SystemClock, ids: QueueIds, resolver: Resolver | None = None) -> Sending:
+    """A `resolver` that is given stays in use. Raises ConfigError."""
+    notices = notice_writer(config, ids)
+    resolvers = [str(one) for one in config.dns.resolvers] or None
+    resolver = resolver or Resolver(resolvers, dnssec=config.dns.dnssec, clock=clock)
+    smtp = SmtpTransport(hello_name=config.delivery.hello or config.hostname, idle_seconds=config.delivery.idle)
+    carrier = Dispatch(
         Routes({name: domain.deliver for name, domain in config.domains.items()}, config.routes),
         smtp,
         mailboxes(config),
         resolver=resolver,
         clock=clock,
-        rng=rng,
+        rng=random.SystemRandom(),
         own_names={config.hostname, config.delivery.hello or config.hostname},
         own_addresses={one.address.host for one in config.listeners if isinstance(one.address, Endpoint)},
     )
-    return Runner(
-        store,
-        dispatch,
-        NoticeWriter(config.hostname, ids.next),
-        clock=clock,
-        rng=rng,
-        schedule=Schedule(config.queue.retry, config.queue.expire, config.queue.delay_warning),
-        limits=RunnerLimits(config.delivery.per_destination, config.delivery.total),
+    schedule = Schedule(config.queue.retry, config.queue.expire, config.queue.delay_warning)
+    limits = RunnerLimits(config.delivery.per_destination, config.delivery.total)
+    return Sending(resolver, smtp, carrier, notices, schedule, limits)
+
+
+def notice_writer(config: Config, ids: QueueIds) -> NoticeWriter:
+    """What tells senders, in the operator's words. Raises ConfigError where the file that has them cannot be used."""
+    directory, told = local_directory(config), config.notices.double_bounce
+
+    def resolve(address: str) -> tuple[Recipient, ...]:
+        found = directory.resolve(address)
+        if found is None:
+            return (Recipient(address),)
+        return () if isinstance(found, Reply) else found
+
+    if told == "postmaster":
+        told = next((one.original or one.address for one in resolve("postmaster")), f"postmaster@{config.hostname}")
+    return NoticeWriter(
+        config.hostname,
+        ids.next,
+        text=read_texts(config.notices.language),
+        double_bounce="" if told == "drop" else told,
+        resolve=resolve,
     )
 
 
-def receiving_side(
-    config: Config, intake: Intake, accounts: Accounts, identity: ServerIdentity | None
-) -> tuple[tuple[ListenerConfig, Listener], ...]:
-    domains = {name: LocalDomain(domain.recipients, domain.aliases) for name, domain in config.domains.items()}
-    directory, relay = Directory(config.hostname, domains), config.relay
+def local_directory(config: Config) -> Directory:
+    """Who is local."""
+    domains = {name: LocalDomain(domain.recipients, domain.aliases, domain.detail) for name, domain in config.domains.items()}
+    return Directory(config.hostname, domains)
+
+
+@dataclass(frozen=True, slots=True)
+class Receiving:
+    """What all listeners go by."""
+
+    config: Config
+    receptions: Mapping[str, Reception]
+    authenticator: Authenticator
+    identity: ServerIdentity | None
+    limits: Limits
+
+    def listener(self, one: ListenerConfig, intake: Intake) -> Listener:
+        """One that goes by this."""
+        return Listener(
+            self.receptions[one.kind],
+            intake,
+            self.authenticator,
+            hostname=self.config.hostname,
+            limits=self.limits,
+            tls_context=self._tls(one),
+            implicit_tls=one.tls == "implicit",
+            proxies=Networks(one.proxies) if one.proxies else None,
+            exempt=self._exempt(one),
+            normalise=one.line_ends == "normalise",
+        )
+
+    def reconfigure(self, one: ListenerConfig, listener: Listener, *, is_leaving: bool = False) -> None:
+        """Let a listener go by this. One that is leaving serves the certificates that it had."""
+        listener.reconfigure(
+            self.receptions[one.kind],
+            self.authenticator,
+            hostname=self.config.hostname,
+            limits=self.limits,
+            tls_context=None if is_leaving else self._tls(one),
+            exempt=self._exempt(one),
+        )
+
+    def _tls(self, one: ListenerConfig) -> Callable[[], ssl.SSLContext] | None:
+        return partial(self.identity.context, one.client_certificates) if self.identity and one.tls != "off" else None
+
+    def _exempt(self, one: ListenerConfig) -> Networks:
+        return Networks([*self.config.relay.allow, *one.proxies])
+
+
+def receiving_side(config: Config, accounts: Accounts) -> Receiving:
+    """Raises IdentityProblem."""
+    directory, relay = local_directory(config), config.relay
     trust = Trust(Networks(relay.allow), Networks(relay.etrn), Networks(relay.xclient), Networks(relay.xforward))
     authenticator, quota = accounts.authenticator, accounts.quota
     hold, hostname = int(config.limits.hold), config.hostname
@@ -116,23 +211,7 @@ def receiving_side(
             directory, accounts.users, trust, hostname, mechanisms=authenticator.mechanisms, hold=hold, quota=quota
         ),
     }
-    limits = server_limits(config)
-
-    def listener(one: ListenerConfig) -> Listener:
-        return Listener(
-            receptions[one.kind],
-            intake,
-            authenticator,
-            hostname=config.hostname,
-            limits=limits,
-            tls_context=partial(identity.context, one.client_certificates) if identity and one.tls != "off" else None,
-            implicit_tls=one.tls == "implicit",
-            proxies=Networks(one.proxies) if one.proxies else None,
-            exempt=Networks([*relay.allow, *one.proxies]),
-            normalise=one.line_ends == "normalise",
-        )
-
-    return tuple((one, listener(one)) for one in config.listeners)
+    return Receiving(config, receptions, authenticator, server_identity(config), server_limits(config))
 
 
 async def open_store(config: Config, clock: SystemClock) -> Store:
@@ -144,7 +223,22 @@ async def open_store(config: Config, clock: SystemClock) -> Store:
 def mailboxes(config: Config) -> Mapping[Final, MaildirTransport]:
     """A transport for every Maildir that a domain or a route names."""
     targets = [domain.deliver for domain in config.domains.values()] + list(config.routes.values())
-    return {target: MaildirTransport(target.template, config.hostname) for target in targets if isinstance(target, Mailboxes)}
+    rules = {name: mailbox_rules(domain) for name, domain in config.domains.items()}
+    return {
+        target: MaildirTransport(target.template, config.hostname, rules) for target in targets if isinstance(target, Mailboxes)
+    }
+
+
+def mailbox_rules(domain: Domain) -> Rules:
+    """How a domain's mailboxes are kept."""
+    quota = Quota(domain.quota or 0, domain.quota_messages or 0)
+    return Rules(
+        domain.detail,
+        None if domain.recipients is None else domain.recipients | {"postmaster"},
+        makes_folders=domain.folders == "create",
+        quota=None if quota == Quota() else quota,
+        fails_when_full=domain.over_quota == "fail",
+    )
 
 
 def server_limits(config: Config) -> Limits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable
@@ -32,6 +33,9 @@ class Accounts:
     users: UserBackend
     authenticator: Authenticator
     quota: Quota
+    guard: Guard
+    frozen: freezes.Freezes
+    stolen: StolenAccounts | None
 
     async def start(self) -> None:
         """Look whether the users can be asked, and tell in the log what keeps them from logging in. Raises nothing."""
@@ -44,26 +48,41 @@ class Accounts:
         await self.authenticator.close()
 
 
-def open_accounts(config: Config, clock: SystemClock) -> Accounts:
-    """Nothing is asked yet. Raises UsersFileError, FreezesUnusable, BackendUnusable."""
-    users, submission = backend(config, clock), config.submission
-    frozen = freezes.Freezes(config.data_dir / freezes.FILE_NAME)
+def open_accounts(
+    config: Config, clock: SystemClock, before: Accounts | None = None, users: UserBackend | None = None
+) -> Accounts:
+    """Nothing is asked yet. What `before` has counted goes on, and `users` stay in use. Raises UsersFileError, FreezesUnusable,
+    BackendUnusable."""
+    users, submission = users or backend(config, clock), config.submission
+    frozen = before.frozen if before is not None else freezes.Freezes(config.data_dir / freezes.FILE_NAME)
 
     def is_frozen(user: str) -> bool:
         return frozen.is_frozen(user) or users.is_frozen(user)
 
+    guard = Guard(guard_limits(config), exempt=Networks(config.relay.allow))
+    stolen = StolenAccounts(frozen, submission.freeze_after, later=in_thread) if submission.freeze_after else None
     authenticator = Authenticator(
         users,
         nonce=lambda: secrets.token_urlsafe(18),
         mechanisms=config.users.mechanisms,
-        guard=Guard(guard_limits(config), exempt=Networks(config.relay.allow)),
+        guard=guard,
         is_frozen=is_frozen,
-        stolen=StolenAccounts(frozen, submission.freeze_after) if submission.freeze_after else None,
+        stolen=stolen,
         clock=clock,
     )
     general = Allowance(submission.messages_per_hour, submission.recipients_per_day, submission.recipients_per_message)
     quota = Quota(general, allowance=users.allowance, is_frozen=is_frozen, path=config.data_dir / "sent.json")
-    return Accounts(users, authenticator, quota)
+    if before is not None:
+        guard.go_on_from(before.guard)
+        quota.go_on_from(before.quota)
+        if stolen is not None and before.stolen is not None:
+            stolen.go_on_from(before.stolen)
+    return Accounts(users, authenticator, quota, guard, frozen, stolen)
+
+
+def in_thread(work: Callable[[], None]) -> None:
+    """Do what waits for the disk where nobody waits for it."""
+    asyncio.get_running_loop().run_in_executor(None, work)
 
 
 def guard_limits(config: Config) -> GuardLimits:

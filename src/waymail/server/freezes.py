@@ -53,9 +53,14 @@ class Freezes:
             self._reload()
         return user in self._frozen
 
-    def freeze(self, user: str, reason: str, now: float) -> None:
-        """Close an account. It is closed in this process even where the file cannot be written. Raises FreezesUnusable."""
+    def close(self, user: str, reason: str, now: float) -> None:
+        """Close an account in this process, until `freeze` has written it down."""
         self._frozen = {**self._frozen, user: Freeze(reason, now)}
+
+    def freeze(self, user: str, reason: str, now: float) -> None:
+        """Close an account. It is closed in this process even where the file cannot be written. Waits for the disk. Raises
+        FreezesUnusable."""
+        self.close(user, reason, now)
         self._frozen = dict(change(self._path, user, Freeze(reason, now)))
         self._stamp = _stamp(self._path)
 

@@ -58,6 +58,10 @@ class Guard:
         self._users: OrderedDict[str, _Level] = OrderedDict()
         self._succeeded: OrderedDict[tuple[str, str], float] = OrderedDict()
 
+    def go_on_from(self, other: Guard) -> None:
+        """Take over what another one has counted, whose limits were different."""
+        self._addresses, self._users, self._succeeded = other._addresses, other._users, other._succeeded
+
     def delay(self, address: str, now: float, user: str = "") -> float:
         """Seconds to wait before a failure is told."""
         if address in self._exempt:

@@ -60,6 +60,10 @@ class Quota:
         self._written_at = 0.0
         self._changed = False
 
+    def go_on_from(self, other: Quota) -> None:
+        """Take over what another one has counted, whose limits were different."""
+        self._counts, self._written_at, self._changed = other._counts, other._written_at, other._changed
+
     def check(self, user: str, now: float, recipients: int = 0) -> Reply | None:
         """May this user send a message, to this many recipients so far? Nothing is counted: ask at MAIL with 0, at each RCPT with
         the number that it would make. `now` is Unix time. A Reply is the refusal."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 
 from waymail.server.freezes import Freezes, FreezesUnusable
 from waymail.server.networks import network_of
@@ -18,14 +20,22 @@ WITHIN = 3_600.0  # seconds
 MOST_USERS = 65_536
 
 
-class StolenAccounts:
-    """Freezes an account that more than `limit` networks use within an hour."""
+Later = Callable[[Callable[[], None]], object]
 
-    def __init__(self, freezes: Freezes, limit: int, *, most: int = MOST_USERS) -> None:
+
+class StolenAccounts:
+    """Freezes an account that more than `limit` networks use within an hour. `later` does what waits for the disk."""
+
+    def __init__(self, freezes: Freezes, limit: int, *, most: int = MOST_USERS, later: Later = lambda work: work()) -> None:
         self._freezes = freezes
         self._limit = limit
         self._most = most
+        self._later = later
         self._networks: OrderedDict[str, dict[str, float]] = OrderedDict()  # by user; the network that was used last stands last
+
+    def go_on_from(self, other: StolenAccounts) -> None:
+        """Take over what another one has seen, whose limit was different."""
+        self._networks = other._networks
 
     def logged_in(self, user: str, address: str, now: float) -> bool:
         """Note where a user logged in from, at `now` (Unix time). True where that was too much, and the account is frozen."""
@@ -47,6 +57,10 @@ class StolenAccounts:
     def _freeze(self, user: str, reason: str, now: float) -> None:
         fields = {"user": user, "reason": reason, "fix": f"give a new password, then: waymail user thaw {user}"}
         log.error("an account looks stolen, it is frozen", extra={"fields": fields})
+        self._freezes.close(user, reason, now)
+        self._later(partial(self._keep, user, reason, now))
+
+    def _keep(self, user: str, reason: str, now: float) -> None:
         try:
             self._freezes.freeze(user, reason, now)
         except FreezesUnusable as problem:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from waymail.app.cli.output import Exit, complain, say, say_json, table
+from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json, table
 
 app = App(name="config", help="Check a configuration, or show what it comes to.")
 
@@ -67,4 +67,23 @@ def show(
         say_json([{"key": setting.key, "value": setting.value, "source": setting.source} for setting in shown])
     else:
         table(("key", "value", "source"), [(setting.key, setting.text, setting.source) for setting in shown])
+    return Exit.OK
+
+
+@app.command
+def notices(*, language: str = "en") -> int:
+    """Print every text of the notices that senders get, as a file to change or to translate.
+
+    Name the file in the configuration: [notices] language = "notices.toml". `waymail config check` says what is wrong with it.
+
+    Parameters
+    ----------
+    language
+        Which of the languages that waymail has: en or de.
+    """
+    from waymail.mail.notices import LANGUAGES, template
+
+    if language not in LANGUAGES:
+        raise CommandFailed(Exit.USAGE, f"there are no texts in {language!r}: say --language {' or '.join(LANGUAGES)}")
+    say(template(language).rstrip("\n"))
     return Exit.OK

@@ -12,7 +12,11 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _CONTROL_BEYOND = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")  # what JSON lets stand
@@ -47,6 +51,16 @@ def say(text: str = "") -> None:
     sys.stdout.write(text + "\n")
 
 
+def say_styled(text: str, style: str) -> None:
+    """A line on standard output, which a terminal shows in a style of rich's; it is never wrapped."""
+    if not style or not sys.stdout.isatty():
+        say(text)
+        return
+    from rich.text import Text
+
+    _console().print(Text(text, style), soft_wrap=True)
+
+
 def complain(text: str) -> None:
     """A line, or several, on standard error."""
     sys.stderr.write(text + "\n")
@@ -73,6 +87,13 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns) - 1)]
     for line in lines:
         say("  ".join([*(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=False)), line[-1]]).rstrip())
+
+
+@cache
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False)
 
 
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

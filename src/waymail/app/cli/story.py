@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 from waymail.app.cli.output import clean, size_text, span_text, time_json, time_text
@@ -11,32 +13,100 @@ from waymail.mail.envelope import Envelope
 from waymail.store.contract import Event, RecipientState, State, Story
 
 SHOWN = 3  # recipients that a line names; the others are counted
+LONG = 8  # attempts in a row, of which only the first and the last are told
+ENDS = 3  # so many of each
 _INDENT = " " * 33  # below what follows the time and the kind
+_DIALOGUE = " " * 8
+
+# How a terminal shows what became of a message.
+STYLES = {"delivered": "green", "deferred": "yellow", "queued": "yellow", "held": "magenta", "failed": "red", "removed": "red"}
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a story: when, which kind of event, what; a line without a time goes on with the one above."""
+    """One line of a story: when, which kind of event, what; a line without a time goes on with the one above. `style` is how a
+    terminal shows it, as rich names it."""
 
     at: float | None
     kind: str
     text: str
+    style: str = ""
 
     def __str__(self) -> str:
-        return clean(f"{time_text(self.at)}  {self.kind:<10}  {self.text}" if self.at is not None else _INDENT + self.text)
+        if self.at is None:
+            return clean((_DIALOGUE if self.kind == "said" else _INDENT) + self.text)
+        return clean(f"{time_text(self.at)}  {self.kind:<10}  {self.text}")
 
 
-def told(story: Story, now: float) -> Iterator[Line]:
-    """A message's whole story: accepted, all that happened, and what comes next. `now` is in seconds since the epoch."""
+def told(story: Story, now: float, *, verbose: bool = False) -> Iterator[Line]:
+    """A message's whole story: accepted, all that happened, and what comes next. `now` is in seconds since the epoch.
+
+    What was said in a failed attempt is told of the last one, as long as one of its recipients has not got the message; with
+    `verbose` of all. Of many attempts in a row the middle is left out, but not with `verbose`.
+    """
     envelope = story.envelope
     yield Line(envelope.accepted_at, "accepted", accepted_text(envelope, story.size))
-    for event in story.events:
-        yield from _happened(event)
+    decisive = _decisive(story)
+    left_out = set() if verbose else set(_middles(story.events))
+    for number, event in enumerate(story.events):
+        if number not in left_out:
+            yield from _happened(event)
+            if verbose or number == decisive:
+                yield from (Line(None, "said", line, "dim") for line in event.detail.get("dialogue", ()))
+        elif number - 1 not in left_out:
+            count = next(many for many in range(1, len(left_out) + 1) if number + many not in left_out)
+            yield Line(None, "", f"... {count} more attempts; --verbose shows them")
     live = [recipient for recipient in story.recipients if recipient.state.is_live]
     for recipient in live[: SHOWN * 3]:
         yield Line(now, "now", f"{recipient.address}: {standing(recipient, now, envelope.options.hold_until)}")
     if rest := live[SHOWN * 3 :]:
         yield Line(now, "now", f"and {len(rest)} more recipients; `waymail queue show {envelope.id}` names all")
+
+
+def _decisive(story: Story) -> int | None:
+    """The last attempt whose dialogue is known and that concerns somebody who has not got the message."""
+    waiting = {recipient.address for recipient in story.recipients if recipient.state is not State.DELIVERED}
+    for number in reversed(range(len(story.events))):
+        detail = story.events[number].detail
+        if detail.get("dialogue") and any(not waiting.isdisjoint(result.get("to", ())) for result in detail.get("results", ())):
+            return number
+    return None
+
+
+def _middles(events: Sequence[Event]) -> Iterator[int]:
+    """The attempts in the middle of long runs of them."""
+    for is_attempt, run in groupby(range(len(events)), lambda number: events[number].kind == "attempt"):
+        numbers = list(run)
+        if is_attempt and len(numbers) > LONG:
+            yield from numbers[ENDS:-ENDS]
+
+
+def verdict(story: Story) -> Line:
+    """What became of a message, in one line."""
+    counted = Counter(_became(recipient) for recipient in story.recipients)
+    kind = next((one for one in ("failed", "held", "deferred", "queued", "removed") if one in counted), "delivered")
+    if len(counted) > 1:
+        text = ", ".join(f"{number} {became}" for became, number in counted.most_common())
+        return Line(None, kind, text, STYLES[kind])
+    attempts = max((recipient.attempts for recipient in story.recipients), default=0)
+    text = f"{kind} {_took(story)}" if kind == "delivered" else kind
+    text += f", at attempt {attempts}" if attempts > 1 else ""
+    replies = {recipient.reply for recipient in story.recipients}
+    if kind in ("failed", "deferred") and len(replies) == 1:
+        text += f": {replies.pop()}"
+    return Line(None, kind, text, STYLES[kind])
+
+
+def _became(recipient: RecipientState) -> str:
+    if recipient.state in (State.QUEUED, State.ACTIVE):
+        return "deferred" if recipient.attempts else "queued"
+    return recipient.state.name.lower()
+
+
+def _took(story: Story) -> str:
+    ends = [event.at for event in story.events if event.kind == "attempt"]
+    seconds = max(0.0, max(ends, default=story.envelope.accepted_at) - story.envelope.accepted_at)
+    return f"in {seconds:.1f}s" if seconds < 60 else f"after {span_text(seconds)}"
 
 
 def heading(story: Story) -> str:
@@ -140,10 +210,13 @@ def _happened(event: Event) -> Iterator[Line]:
         return
     to = people(list(detail.get("to", ())))
     why = f": {detail['why']}" if detail.get("why") else ""
+    if event.kind == "returned":
+        why = f": {detail.get('reply', '')}"
+    by = f" (by {detail['by']})" if detail.get("by") else ""
     notice = f", notice {detail['notice']} to the sender" if detail.get("notice") else ""
     if event.kind == "recovered":
         why = ": the process ended during an attempt; the next hop may have the message already, and may get it twice"
-    yield Line(event.at, event.kind, f"{to}{why}{notice}")
+    yield Line(event.at, event.kind, f"{to}{by}{why}{notice}")
     if event.kind == "waiting":
         yield Line(None, "", f"  {detail.get('reply', '')}; asked again at {time_text(detail.get('next', event.at))}")
 
@@ -162,7 +235,9 @@ def _attempt_text(detail: Mapping[str, Any]) -> str:
 
 
 def _result_lines(result: Mapping[str, Any]) -> Iterator[Line]:
-    yield Line(None, "", f"{people(list(result.get('to', ())))}: {result.get('outcome', '')}: {result.get('reply', '')}")
+    outcome = str(result.get("outcome", ""))
+    text = f"{people(list(result.get('to', ())))}: {outcome}: {result.get('reply', '')}"
+    yield Line(None, "", text, STYLES.get(outcome, ""))
     if result.get("uncertain"):
         yield Line(None, "", "  uncertain: the next hop may have taken it all the same, and may get it twice")
     following = f"next at {time_text(result['next'])}" if result.get("next") else ""

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from waymail.app.config.aliases import misled
 from waymail.app.config.listening import oddities, problems
+from waymail.app.config.mailboxes import without_effect
+from waymail.app.config.notices import unreachable
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.schema import Config
 from waymail.app.config.units import duration_text, size_text
@@ -103,6 +105,11 @@ def _queue(config: Config) -> Iterator[Finding]:
         yield Finding(("queue", "delay_warning"), message, is_warning=True)
 
 
+def _notices(config: Config) -> Iterator[Finding]:
+    for path, message in unreachable(config):
+        yield Finding(path, message, is_warning=True)
+
+
 def _limits(config: Config) -> Iterator[Finding]:
     limits = config.limits
     least = (
@@ -123,6 +130,8 @@ def _domains(config: Config) -> Iterator[Finding]:
             yield Finding(("domains", name), message, is_warning=True)
     for path, message in misled(config):
         yield Finding(path, message)
+    for path, message in without_effect(config):
+        yield Finding(path, message, is_warning=True)
 
 
 def _routes(config: Config) -> Iterator[Finding]:
@@ -170,6 +179,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("users",), _users),
     (("relay",), _relay),
     (("queue",), _queue),
+    (("notices", "domains", "routes", "hostname"), _notices),
     (("limits",), _limits),
     (("domains",), _domains),
     (("domains", "routes"), _routes),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from waymail.app.config.check import Finding
 from waymail.app.config.listening import UnixSocket
+from waymail.app.config.notices import unusable
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.schema import Config
 from waymail.net import self_signed, tls
@@ -40,6 +41,8 @@ def check_files(config: Config, unreadable: frozenset[str] = frozenset()) -> Ite
         yield from _modules(config)
     if "listener" not in unreadable:
         yield from _sockets(config)
+    if "notices" not in unreadable:
+        yield from (Finding(path, message) for path, message in unusable(config))
 
 
 def _files_of_users(config: Config) -> Iterator[Finding]:
