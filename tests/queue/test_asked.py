@@ -14,7 +14,7 @@ from waymail.mail.envelope import DeliverBy, Envelope, Options, Recipient
 from waymail.mail.expansion import inherit
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome
 from waymail.queue.retry import HOUR
-from waymail.store.contract import State
+from waymail.store.contract import Selection, State
 from waymail.testing.queue import Bench, ScriptedCarrier
 from waymail.wire.replies import Reply
 
@@ -294,8 +294,8 @@ async def test_no_operator_lets_go_what_its_sender_wants_held() -> None:
     queue = bench(MAILBOX)
     async with queue.running():
         id = await queue.accept("bob@x.example", options=Options(hold_until=queue.clock.now() + 3600))
-        await queue.store.hold([id], queue.clock.now())
-        await queue.store.release([id], queue.clock.now())
+        await queue.store.hold(Selection(ids=(id,)), queue.clock.now())
+        await queue.store.release(Selection(ids=(id,)), queue.clock.now())
         await queue.pass_time(60, step=10)
         assert await queue.state(id) == [State.QUEUED]
         assert await queue.store.next_due() == queue.clock.now() - 60 + 3600

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from waymail.store import schema
-from waymail.store.contract import Change, Delivery, Event, NewMessage, RecipientState, State, Story
+from waymail.store.contract import Change, Delivery, Event, NewMessage, RecipientState, Selection, State, Story
 from waymail.store.sqlite import SqliteStore
 from waymail.testing.disk import Crash, CrashingDisk
 from waymail.testing.disk_image import Loss, lay_out
@@ -94,12 +94,12 @@ async def lead(life: Life) -> None:
     notice = life.new("ann@example.org")
     (notified,) = await step("settle: failed, with a notice", store.settle(failed(third, notice)))
     await step("settle: the large one is delivered", store.settle(delivered(large)))
-    await step("hold", store.hold([first.envelope.id], START))
-    fresh = [life.new(), life.new(content=BIG), life.new("a@example.net", "b@example.net", content=BIG)]
+    await step("hold", store.hold(Selection(ids=(first.envelope.id,)), START))
+    fresh = [life.new(), life.new(content=BIG, claim=False), life.new("a@example.net", "b@example.net", content=BIG)]
     some = await step("accept three", asyncio.gather(*map(store.accept, fresh)), is_whole=False)
-    await step("remove a large one", store.remove([some[1].envelope.id], START))
+    await step("remove a large one", store.remove(Selection(ids=(some[1].envelope.id,)), START))
     store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    await step("release", store.release([first.envelope.id], START))
+    await step("release", store.release(Selection(ids=(first.envelope.id,)), START))
     await step("settle the notice", store.settle(delivered(notified)))
     store._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     await step("accept after a checkpoint", store.accept(life.new()))

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from waymail.store.contract import Change, Delivery, NewMessage, Settlement, StaleToken, State, Story
+from waymail.store.contract import Change, Delivery, NewMessage, Selection, Settlement, StaleToken, State, Story
 from waymail.store.memory import MemoryStore, Tables
 from waymail.store.sqlite import SqliteStore
 from waymail.testing.store_cases import LEASE, START, Messages, octets
@@ -94,7 +94,9 @@ class Stores(RuleBasedStateMachine):
 
     @rule(some=st.lists(ids, max_size=3), action=st.sampled_from(["hold", "release", "flush", "remove"]))
     def operate(self, some: list[str], action: str) -> None:
-        changed = [self.run(getattr(store, action)(some, self.time)) for store in (self.sqlite, self.memory)]
+        changed = [
+            self.run(getattr(store, action)(Selection(ids=tuple(some)), self.time)) for store in (self.sqlite, self.memory)
+        ]
         assert changed[0] == changed[1]
 
     @rule(seconds=st.sampled_from([1.0, 60.0, LEASE + 1]))

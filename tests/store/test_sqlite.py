@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from waymail.mail.envelope import Body, Options, Recipient, encode_id
-from waymail.store import due, read, recover, schema, statements
-from waymail.store.contract import Change, Delivery, NewMessage, State, StoreError
+from waymail.store import due, read, recover, schema, select, statements
+from waymail.store.contract import Change, Delivery, NewMessage, Selection, State, StoreError
 from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
 from waymail.testing.store_cases import START, Messages, delivered, kinds, octets, outcome, states
@@ -104,8 +104,8 @@ async def test_a_large_body_is_a_file_until_it_is_settled(store: SqliteStore, me
 
 
 async def test_a_removed_message_loses_its_file(store: SqliteStore, messages: Messages, tmp_path: Path) -> None:
-    delivery = await store.accept(spooled(store, messages.new()))
-    await store.remove([delivery.envelope.id], START)
+    delivery = await store.accept(spooled(store, messages.new(claim=False)))
+    await store.remove(Selection(ids=(delivery.envelope.id,)), START)
     await store.close()
     assert list((tmp_path / "bodies").iterdir()) == []
 
@@ -292,11 +292,14 @@ async def test_a_reader_of_nothing_says_so(tmp_path: Path) -> None:
 
 
 async def test_no_query_walks_through_the_history(store: SqliteStore) -> None:
-    of_two = [
-        statements.rows(one, 2, 2) for one in (statements.CLAIM, statements.MOVE, statements.FLUSH, statements.RELEASE_LAPSED)
+    of_two = [statements.rows(one, 2, 2) for one in (statements.CLAIM, statements.MOVE, statements.RELEASE_LAPSED)]
+    selected = [
+        one.format(state=state, domain=" AND domain = ?", rows="(1), (2)")
+        for one in (select.OF_MESSAGES, select.OF_STATE, select.OF_DOMAIN, select.OLDEST, select.DOMAINS, select.LAST_REPLY)
+        for state in (0, 2)
     ]
     for query in (
-        *(read.WITH_WORD, recover.CLAIMED, read.WAITING, read.DOMAINS, *of_two),
+        *(read.WITH_WORD, select.WITH_WORD, recover.CLAIMED, select.WAITING.format(domain=""), *of_two, *selected),
         *(due.DUE_ORDINARY, due.DUE_RANKED, due.DUE_OF_DOMAIN, due.DOMAINS_DUE, due.NEXT_ORDINARY, due.NEXT_RANKED),
     ):
         steps = [row[3] for row in store._connection.execute("EXPLAIN QUERY PLAN " + re.sub(r"\?\d?", "1", query))]
@@ -353,7 +356,7 @@ async def test_the_tables_of_version_1_are_brought_up_to_date(messages: Messages
     connection.close()
     store = await open_store(tmp_path)
     await store.accept(messages.new(claim=False, options=Options(priority=3)))
-    assert (await store.flush_domain("example.net", START)).messages == 2
+    assert (await store.flush(Selection(domain="example.net"), START)).messages == 2
     first, second = await store.claim(START, 10)
     assert (first.envelope.options.priority, second.envelope) == (3, new.envelope)
     await store.close()

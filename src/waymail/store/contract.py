@@ -13,7 +13,7 @@ the work of the one that took over. A claim whose lease is over is QUEUED again,
 The states of a recipient:
 
     QUEUED ──claim──▶ ACTIVE ──settle──▶ DELIVERED | FAILED          HELD ◀─hold─ QUEUED, HELD ─release─▶ QUEUED
-       ▲                 │                                           REMOVED ◀─remove─ QUEUED | HELD | ACTIVE
+       ▲                 │                                           REMOVED ◀─remove─ QUEUED | HELD
        └──settle (deferred), lease over, process gone────┘
 
 The body is kept until no recipient is QUEUED, ACTIVE or HELD; envelope, recipients and events stay as history.
@@ -40,7 +40,7 @@ Damage from outside, a live message whose body file is gone, is not lost silentl
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import field
 from enum import IntEnum
 from typing import Any, Protocol
@@ -58,7 +58,7 @@ class StoreFull(StoreError):
 
 
 class StaleToken(StoreError):
-    """The recipients were claimed by somebody else meanwhile, or removed by an operator."""
+    """The recipients were claimed by somebody else meanwhile."""
 
 
 class State(IntEnum):
@@ -92,7 +92,10 @@ class Event:
         confirmed  notice, to, why: the sender asked to be told of "delivered", "relayed" or "expanded"
         waiting    to, destination, reply, next, why: nothing was attempted, the destination is down or busy
         recovered  to: [address, ...], uncertain: true; the process ended while these were being attempted
-        held | released | removed | flushed    to
+        held | released | removed | flushed    to, by: "operator", or "etrn" where a host asked for its mail (RFC 1985)
+        returned   to, by, reply: an operator gave them up, and the sender is told
+        exported   to, why: they went to another store, in a file; what comes from one says so:
+        imported   to, why
         damaged    to, why; the body is gone, the recipients are HELD until an operator decides
     """
 
@@ -172,6 +175,7 @@ class RecipientState:
     attempts: int
     next_at: float
     reply: str
+    warned: bool = False
 
 
 @value
@@ -185,11 +189,84 @@ class Story:
 
 
 @value
-class Flushed:
-    """What waits for some domains: how many messages, and for which of the domains."""
+class Packed:
+    """A live message as it goes from one store to another: all that there is of it. See `waymail.store.transfer`."""
 
-    messages: int
-    domains: tuple[str, ...]
+    story: Story
+    body: Body
+
+    @property
+    def is_attempted(self) -> bool:
+        """Whether a recipient is being attempted: then it goes nowhere."""
+        return any(one.state is State.ACTIVE for one in self.story.recipients)
+
+
+@value
+class Selection:
+    """Which recipients an operator means: those for which all that is given holds. Nothing given means none; `everything`, all.
+
+    `ids` are queue ids. `sender` is the reverse-path ("" the null path), `recipient` an address, or one that an alias led
+    away from; both are compared as `Store.find` does. `domain` is that of the recipient, as `Recipient.domain` has it, with
+    `below` also those below it. `older`: accepted before that time, in seconds since the epoch. `states` leaves only
+    recipients in one of them, and is no reason to be selected.
+    """
+
+    ids: tuple[str, ...] = ()
+    sender: str | None = None
+    recipient: str = ""
+    domain: str = ""
+    below: bool = False
+    older: float | None = None
+    states: tuple[State, ...] = ()
+    everything: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it selects nothing."""
+        given = self.ids or self.recipient or self.domain or self.everything
+        return not given and self.sender is None and self.older is None
+
+    def among(self, states: Sequence[State]) -> tuple[State, ...]:
+        """Those of `states` that it leaves."""
+        return tuple(state for state in states if not self.states or state in self.states)
+
+
+@value
+class Changed:
+    """What an operator's command did: to how many recipients of how many messages, in which domains. `active` of the selected
+    ones are being attempted and were left alone: of those that were found by message. By domain or age they are not found."""
+
+    recipients: int = 0
+    messages: int = 0
+    domains: tuple[str, ...] = ()
+    active: int = 0
+
+
+@value
+class Waiting:
+    """What waits for a domain: how many recipients, the time at which the oldest of their messages was accepted, when the next
+    one is due (0.0 where all are held), and what was last said of one of them ("" for nothing)."""
+
+    domain: str
+    queued: int
+    held: int
+    oldest: float
+    next_at: float
+    reply: str
+
+
+@value
+class Backlog:
+    """All that waits: in how many domains, how many recipients, and those domains for which most do."""
+
+    domains: int = 0
+    queued: int = 0
+    held: int = 0
+    largest: tuple[Waiting, ...] = ()
+
+
+EVERYTHING = Selection(everything=True)
+OPERATOR = "operator"
 
 
 class Spool(Protocol):
@@ -229,8 +306,9 @@ class Store(Protocol):
     async def next_due(self, after: float = 0.0) -> float | None:
         """When the first QUEUED recipient that is due later than `after` is so, in seconds since the epoch; None for none."""
 
-    async def list(self, limit: int = 1000) -> Sequence[Story]:
-        """The messages that have a live recipient, oldest first, without events."""
+    async def list(self, limit: int = 1000, selection: Selection = EVERYTHING) -> Sequence[Story]:
+        """The messages that have a live recipient of the selection, oldest first, without events. By domain, by state, or by the
+        null path, those are not found that are being attempted."""
 
     async def get(self, id: str) -> Story | None:
         """One message with its events, live or done; None where there is none."""
@@ -242,21 +320,53 @@ class Store(Protocol):
     async def body(self, id: str) -> Body | None:
         """The body of a message that is still live."""
 
-    async def hold(self, ids: Sequence[str], now: float) -> int:
-        """Queued recipients of these messages wait until released. Returns how many recipients changed, as do the next three."""
+    async def waiting(self, limit: int = 1000, domain: str = "") -> Backlog:
+        """What is QUEUED or HELD, by domain, the largest `limit` of them by name; only that for `domain` where it is given."""
 
-    async def release(self, ids: Sequence[str], now: float) -> int:
+    # What an operator does with a selection. It may take long, in transactions of some hundred recipients; others do not wait
+    # for it. `by` is who asked, for the event.
+
+    async def hold(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
+        """Queued recipients wait until released."""
+
+    async def release(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
         """Held recipients are queued again, due now."""
 
-    async def flush(self, ids: Sequence[str], now: float) -> int:
-        """Queued recipients that are due later are due now."""
+    async def flush(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
+        """Queued recipients are due now; those that were so before are counted, too. What its sender wants held (RFC 4865) is
+        left alone."""
 
-    async def flush_domain(self, domain: str, now: float, *, below: bool = False) -> Flushed:
-        """Queued recipients in `domain` (as `Recipient.domain` has it), with `below` also in the domains below it, are due
-        now. What its sender wants held is left alone. It may take long; others do not wait for it."""
+    async def remove(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
+        """Queued and held recipients are given up without notice to anybody."""
 
-    async def remove(self, ids: Sequence[str], now: float) -> int:
-        """Live recipients are given up without notice to anybody."""
+    def take(self, selection: Selection, now: float) -> AsyncIterator[Sequence[Delivery]]:
+        """Claim queued and held recipients, some hundred at a time; the next when those are asked for."""
+
+    # What moves messages from one store to another (`waymail.store.transfer`).
+
+    async def ids(self, after: str = "", limit: int = 500) -> Sequence[str]:
+        """The queue ids behind `after` of messages that have a live recipient, in order."""
+
+    async def pack(self, ids: Sequence[str], now: float, *, hold: bool = False) -> Sequence[Packed]:
+        """Those of these messages that have a live recipient, oldest first. With `hold`, the queued recipients of those of which
+        nobody is being attempted are held from now on; what returns says how they stood before."""
+
+    async def put_back(self, packed: Sequence[Packed], now: float) -> None:
+        """What `pack` held and nobody released since is QUEUED again, due when it was."""
+
+    async def hand_over(self, ids: Sequence[str], now: float, why: str) -> Sequence[str]:
+        """Messages of which all live recipients are held are no longer this store's: the recipients are REMOVED. Returns the ids
+        of those."""
+
+    async def unpack(self, packed: Packed) -> bool:
+        """Take in a message that another store packed, as it stands there; a body in a file is one that `spool` made. One that
+        was handed over from here comes back. Returns False, and nothing happens, where the id is taken.
+
+        Raises ValueError where the id is none, or there are no recipients."""
+
+    async def hasten(self, latest: float) -> int:
+        """Queued recipients that are due later than `latest` are due then: no schedule sets such times, a clock did that was wrong.
+        What its sender wants held is left alone. Returns how many changed. It may take long; others do not wait for it."""
 
     async def forget(self, before: float) -> int:
         """Delete the history of messages that were accepted before `before`, in seconds since the epoch, and are no longer

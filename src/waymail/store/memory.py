@@ -7,27 +7,36 @@ It promises what `contract` promises except that "durable" means "until the proc
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from waymail.mail.envelope import Body, Envelope
 from waymail.store.contract import (
+    EVERYTHING,
+    OPERATOR,
+    Backlog,
     Change,
+    Changed,
     Delivery,
     Event,
-    Flushed,
     NewMessage,
+    Packed,
     Pending,
     RecipientState,
+    Selection,
     Settlement,
     StaleToken,
     State,
     StoreError,
     Story,
+    Waiting,
 )
 from waymail.store.due import LEAST
+from waymail.store.moving import GIVEN_UP, WHILE_EXPORTED
+from waymail.store.operate import FLUSH, HOLD, RELEASE, REMOVE, Move
 from waymail.store.rows import DIALOGUES, number_of, plain, thinned
+from waymail.store.select import LIVE, WAITS, is_by_message, selects
 
 Due = tuple[int, float, str, int]  # by what is claimed first: the priority negated, when it is due, the queue id, the number
 
@@ -162,10 +171,12 @@ class MemoryStore:
         entries = (entry for record in self.tables.records.values() for entry in record.entries)
         return min((entry.next_at for entry in entries if entry.state is State.QUEUED and entry.next_at > after), default=None)
 
-    async def list(self, limit: int = 1000) -> Sequence[Story]:
+    async def list(self, limit: int = 1000, selection: Selection = EVERYTHING) -> Sequence[Story]:
         """As `Store.list`."""
         self._check_open()
-        return [_story(record) for _, record in sorted(self.tables.records.items()) if record.body is not None][:limit]
+        is_live = is_by_message(selection) or not (selection.domain or selection.states or selection.sender is not None)
+        states = LIVE if is_live else WAITS
+        return [_story(record) for record, _ in self._chosen(selection, states)][:limit]
 
     async def get(self, id: str) -> Story | None:
         """As `Store.get`."""
@@ -186,42 +197,117 @@ class MemoryStore:
         record = self.tables.records.get(id.lower())
         return None if record is None else record.body
 
-    async def hold(self, ids: Sequence[str], now: float) -> int:
-        """As `Store.hold`."""
-        return self._move(ids, (State.QUEUED,), State.HELD, now, "held")
-
-    async def release(self, ids: Sequence[str], now: float) -> int:
-        """As `Store.release`."""
-        return self._move(ids, (State.HELD,), State.QUEUED, now, "released")
-
-    async def flush(self, ids: Sequence[str], now: float) -> int:
-        """As `Store.flush`."""
-        return self._move(ids, (State.QUEUED,), State.QUEUED, now, "flushed", later=True)
-
-    async def flush_domain(self, domain: str, now: float, *, below: bool = False) -> Flushed:
-        """As `Store.flush_domain`."""
+    async def waiting(self, limit: int = 1000, domain: str = "") -> Backlog:
+        """As `Store.waiting`."""
         self._check_open()
-        messages, domains = 0, set()
-        for record in self.tables.records.values():
-            if record.envelope.released_at > now:
-                continue
-            found = [
-                number
-                for number, entry in enumerate(record.entries)
-                if entry.state is State.QUEUED and _is_in(record.envelope.recipients[number].domain, domain, below)
-            ]
-            domains |= {record.envelope.recipients[number].domain for number in found}
-            messages += bool(found)
-            later = [number for number in found if record.entries[number].next_at > now]
-            for number in later:
-                record.entries[number].next_at = now
-            if later:
-                record.events.append(Event(now, "flushed", {"to": record.addresses(later)}))
-        return Flushed(messages, tuple(sorted(domains)))
+        by_domain: dict[str, list[tuple[str, Entry]]] = {}
+        for id, record in sorted(self.tables.records.items()):
+            for one, entry in zip(record.envelope.recipients, record.entries, strict=True):
+                if entry.state in (State.QUEUED, State.HELD) and one.domain == (domain or one.domain):
+                    by_domain.setdefault(one.domain, []).append((id, entry))
+        found = [_waiting(name, some) for name, some in by_domain.items()]
+        every = sorted(found, key=lambda one: (-one.queued - one.held, one.domain))
+        return Backlog(len(every), sum(one.queued for one in every), sum(one.held for one in every), tuple(every[:limit]))
 
-    async def remove(self, ids: Sequence[str], now: float) -> int:
+    async def hold(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
+        """As `Store.hold`."""
+        return self._operate(HOLD, selection, now, by)
+
+    async def release(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
+        """As `Store.release`."""
+        return self._operate(RELEASE, selection, now, by)
+
+    async def flush(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
+        """As `Store.flush`."""
+        return self._operate(FLUSH, selection, now, by)
+
+    async def remove(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
         """As `Store.remove`."""
-        return self._move(ids, (State.QUEUED, State.ACTIVE, State.HELD), State.REMOVED, now, "removed")
+        return self._operate(REMOVE, selection, now, by)
+
+    async def take(self, selection: Selection, now: float) -> AsyncIterator[Sequence[Delivery]]:
+        """As `Store.take`."""
+        self._check_open()
+        for record, numbers in self._chosen(selection, REMOVE.states):
+            yield [self._claim(record, numbers, now)]
+
+    async def ids(self, after: str = "", limit: int = 500) -> Sequence[str]:
+        """As `Store.ids`."""
+        self._check_open()
+        return sorted(id for id, record in self.tables.records.items() if record.body is not None and id > after)[:limit]
+
+    async def pack(self, ids: Sequence[str], now: float, *, hold: bool = False) -> Sequence[Packed]:
+        """As `Store.pack`."""
+        self._check_open()
+        packed = []
+        for id in sorted({id.lower() for id in ids} & self.tables.records.keys()):
+            record = self.tables.records[id]
+            if record.body is None:
+                continue
+            packed.append(Packed(_story(record, sorted(record.events, key=lambda event: event.at)), record.body))
+            if hold and not packed[-1].is_attempted:
+                self._tell(record, _bring(record, State.QUEUED, State.HELD), "held", now, WHILE_EXPORTED)
+        return packed
+
+    async def put_back(self, packed: Sequence[Packed], now: float) -> None:
+        """As `Store.put_back`."""
+        self._check_open()
+        for one in packed:
+            record = self.tables.records[one.story.envelope.id]
+            numbers = []
+            for before, entry in zip(one.story.recipients, record.entries, strict=True):
+                if before.state is State.QUEUED and entry.state is State.HELD:
+                    entry.state, entry.next_at = State.QUEUED, before.next_at
+                    numbers.append(before.number)
+            self._tell(record, numbers, "released", now, GIVEN_UP)
+
+    async def hand_over(self, ids: Sequence[str], now: float, why: str) -> Sequence[str]:
+        """As `Store.hand_over`."""
+        self._check_open()
+        gone = []
+        for id in sorted({id.lower() for id in ids} & self.tables.records.keys()):
+            record = self.tables.records[id]
+            if any(entry.state < State.HELD for entry in record.entries) or record.body is None:
+                continue
+            self._tell(record, _bring(record, State.HELD, State.REMOVED), "exported", now, {"why": why})
+            self._drop_body(record)
+            gone.append(id)
+        return gone
+
+    async def unpack(self, packed: Packed) -> bool:
+        """As `Store.unpack`."""
+        self._check_open()
+        story, new = packed.story, NewMessage(packed.story.envelope, packed.body, claim=False)
+        there = self.tables.records.get(story.envelope.id)
+        entries = [Entry(one.state, 0, 0.0, one.next_at, one.attempts, one.reply, one.warned) for one in story.recipients]
+        events = copy.deepcopy(list(story.events))
+        if there is None:
+            self._check(new)
+            self.tables.records[story.envelope.id] = Record(story.envelope, story.size, packed.body, entries, events)
+            return True
+        last = max(enumerate(there.events), key=lambda one: (one[1].at, one[0]), default=None)
+        if there.body is not None or last is None or last[1].kind != "exported":
+            return False
+        back = [n for n, one in enumerate(there.entries) if one.state is State.REMOVED and entries[n].state.is_live]
+        for number in back:
+            there.entries[number] = entries[number]
+        there.body = packed.body if back else None
+        known = {(event.at, event.kind) for event in there.events}
+        there.events += [event for event in events if back and (event.at, event.kind) not in known]
+        return bool(back)
+
+    async def hasten(self, latest: float) -> int:
+        """As `Store.hasten`."""
+        self._check_open()
+        late = [
+            entry
+            for record in self.tables.records.values()
+            for entry in record.entries
+            if entry.state is State.QUEUED and entry.next_at > latest and not record.envelope.options.hold_until
+        ]
+        for entry in late:
+            entry.next_at = latest
+        return len(late)
 
     async def forget(self, before: float) -> int:
         """As `Store.forget`."""
@@ -286,6 +372,11 @@ class MemoryStore:
         entry.reply, entry.warned = change.reply, change.warned
 
     @staticmethod
+    def _tell(record: Record, numbers: Sequence[int], kind: str, now: float, detail: Mapping[str, object]) -> None:
+        if numbers:
+            record.events.append(Event(now, kind, {"to": record.addresses(numbers), **detail}))
+
+    @staticmethod
     def _drop_body(record: Record) -> None:
         if not any(entry.state.is_live for entry in record.entries):
             record.body = None
@@ -298,25 +389,43 @@ class MemoryStore:
         if numbers:
             record.events.append(Event(now, "recovered", {"to": record.addresses(numbers), "uncertain": True}))
 
-    def _move(self, ids: Sequence[str], states: Sequence[State], to: State, now: float, kind: str, *, later: bool = False) -> int:
-        self._check_open()
-        changed = 0
-        for id in sorted({id.lower() for id in ids} & self.tables.records.keys()):
-            record = self.tables.records[id]
+    def _chosen(self, selection: Selection, states: Sequence[State]) -> Iterator[tuple[Record, Sequence[int]]]:
+        """The recipients of a selection in these states, by message, oldest first."""
+        states = selection.among(states)
+        for id, record in sorted(self.tables.records.items()) if not selection.is_empty else ():
             numbers = [
-                n for n, entry in enumerate(record.entries) if entry.state in states and (not later or entry.next_at > now)
+                number
+                for number, (one, entry) in enumerate(zip(record.envelope.recipients, record.entries, strict=True))
+                if entry.state in states
+                and selects(selection, number_of(id), record.envelope.sender, (one.address, one.original), one.domain)
             ]
-            for number in numbers:
-                record.entries[number].state, record.entries[number].next_at = to, now
             if numbers:
-                record.events.append(Event(now, kind, {"to": record.addresses(numbers)}))
+                yield record, numbers
+
+    def _operate(self, move: Move, selection: Selection, now: float, by: str) -> Changed:
+        self._check_open()
+        recipients, messages, domains = 0, 0, set[str]()
+        for record, numbers in self._chosen(selection, move.states):
+            if move is FLUSH and record.envelope.released_at > now:
+                continue
+            recipients, messages = recipients + len(numbers), messages + 1
+            domains.update(record.envelope.recipients[number].domain for number in numbers)
+            changed = [number for number in numbers if move is not FLUSH or record.entries[number].next_at > now]
+            for number in changed:
+                record.entries[number].state, record.entries[number].next_at = move.to, now
+            if changed:
+                record.events.append(Event(now, move.kind, {"to": record.addresses(changed), "by": by}))
             self._drop_body(record)
-            changed += len(numbers)
-        return changed
+        active = sum(len(numbers) for _, numbers in self._chosen(selection, (State.ACTIVE,)) if is_by_message(selection))
+        return Changed(recipients, messages, tuple(sorted(domains)), active)
 
 
-def _is_in(domain: str, wanted: str, below: bool) -> bool:
-    return domain == wanted or (below and domain.endswith(f".{wanted}"))
+def _waiting(domain: str, some: Sequence[tuple[str, Entry]]) -> Waiting:
+    """What waits for a domain; `some` begins with the oldest."""
+    queued = [entry for _, entry in some if entry.state is State.QUEUED]
+    reply = next((entry.reply for _, entry in some if entry.reply), "")
+    due = min((entry.next_at for entry in queued), default=0.0)
+    return Waiting(domain, len(queued), len(some) - len(queued), (number_of(some[0][0]) >> 11) / 1_000_000, due, reply)
 
 
 def _thin(events: list[Event], destination: str) -> None:
@@ -327,9 +436,17 @@ def _thin(events: list[Event], destination: str) -> None:
         events[at] = Event(event.at, event.kind, {key: value for key, value in event.detail.items() if key != "dialogue"})
 
 
+def _bring(record: Record, state: State, to: State) -> list[int]:
+    """The recipients in a state come to another. Returns which."""
+    numbers = [number for number, entry in enumerate(record.entries) if entry.state is state]
+    for number in numbers:
+        record.entries[number].state = to
+    return numbers
+
+
 def _story(record: Record, events: Sequence[Event] = ()) -> Story:
     recipients = tuple(
-        RecipientState(number, one.address, one.original, entry.state, entry.attempts, entry.next_at, entry.reply)
+        RecipientState(number, one.address, one.original, entry.state, entry.attempts, entry.next_at, entry.reply, entry.warned)
         for number, (one, entry) in enumerate(zip(record.envelope.recipients, record.entries, strict=True))
     )
     return Story(record.envelope, record.size, recipients, tuple(events))

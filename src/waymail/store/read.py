@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from waymail.mail.envelope import Body, decode_id
-from waymail.store import schema
+from waymail.store import schema, select
 from waymail.store.body import BodyFiles
-from waymail.store.contract import Delivery, Pending, StoreError, Story
+from waymail.store.contract import EVERYTHING, Backlog, Delivery, Pending, Selection, StoreError, Story
 from waymail.store.due import next_due
 from waymail.store.rows import Row, body_of, envelope_of, plain, story_of, word_of
 from waymail.store.statements import chunks, rows
@@ -30,19 +30,6 @@ RECIPIENTS = (
     " WHERE message IN (VALUES {rows}) ORDER BY message, number"
 )
 BODIES = "SELECT message, prefix, content FROM body WHERE message IN (VALUES {rows})"
-WAITING = (
-    "SELECT message, number, next_at, envelope FROM recipient JOIN message ON id = message WHERE state = 0"
-    " AND domain = ? AND (next_at, message, number) > (?, ?, ?) ORDER BY next_at, message, number LIMIT ?"
-)
-# From one domain to the next, not from one recipient to the next.
-DOMAINS = """
-WITH RECURSIVE domains (domain) AS (
-    SELECT (SELECT domain FROM recipient WHERE state = 0 ORDER BY domain LIMIT 1)
-    UNION ALL SELECT (
-        SELECT recipient.domain FROM recipient WHERE state = 0 AND recipient.domain > domains.domain
-        ORDER BY recipient.domain LIMIT 1) FROM domains WHERE domain IS NOT NULL)
-SELECT domain FROM domains WHERE domain IS NOT NULL
-"""
 # Slice by slice from the newest on: the recursive part steps from one slice to the one before it.
 WITH_WORD = """
 WITH RECURSIVE slices (slice) AS (
@@ -99,9 +86,13 @@ class SqliteReader:
         """As `Store.next_due`."""
         return await self.run(next_due, after)
 
-    async def list(self, limit: int = 1000) -> Sequence[Story]:
+    async def list(self, limit: int = 1000, selection: Selection = EVERYTHING) -> Sequence[Story]:
         """As `Store.list`."""
-        return await self.run(live_stories, limit)
+        return await self.run(live_stories, limit, selection)
+
+    async def waiting(self, limit: int = 1000, domain: str = "") -> Backlog:
+        """As `Store.waiting`."""
+        return await self.run(select.waiting, limit, domain)
 
     async def get(self, id: str) -> Story | None:
         """As `Store.get`."""
@@ -122,9 +113,8 @@ class SqliteReader:
         return await self.run(deliveries, claimed, token, self._files)
 
 
-def live_stories(connection: sqlite3.Connection, limit: int) -> list[Story]:
-    ids = [row[0] for row in connection.execute("SELECT message FROM body ORDER BY message LIMIT ?", (limit,))]
-    return stories(connection, ids)
+def live_stories(connection: sqlite3.Connection, limit: int, selection: Selection) -> list[Story]:
+    return stories(connection, select.oldest(connection, selection, limit))
 
 
 def story(connection: sqlite3.Connection, id: int) -> Story | None:
@@ -191,17 +181,6 @@ def deliveries(
         content = body_of(bodies[id], messages[id][4], files.path(id))
         made.append(Delivery(envelope, content, pending, token))
     return made
-
-
-def domains(connection: sqlite3.Connection) -> list[str]:
-    """The domains of QUEUED recipients."""
-    return [row[0] for row in connection.execute(DOMAINS)]
-
-
-def waiting(connection: sqlite3.Connection, domain: str, after: tuple[float, int, int], limit: int) -> list[Row]:
-    """QUEUED recipients in a domain behind `after`, a (next_at, message, number), in that order: (message, number, next_at,
-    envelope's text)."""
-    return connection.execute(WAITING, (domain, *after, limit)).fetchall()
 
 
 def lapsed(connection: sqlite3.Connection, now: float) -> tuple[list[Row], float | None]:

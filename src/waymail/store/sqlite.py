@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,21 +20,35 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from waymail.mail.envelope import Body, decode_id
-from waymail.store import read, recover, schema, statements
+from waymail.mail.envelope import Body, decode_id, encode_id
+from waymail.store import moving, operate, read, recover, schema, select, statements
 from waymail.store.body import BodyFiles, FileSpool
 from waymail.store.checkpoint import Checkpointer
-from waymail.store.contract import Delivery, Flushed, NewMessage, Pending, Settlement, State, StoreError, Story
+from waymail.store.contract import (
+    EVERYTHING,
+    OPERATOR,
+    Backlog,
+    Changed,
+    Delivery,
+    NewMessage,
+    Packed,
+    Pending,
+    Selection,
+    Settlement,
+    StoreError,
+    Story,
+)
 from waymail.store.disk import SYSTEM, Disk
 from waymail.store.due import Turns
 from waymail.store.group import GroupCommit
 from waymail.store.lock import ProcessLock
+from waymail.store.operate import Operations
 from waymail.store.read import SqliteReader
-from waymail.store.rows import Accepting, Row, Settling, accepting, held_until, number_of, settling
+from waymail.store.rows import Accepting, Row, Settling, accepting, number_of, settling
 
 FEW = 20  # recipients of an item that is small enough for the loop
-FLUSH_BATCH = 500  # recipients that one transaction makes due
 SHRUNK = 0.9  # of its bound is what a database that was too large is brought below
+HASTEN_BATCH = 500  # recipients that one transaction brings forward
 FORGET_BATCH = 500  # messages deleted by one transaction, so that no accept waits long behind it
 
 
@@ -47,8 +61,17 @@ class Claiming:
     lease_until: float
 
 
+@dataclass(frozen=True, slots=True)
+class Taking:
+    """A claim of what an operator chose."""
+
+    found: Sequence[select.Found]
+    token: int
+    lease_until: float
+
+
 Action = Callable[[sqlite3.Connection], Any]
-Item = Accepting | Settling | Claiming | Action
+Item = Accepting | Settling | Claiming | Taking | Action
 
 
 class SqliteStore:
@@ -81,6 +104,7 @@ class SqliteStore:
         self._closed = False
         self._threads = ThreadPoolExecutor(4, "waymail-store-body")
         self._reader = SqliteReader(reading, directory)
+        self._operations = Operations(self._reader, self._submit, self._numbers, self._end_files)
         self._checkpointer = Checkpointer(copying)
         self._turns = Turns()
         self._choosing = asyncio.Lock()  # two that choose at once would choose the same
@@ -107,6 +131,7 @@ class SqliteStore:
         store._writer = GroupCommit(
             store._connection,
             apply=store._apply,
+            overwrite=partial(store._connection.execute, schema.OVERWRITE),
             is_small=_is_small,
             committed=store._committed,
             abandoned=store._abandoned,
@@ -185,10 +210,13 @@ class SqliteStore:
                 return ()
             item = Claiming(due, next(self._numbers), self._elapsed() + self._lease)
             claimed: list[Row] = await self._submit(item)
+        return await self._claimed(claimed, item.token) if claimed else ()
+
+    async def _claimed(self, claimed: Sequence[Row], token: int) -> Sequence[Delivery]:
         try:
-            return await self._reader.deliveries(claimed, item.token) if claimed else ()
+            return await self._reader.deliveries(claimed, token)
         except BaseException:
-            self._hand_back([id for id, _ in claimed], item.token)
+            self._hand_back([id for id, _ in claimed], token)
             raise
 
     async def _release_lapsed(self, now: float) -> None:
@@ -219,9 +247,9 @@ class SqliteStore:
         """As `Store.next_due`."""
         return await self._reader.next_due(after)
 
-    async def list(self, limit: int = 1000) -> Sequence[Story]:
+    async def list(self, limit: int = 1000, selection: Selection = EVERYTHING) -> Sequence[Story]:
         """As `Store.list`."""
-        return await self._reader.list(limit)
+        return await self._reader.list(limit, selection)
 
     async def get(self, id: str) -> Story | None:
         """As `Store.get`."""
@@ -235,43 +263,81 @@ class SqliteStore:
         """As `Store.body`."""
         return await self._reader.body(id)
 
-    async def hold(self, ids: Sequence[str], now: float) -> int:
+    async def waiting(self, limit: int = 1000, domain: str = "") -> Backlog:
+        """As `Store.waiting`."""
+        return await self._reader.waiting(limit, domain)
+
+    async def hold(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
         """As `Store.hold`."""
-        return await self._move(ids, (State.QUEUED,), State.HELD, now, "held")
+        return await self._operations.apply(operate.HOLD, selection, now, by)
 
-    async def release(self, ids: Sequence[str], now: float) -> int:
+    async def release(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
         """As `Store.release`."""
-        return await self._move(ids, (State.HELD,), State.QUEUED, now, "released")
+        return await self._operations.apply(operate.RELEASE, selection, now, by)
 
-    async def flush(self, ids: Sequence[str], now: float) -> int:
+    async def flush(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
         """As `Store.flush`."""
-        return await self._move(ids, (State.QUEUED,), State.QUEUED, now, "flushed", later=True)
+        return await self._operations.apply(operate.FLUSH, selection, now, by)
 
-    async def flush_domain(self, domain: str, now: float, *, below: bool = False) -> Flushed:
-        """As `Store.flush_domain`."""
-        chosen = [domain]
-        if below:
-            chosen += [one for one in await self._reader.run(read.domains) if one.endswith(f".{domain}")]
-        messages: set[int] = set()
-        hit: set[str] = set()
-        for one in chosen:
-            after: tuple[float, int, int] | None = (float("-inf"), -1, -1)
-            while after is not None:
-                found = await self._reader.run(read.waiting, one, after, FLUSH_BATCH)
-                after = (found[-1][2], *found[-1][:2]) if len(found) == FLUSH_BATCH else None
-                due = [row for row in found if held_until(row[3]) <= now]
-                messages.update(row[0] for row in due)
-                hit.update(one for _ in due[:1])
-                if later := [row[:2] for row in due if row[2] > now]:
-                    await self._submit(partial(self._flush, found=later, now=now))
-        return Flushed(len(messages), tuple(sorted(hit)))
-
-    def _flush(self, connection: sqlite3.Connection, found: Sequence[Row], now: float) -> None:
-        recover.tell(connection, statements.flush(connection, found, now), "flushed", self._numbers, now, {})
-
-    async def remove(self, ids: Sequence[str], now: float) -> int:
+    async def remove(self, selection: Selection, now: float, by: str = OPERATOR) -> Changed:
         """As `Store.remove`."""
-        return await self._move(ids, (State.QUEUED, State.ACTIVE, State.HELD), State.REMOVED, now, "removed")
+        return await self._operations.apply(operate.REMOVE, selection, now, by)
+
+    async def take(self, selection: Selection, now: float) -> AsyncIterator[Sequence[Delivery]]:
+        """As `Store.take`."""
+        async for found in self._operations.pages(selection, operate.REMOVE.states):
+            item = Taking(found, next(self._numbers), self._elapsed() + self._lease)
+            taken: list[Row] = await self._submit(item)
+            if taken:
+                yield await self._claimed(taken, item.token)
+
+    async def ids(self, after: str = "", limit: int = 500) -> Sequence[str]:
+        """As `Store.ids`."""
+        found = await self._reader.run(moving.ids, -1 if (number := decode_id(after)) is None else number, limit)
+        return [encode_id(id) for id in found]
+
+    async def pack(self, ids: Sequence[str], now: float, *, hold: bool = False) -> Sequence[Packed]:
+        """As `Store.pack`."""
+        chosen = moving.numbers_of(ids)
+        if not hold:
+            return await self._reader.run(moving.pack, chosen, self._files)
+        act = partial(moving.hold, ids=chosen, files=self._files, numbers=self._numbers, now=now)
+        packed: Sequence[Packed] = await self._submit(act)
+        return packed
+
+    async def put_back(self, packed: Sequence[Packed], now: float) -> None:
+        """As `Store.put_back`."""
+        await self._submit(partial(moving.put_back, packed=packed, numbers=self._numbers, now=now))
+
+    async def hand_over(self, ids: Sequence[str], now: float, why: str) -> Sequence[str]:
+        """As `Store.hand_over`."""
+
+        def act(connection: sqlite3.Connection) -> list[int]:
+            gone = moving.hand_over(connection, moving.numbers_of(ids), why, self._numbers, now)
+            self._end_files(connection, gone)
+            return gone
+
+        return [encode_id(id) for id in await self._submit(act)]
+
+    async def unpack(self, packed: Packed) -> bool:
+        """As `Store.unpack`."""
+        row = moving.unpacking(packed, self._slice())
+        if row.in_file:
+            await self._keep_file(row.id, packed.body)
+        taken: bool = False
+        try:
+            taken = await self._submit(partial(moving.unpack, row=row, events=packed.story.events, numbers=self._numbers))
+        finally:
+            if row.in_file and not taken:
+                self._kept.discard(row.id)
+        return taken
+
+    async def hasten(self, latest: float) -> int:
+        """As `Store.hasten`."""
+        hastened = 0
+        while changed := await self._submit(partial(statements.hasten, latest=latest, limit=HASTEN_BATCH)):
+            hastened += changed
+        return hastened
 
     async def forget(self, before: float) -> int:
         """As `Store.forget`."""
@@ -339,21 +405,6 @@ class SqliteStore:
     def _slice(self) -> int:
         return next(self._arrivals) // schema.WORD_SLICE
 
-    async def _move(
-        self, ids: Sequence[str], states: Sequence[State], to: State, now: float, kind: str, *, later: bool = False
-    ) -> int:
-        numbers = sorted({number for id in ids if (number := decode_id(id)) is not None})
-
-        def act(connection: sqlite3.Connection) -> int:
-            moved = statements.move(connection, numbers, states, to, now, later=later)
-            recover.tell(connection, moved, kind, self._numbers, now, {})
-            if not to.is_live:
-                self._end_files(connection, numbers)
-            return len(moved)
-
-        changed: int = await self._submit(act)
-        return changed
-
     def _hand_back(self, ids: Sequence[int], token: int) -> None:
         if ids and not self._closed:
             self._writer.submit(partial(statements.hand_back, ids=list(set(ids)), token=token, now=self._now()))
@@ -370,7 +421,7 @@ class SqliteStore:
             for notice in item.notices:
                 if notice.token:
                     self._hand_back([notice.id], notice.token)
-        elif isinstance(item, Claiming) and is_committed:
+        elif isinstance(item, Claiming | Taking) and is_committed:
             self._hand_back([id for id, _ in result], item.token)
 
     # --- in a transaction: on the loop or in the writer's thread, see `group` ---
@@ -392,6 +443,8 @@ class SqliteStore:
             return None
         if isinstance(item, Claiming):
             return statements.claim(connection, item.due, item.token, item.lease_until)
+        if isinstance(item, Taking):
+            return operate.take(connection, item.found, item.token, item.lease_until)
         return item(connection)
 
     def _end_files(self, connection: sqlite3.Connection, ids: Sequence[int]) -> None:

@@ -50,7 +50,14 @@ THESE = "FROM (VALUES {rows}) AS these WHERE message = these.column1 AND number 
 CLAIM = f"UPDATE recipient SET state = 1, token = ?, lease_until = ? {THESE} AND state = 0 RETURNING message, number"
 HAND_BACK = "UPDATE recipient SET state = 0, next_at = ? WHERE message IN (VALUES {rows}) AND state = 1 AND token = ?"
 MOVE = f"UPDATE recipient SET state = ?, next_at = ? {THESE}"
-FLUSH = f"UPDATE recipient SET next_at = ? {THESE} AND state = 0 AND next_at > ? RETURNING message, number, address"
+# What its sender wants held (RFC 4865) is due when he said. Two statements, for each of the indices that begin with a time is for
+# one of them.
+HASTEN = tuple(
+    "UPDATE recipient SET next_at = ?1 FROM (SELECT message AS one, number AS place FROM recipient JOIN message ON id = message"
+    f" WHERE state = 0 AND {priority} AND next_at > ?1 AND instr(envelope, '\"hold_until\"') = 0 LIMIT ?2)"
+    " WHERE message = one AND number = place"
+    for priority in ("priority = 0", "priority <> 0")
+)
 RELEASE_LAPSED = (
     f"UPDATE recipient SET state = 0, next_at = ? {THESE} AND state = 1 AND lease_until <= ? RETURNING message, number, address"
 )
@@ -120,14 +127,9 @@ def claim(connection: sqlite3.Connection, due: Sequence[Row], token: int, lease_
     return [one for one in due if one in claimed]
 
 
-def flush(connection: sqlite3.Connection, found: Sequence[Row], now: float) -> list[Row]:
-    """Of these recipients, (message, number), those that are still QUEUED and due later are due now. Returns them as (message,
-    number, address)."""
-    flushed: list[Row] = []
-    for chunk in chunks(found):
-        text = rows(FLUSH, 2, len(chunk))
-        flushed += connection.execute(text, (now, *chain.from_iterable(chunk), now)).fetchall()
-    return flushed
+def hasten(connection: sqlite3.Connection, latest: float, limit: int) -> int:
+    """Up to `limit` QUEUED recipients that are due later than `latest` are due then. Returns how many."""
+    return sum(connection.execute(statement, (latest, limit)).rowcount for statement in HASTEN)
 
 
 def release_lapsed(connection: sqlite3.Connection, lapsed: Sequence[Row], now: float, elapsed: float) -> list[Row]:
@@ -151,24 +153,17 @@ def hand_back_all(connection: sqlite3.Connection, now: float) -> None:
     )
 
 
-def move(
-    connection: sqlite3.Connection, ids: Sequence[int], states: Sequence[State], to: State, now: float, *, later: bool = False
-) -> list[Row]:
-    """Bring the recipients of these messages that are in one of `states` to another. Returns (message, number, address).
-
-    `later`: only those that are due after `now`.
-    """
+def move(connection: sqlite3.Connection, ids: Sequence[int], states: Sequence[State], to: State, now: float) -> list[Row]:
+    """Bring the recipients of these messages that are in one of `states` to another. Returns (message, number, address)."""
     moved: list[Row] = []
     marks = ", ".join(str(int(state)) for state in states)
     for chunk in chunks(ids):
         moved += connection.execute(
             f"SELECT message, number, address FROM recipient WHERE message IN ({', '.join('?' * len(chunk))})"
-            f" AND state IN ({marks}) AND next_at > ?",
-            (*chunk, now if later else float("-inf")),
+            f" AND state IN ({marks})",
+            chunk,
         ).fetchall()
     write(connection, MOVE, [row[:2] for row in moved], before=(int(to), now))
-    if not to.is_live:
-        write(connection, DELETE_BODY, [(id,) for id in sorted({row[0] for row in moved})])
     return moved
 
 

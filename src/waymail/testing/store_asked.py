@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from waymail.mail.envelope import NO_OPTIONS, DeliverBy, Options, Recipient
-from waymail.store.contract import Store
+from waymail.store.contract import Selection, Store
 from waymail.testing.store_cases import START, Messages, Place, StoreCase, deferred, kinds
 
 EVERYTHING = Options(
@@ -80,7 +80,7 @@ class AskedContract(StoreCase):
         await store.accept(due)
         below = await store.accept(messages.new("d@sub.example.net", "e@notexample.net"))
         await store.settle(deferred(below, START + 3600))
-        found = await store.flush_domain("example.net", START + 10)
+        found = await store.flush(Selection(domain="example.net"), START + 10)
         assert (found.messages, found.domains) == (2, ("example.net",))
         assert await kinds(store, waits.envelope.id) == ["flushed"]
         assert await kinds(store, due.envelope.id) == []
@@ -90,7 +90,7 @@ class AskedContract(StoreCase):
     async def test_what_waits_below_a_domain_is_flushed_where_that_is_asked(self, store: Store, messages: Messages) -> None:
         for address in ("a@example.net", "b@sub.example.net", "c@a.b.example.net", "d@notexample.net"):
             await store.settle(deferred(await store.accept(messages.new(address)), START + 3600))
-        found = await store.flush_domain("example.net", START + 10, below=True)
+        found = await store.flush(Selection(domain="example.net", below=True), START + 10)
         assert (found.messages, found.domains) == (3, ("a.b.example.net", "example.net", "sub.example.net"))
         claimed = [one.recipient.address for delivery in await store.claim(START + 10, 10) for one in delivery.pending]
         assert sorted(claimed) == ["a@example.net", "b@sub.example.net", "c@a.b.example.net"]
@@ -98,15 +98,15 @@ class AskedContract(StoreCase):
     async def test_an_internationalised_domain_is_flushed_by_its_ascii_form(self, store: Store, messages: Messages) -> None:
         for address in ("a@bücher.example", "b@xn--bcher-kva.example"):
             await store.settle(deferred(await store.accept(messages.new(address)), START + 3600))
-        found = await store.flush_domain("xn--bcher-kva.example", START + 10)
+        found = await store.flush(Selection(domain="xn--bcher-kva.example"), START + 10)
         assert (found.messages, found.domains) == (2, ("xn--bcher-kva.example",))
 
     async def test_what_its_sender_wants_held_no_flush_of_a_domain_lets_go(self, store: Store, messages: Messages) -> None:
         await store.accept(messages.new(options=Options(hold_until=START + 3600)))
-        assert (await store.flush_domain("example.net", START + 10)).messages == 0
+        assert (await store.flush(Selection(domain="example.net"), START + 10)).messages == 0
         assert await store.next_due() == START + 3600
 
     async def test_a_domain_for_which_nothing_waits_flushes_nothing(self, store: Store, messages: Messages) -> None:
         await store.accept(messages.new("a@example.net"))
         for domain in ("example.org", "", "%", "net"):
-            assert (await store.flush_domain(domain, START)).messages == 0
+            assert (await store.flush(Selection(domain=domain), START)).messages == 0

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Collection
 import pytest
 
 from waymail.mail.envelope import Body, Envelope, Options, Recipient
-from waymail.store.contract import Change, Delivery, NewMessage, Settlement, StaleToken, State, Store, StoreError
+from waymail.store.contract import Change, Delivery, NewMessage, Selection, Settlement, StaleToken, State, Store, StoreError
 from waymail.testing.store_asked import AskedContract
 from waymail.testing.store_cases import (
     CONTENT,
@@ -162,6 +162,17 @@ class StoreContract(OperatorContract, AskedContract):
         assert await store.next_due(START + 50) == START + 99
         assert await store.next_due(START + 99) is None
 
+    async def test_what_is_due_too_late_is_brought_forward_but_not_what_its_sender_wants_held(
+        self, store: Store, messages: Messages
+    ) -> None:
+        for options in (Options(), Options(priority=4), Options(hold_until=START + 9000)):
+            await store.accept(messages.new(at=START + 5000, claim=False, options=options))
+        await store.accept(messages.new(at=START + 50, claim=False))
+        assert await store.hasten(START + 100) == 2
+        assert await store.hasten(START + 100) == 0
+        dues = [START + 50, START + 100, START + 9000]
+        assert [await store.next_due(after) for after in (START, START + 50, START + 100)] == dues
+
     async def test_two_that_claim_at_once_never_get_the_same(self, store: Store, messages: Messages) -> None:
         for _ in range(30):
             await store.accept(messages.new(claim=False))
@@ -205,7 +216,7 @@ class StoreContract(OperatorContract, AskedContract):
         assert await states(store, delivery.envelope.id) == [State.ACTIVE, State.DELIVERED, State.ACTIVE]
         await store.settle(outcome(delivery, Change(0, State.FAILED, 1, "550 no"), Change(2, State.HELD, 1, "451 wait")))
         assert await store.body(delivery.envelope.id) is not None
-        await store.release([delivery.envelope.id], START)
+        await store.release(Selection(ids=(delivery.envelope.id,)), START)
         (rest,) = await store.claim(START, 10)
         await store.settle(delivered(rest))
         assert await states(store, delivery.envelope.id) == [State.FAILED, State.DELIVERED, State.DELIVERED]

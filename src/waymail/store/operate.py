@@ -1,0 +1,130 @@
+"""What an operator does with a selection, in a store: one page of recipients after the other, each in a transaction of its own.
+
+Between reading a page and changing it the world may move. So each change looks at the state once more, and tells what it did.
+"""
+
+# ruff: noqa: S608 - statements are put together of constants alone
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any, Protocol
+
+from waymail.store import recover, select, statements
+from waymail.store.contract import Changed, Selection, State
+from waymail.store.read import SqliteReader
+from waymail.store.rows import Row
+from waymail.store.select import Found
+from waymail.values import value
+
+BATCH = 500  # recipients that one transaction changes, so that no accept waits long behind it
+
+
+@value
+class Move:
+    """One of the things that an operator does: which states it changes to which, and the event that tells it."""
+
+    kind: str
+    states: tuple[State, ...]
+    to: State
+
+
+HOLD = Move("held", (State.QUEUED,), State.HELD)
+RELEASE = Move("released", (State.HELD,), State.QUEUED)
+FLUSH = Move("flushed", (State.QUEUED,), State.QUEUED)
+REMOVE = Move("removed", (State.QUEUED, State.HELD), State.REMOVED)
+
+
+class Submit(Protocol):
+    """Runs a change in a transaction; its result once that is on disk."""
+
+    def __call__(self, item: Callable[[sqlite3.Connection], Any], /) -> Awaitable[Any]: ...
+
+
+class Tally:
+    """Counts what was done."""
+
+    def __init__(self) -> None:
+        self._recipients = 0
+        self._messages: set[int] = set()
+        self._domains: set[str] = set()
+        self.active = 0
+
+    def add(self, found: Sequence[Found]) -> None:
+        self._recipients += len(found)
+        self._messages.update(one.message for one in found)
+        self._domains.update(one.domain for one in found)
+
+    def changed(self) -> Changed:
+        return Changed(self._recipients, len(self._messages), tuple(sorted(self._domains)), self.active)
+
+
+class Operations:
+    """For `SqliteStore`: reads by `reader`, changes by `submit`; `numbers` are for events, `ended` is told of messages of which
+    nobody may wait any more, within the transaction."""
+
+    def __init__(
+        self,
+        reader: SqliteReader,
+        submit: Submit,
+        numbers: Iterator[int],
+        ended: Callable[[sqlite3.Connection, Sequence[int]], None],
+    ) -> None:
+        self._reader = reader
+        self._submit = submit
+        self._numbers = numbers
+        self._ended = ended
+
+    async def pages(self, selection: Selection, states: Sequence[State]) -> AsyncIterator[Sequence[Found]]:
+        """The recipients of a selection in these states, at most `BATCH` at a time."""
+        cursor = await self._reader.run(select.begin, selection, states)
+        while cursor is not None:
+            found, cursor = await self._reader.run(select.page, selection, states, cursor, BATCH)
+            for chunk in statements.chunks(found, BATCH):
+                yield chunk
+
+    async def apply(self, move: Move, selection: Selection, now: float, by: str) -> Changed:
+        """Do it to all of the selection."""
+        tally = Tally()
+        async for found in self.pages(selection, (*move.states, State.ACTIVE)):
+            tally.active += sum(one.state is State.ACTIVE for one in found)
+            chosen = [one for one in found if one.state is not State.ACTIVE]
+            if move is FLUSH:
+                chosen = [one for one in chosen if not one.is_held_by_sender(now)]
+                tally.add([one for one in chosen if one.next_at <= now])
+                chosen = [one for one in chosen if one.next_at > now]
+            if chosen:
+                moved = {row[:2] for row in await self._submit(partial(self._move, move=move, found=chosen, now=now, by=by))}
+                tally.add([one for one in chosen if (one.message, one.number) in moved])
+        return tally.changed()
+
+    def _move(self, connection: sqlite3.Connection, move: Move, found: Sequence[Found], now: float, by: str) -> list[Row]:
+        places = [(one.message, one.number) for one in found]
+        moved = change(connection, places, move.states, "state = ?, next_at = ?", (int(move.to), now))
+        recover.tell(connection, moved, move.kind, self._numbers, now, {"by": by})
+        if not move.to.is_live:
+            ids = sorted({row[0] for row in moved})
+            statements.write(connection, statements.DELETE_BODY, [(id,) for id in ids])
+            self._ended(connection, ids)
+        return moved
+
+
+def take(connection: sqlite3.Connection, found: Sequence[Found], token: int, lease_until: float) -> list[tuple[int, int]]:
+    """Claim those of `found` that are still QUEUED or HELD: (message, number)."""
+    places = [(one.message, one.number) for one in found]
+    taken = change(connection, places, REMOVE.states, "state = 1, token = ?, lease_until = ?", (token, lease_until))
+    return [(row[0], row[1]) for row in taken]
+
+
+def change(connection: sqlite3.Connection, places: Sequence[Row], states: Sequence[State], to: str, values: Row) -> list[Row]:
+    """Set columns of those recipients, (message, number), that are in one of `states`. Returns (message, number, address)."""
+    marks = ", ".join(str(int(state)) for state in states)
+    statement = f"UPDATE recipient SET {to} {statements.THESE} AND state IN ({marks}) RETURNING message, number, address"
+    changed: list[Row] = []
+    for chunk in statements.chunks(places):
+        text = statements.rows(statement, 2, len(chunk))
+        changed += connection.execute(text, (*values, *chain.from_iterable(chunk))).fetchall()
+    return sorted(changed)
