@@ -21,7 +21,7 @@ def decision(
 ) -> Decision:
     pending = [Pending(n, Recipient(address), attempts, warned) for n, address in enumerate(outcomes)]
     envelope = Envelope("0123456789abc", "s@x", tuple(one.recipient for one in pending), 0.0)
-    return decide(pending, outcomes, envelope=envelope, now=now, schedule=SCHEDULE, rng=random.Random(1), **more)  # type: ignore[arg-type]
+    return decide(pending, outcomes, envelope=envelope, now=now, schedules=SCHEDULE, rng=random.Random(1), **more)  # type: ignore[arg-type]
 
 
 def test_each_recipient_gets_the_state_of_its_own_outcome() -> None:

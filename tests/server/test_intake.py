@@ -18,7 +18,8 @@ CONTENT = b"Subject: x\r\n\r\nhello\r\n"
 class CrowdedQueue(CollectingQueue):
     """Has no room."""
 
-    has_room = False
+    def has_room_for(self, envelope: Envelope) -> bool:
+        return False
 
 
 class BuggyQueue(CollectingQueue):

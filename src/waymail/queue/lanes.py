@@ -4,11 +4,16 @@ A share of a message waits in its lane only where it is likely to start soon. Ot
 store and is claimed again later. That is so
 
     while the destination is down           until it is probed
-    while the destination is being probed   one message probes; the others wait for what it meets
+    while the destination is being probed   one message probes; the others wait in the store for what it meets
     where the lane is full                  a slow destination must not take the memory of the others
     where it has waited long                so that no lease runs out on what is held here
     where its sender wants it held          until then (RFC 4865)
     where the time that he set is over      that is settled without an attempt (RFC 2852)
+
+What finds its lane full, or another one probing, stays due: whoever claims leaves out its domain while `is_blocked` says so.
+
+A lane is full when it has its part of the room that is left: so those of slow destinations become short while others need
+the room, and there is always some for a destination that comes anew.
 
 Within a lane the higher priority (RFC 6710) starts first, and the older within a priority. The deque of a lane is for those of
 priority 0, and all there is where nobody asked for another.
@@ -26,19 +31,18 @@ from itertools import count
 from typing import Generic, Protocol, TypeVar
 
 from waymail.mail.envelope import NO_OPTIONS
-from waymail.mail.outcome import Deferred, Outcome
-from waymail.queue.plan import DestinationState, RunnerLimits, plan
-from waymail.queue.retry import HOUR, Rng, Schedule, is_overdue
+from waymail.mail.outcome import Deferred, Delivered, Outcome
+from waymail.queue.plan import SLOW, DestinationState, RunnerLimits, Turns, slots
+from waymail.queue.retry import HOUR, MINUTE, Rng, Schedules, is_overdue
 from waymail.queue.settle import OVERDUE
 from waymail.store.contract import Delivery, Pending
 from waymail.values import value
 from waymail.wire.replies import Reply
 
 LONGEST_WAIT = 600.0  # seconds in a lane; with the longest attempt it stays below a claim's lease
-PROBE_WAIT = 10.0  # seconds until those who may not probe ask again
 PROBE_SPREAD = 6.0  # seconds over which those who wait for a back-off come again
-BUSY_WAIT = 20.0  # seconds until those who found their lane full ask again
-FORGET = 6 * HOUR  # after its last back-off, a destination that nobody writes to any more is forgotten
+PART = 8  # a lane may have this part of the room that is left
+FORGET = 6 * HOUR  # a destination in trouble that nobody writes to any more is forgotten
 
 IS_BUSY = Reply(451, "many messages wait for this destination", "4.3.2")
 UNREACHED = Reply(451, "the destination could not be reached", "4.4.1")
@@ -86,7 +90,7 @@ class PutOff(Generic[D]):
 class Lanes(Generic[D]):
     """The lanes of all destinations. `now` is seconds since the epoch."""
 
-    def __init__(self, limits: RunnerLimits, schedule: Schedule, rng: Rng) -> None:
+    def __init__(self, limits: RunnerLimits, schedule: Schedules, rng: Rng) -> None:
         self._limits = limits
         self._schedule = schedule
         self._rng = rng
@@ -94,7 +98,11 @@ class Lanes(Generic[D]):
         self._waiting: dict[str, deque[Share[D]]] = {}  # the lanes in which somebody waits
         self._ranked: dict[str, list[tuple[int, int, Share[D]]]] = {}  # a heap for those of the lane that have a priority
         self._order = count()
-        self._active = 0  # attempts under way
+        self._quick, self._slow = Turns(), Turns()  # the lanes from which an attempt may start
+        # Attempts under way, by the identity of their shares: since when, and to where. Those that take long are in `_long`.
+        self._young: dict[int, tuple[float, DestinationState]] = {}
+        self._long: set[int] = set()
+        self._forget_at = 0.0
         self.recipients = 0  # held, waiting or being attempted
         self.octets = 0
 
@@ -122,9 +130,21 @@ class Lanes(Generic[D]):
         """The destinations that are busy, waited for, down, or were so lately."""
         return list(self._states.values())
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether somebody waits for nothing but the end of other attempts."""
+        return bool(self._quick) or bool(self._slow)
+
+    def is_blocked(self, key: str, now: float) -> bool:
+        """Whether what waits in the store for this destination had better stay there for now."""
+        state = self._states.get(key)
+        if state is None or state.is_down(now):  # where it is down, each is put off until it is probed
+            return False
+        return state.waiting > self._most() // 2 or (state.is_probing(now) and state.waiting + state.active > 0)
+
     def add(self, share: Share[D], now: float) -> PutOff[D] | None:
         """Let a share wait in its lane, or put it off."""
-        key, bound, priority = share.destination.key, self._limits.waiting, 0
+        key, most, priority = share.destination.key, self._most(), 0
         options = share.delivery.envelope.options
         if options is not NO_OPTIONS:
             if options.hold_until > now:  # an operator's release or flush does not go past it
@@ -132,16 +152,16 @@ class Lanes(Generic[D]):
             if (overdue := _overdue(share, now)) is not None:
                 return overdue
             priority = options.priority
-            bound *= 2 if priority > 0 else 1  # a lane that is full of others keeps out nobody who goes before them
+            most *= 2 if priority > 0 else 1  # a lane that is full of others keeps out nobody who goes before them
         state = self._states.get(key)
         if state is None:
             state = self._states[key] = DestinationState(key)
         if state.is_down(now):
             return self._behind_a_probe(share, state)
         if state.is_probing(now) and state.waiting + state.active:
-            return PutOff(share, now + PROBE_WAIT * (1 + self._rng.random()), state.last_reply or UNREACHED, "one message probes")
-        if state.waiting >= bound:
-            return PutOff(share, now + BUSY_WAIT * (1 + self._rng.random()), IS_BUSY, "many messages wait for the destination")
+            return PutOff(share, now, state.last_reply or UNREACHED, "one message probes the destination, the others wait")
+        if state.waiting >= most:
+            return PutOff(share, now, IS_BUSY, "many messages wait for the destination")
         lane = self._waiting.setdefault(key, deque())
         if priority:
             heappush(self._ranked.setdefault(key, []), (-priority, next(self._order), share))
@@ -149,45 +169,102 @@ class Lanes(Generic[D]):
             lane.append(share)
         state.waiting += 1
         self.hold(share.delivery, share.pending)
+        self._queue_up(state, now)
         return None
 
     def start(self, now: float) -> Iterator[Share[D] | PutOff[D]]:
         """The shares whose attempts begin now; and those that have waited too long."""
-        if not self._waiting:
+        if not (self._quick or self._slow):
             return
-        keys = sorted(self._waiting, key=self._rank) if self._ranked else self._waiting
-        for state in plan(now, [self._states[key] for key in keys], self._limits, self._active):
+        self._let_others_go_on(now)
+        while (state := self._whose_turn()) is not None:
             share = self._next(state)
-            if share.delivery.envelope.options is not NO_OPTIONS and (overdue := _overdue(share, now)) is not None:
+            put_off = self._too_late(share, now)
+            if put_off is not None:
                 self.release(share.delivery, share.pending)
-                yield overdue
-                continue
-            if now - share.since > LONGEST_WAIT:
-                self.release(share.delivery, share.pending)
-                yield PutOff(share, now, IS_BUSY, "it has waited long for its turn")
-                continue
-            state.active += 1
-            self._active += 1
-            yield share
+            else:
+                state.active += 1
+                if state.is_slow:
+                    self._long.add(id(share))
+                else:
+                    self._young[id(share)] = now, state
+            self._queue_up(state, now)
+            yield put_off or share
+
+    def _whose_turn(self) -> DestinationState | None:
+        if self._quick and len(self._young) < self._limits.total:
+            return self._states[self._quick.take()]
+        if self._slow and len(self._long) < self._limits.slow:
+            return self._states[self._slow.take()]
+        return None
+
+    def _let_others_go_on(self, now: float) -> None:
+        """Attempts that take long are counted apart from now on."""
+        while self._young and len(self._long) < self._limits.slow:
+            one = next(iter(self._young))
+            since, state = self._young[one]
+            if now - since < SLOW:
+                return
+            del self._young[one]
+            self._long.add(one)
+            self._set_pace(state, now, is_slow=True)
+
+    def _set_pace(self, state: DestinationState, now: float, *, is_slow: bool) -> None:
+        if state.is_slow is not is_slow:
+            state.is_slow = is_slow
+            (self._quick if is_slow else self._slow).drop(state.key)
+            self._queue_up(state, now)
+
+    def _queue_up(self, state: DestinationState, now: float) -> None:
+        """See to it that it is the destination's turn in time, if anything may start there."""
+        turns = self._slow if state.is_slow else self._quick
+        if slots(state, now, self._limits):
+            turns.put(state.key, self._rank(state.key) if self._ranked else 0)
+        else:
+            turns.drop(state.key)
+
+    def _most(self) -> int:
+        """How many may wait in one lane."""
+        limits = self._limits
+        return max(min(limits.waiting, self.room // PART), min(limits.waiting, 2 * limits.per_destination))
+
+    @staticmethod
+    def _too_late(share: Share[D], now: float) -> PutOff[D] | None:
+        if share.delivery.envelope.options is not NO_OPTIONS and (overdue := _overdue(share, now)) is not None:
+            return overdue
+        if now - share.since > LONGEST_WAIT:
+            return PutOff(share, now, IS_BUSY, "it has waited long for its turn")
+        return None
 
     def finish(self, share: Share[D], outcomes: Mapping[str, Outcome], started: float, now: float) -> Sequence[PutOff[D]]:
         """An attempt that began at `started` is over. Where it shows that the destination is down, all who wait are put off."""
         state = self._states[share.destination.key]
         state.active -= 1
-        self._active -= 1
+        state.used_at = now
+        if self._young.pop(id(share), None) is None:
+            self._long.discard(id(share))
         self.release(share.delivery, share.pending)
-        troubles = [one for one in outcomes.values() if isinstance(one, Deferred) and one.destination_down]
-        if not troubles:
+        self._set_pace(state, now, is_slow=now - started >= SLOW)
+        trouble = None
+        for one in outcomes.values():
+            if type(one) is not Delivered:
+                if isinstance(one, Deferred) and one.destination_down:
+                    trouble = one
+                if not state.replies or state.replies[-1] != (now, one.reply):
+                    state.replies.append((now, one.reply))
+        if trouble is None:
             state.came_up()
-            if not (state.waiting or state.active):
+            self._queue_up(state, now)
+            if not (state.waiting or state.active or state.is_slow or state.replies):
                 del self._states[state.key]
             return ()
-        state.took_down(troubles[0].reply, started, now, self._rng, self._schedule)
+        state.took_down(trouble.reply, started, now, self._rng, self._schedule)
         put_off = []
         while state.waiting:
             waiting = self._next(state)
             self.release(waiting.delivery, waiting.pending)
             put_off.append(self._behind_a_probe(waiting, state))
+        self._queue_up(state, now)
         return put_off
 
     def back_off(self, key: str) -> float:
@@ -202,7 +279,7 @@ class Lanes(Generic[D]):
         if state is not None:
             state.down_until = min(state.down_until, now)
 
-    def reconfigure(self, limits: RunnerLimits, schedule: Schedule) -> Sequence[Share[D]]:
+    def reconfigure(self, limits: RunnerLimits, schedule: Schedules) -> Sequence[Share[D]]:
         """Go by other bounds and times. What waits leaves its lane, for it may go elsewhere now: it is to be added again."""
         self._limits, self._schedule = limits, schedule
         waiting = []
@@ -212,12 +289,16 @@ class Lanes(Generic[D]):
                 share = self._next(state)
                 self.release(share.delivery, share.pending)
                 waiting.append(share)
+        self._quick, self._slow = Turns(), Turns()
         return waiting
 
     def forget(self, now: float) -> None:
-        """Drop what is known of destinations that nobody has written to for long."""
+        """Drop what is known of destinations that nobody has written to for long. Looks once a minute."""
+        if now < self._forget_at:
+            return
+        self._forget_at = now + MINUTE
         for state in self.states():
-            if not (state.waiting or state.active) and now > state.down_until + FORGET:
+            if not (state.waiting or state.active) and now > max(state.down_until, state.used_at) + FORGET:
                 del self._states[state.key]
 
     def _next(self, state: DestinationState) -> Share[D]:

@@ -1,4 +1,4 @@
-"""Which attempts to start now: destinations, their concurrency and their back-off. Decides only; the runner acts.
+"""Which attempts may start: destinations, their concurrency, their back-off, and whose turn it is. Decides only; the runner acts.
 
 A destination (a host set, or the local mailboxes) is in one of three conditions:
 
@@ -9,28 +9,36 @@ A destination (a host set, or the local mailboxes) is in one of three conditions
               failure takes it down again
 
 So a dead destination costs one attempt per interval however many messages wait for it.
+
+Destinations take turns (`Turns`), so that none waits for another's queue. And none waits for another's attempts: one that goes on
+for more than `SLOW` seconds gives its place to others and is counted apart, and so is each further one to a destination that
+was slow the last time. Hundreds of hosts that let us wait for minutes hold up nobody but each other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
-from waymail.queue.retry import Rng, Schedule, next_attempt
+from waymail.queue.retry import Rng, Schedules, next_attempt
 from waymail.wire.replies import Reply
+
+SLOW = 1.0  # seconds
+REPLIES = 5  # that are remembered of a destination
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerLimits:
     """Bounds of the queue runner.
 
-    `per_destination` and `total` count attempts under way. The others bound what is held in memory, waiting or being
-    attempted: `ready` recipients and `ready_octets` of bodies in all, and `waiting` messages for one destination, so that a
-    slow one does not take the room of all. Past them messages wait in the store.
+    `per_destination` and `total` count attempts under way; `slow` those that take long, which `total` does not count. The others
+    bound what is held in memory, waiting or being attempted: `ready` recipients and `ready_octets` of bodies in all, and
+    `waiting` messages for one destination. Past them messages wait in the store.
     """
 
     per_destination: int = 20
     total: int = 500
+    slow: int = 1_000
     ready: int = 10_000
     ready_octets: int = 134_217_728
     waiting: int = 1_000
@@ -38,7 +46,8 @@ class RunnerLimits:
 
 @dataclass(slots=True)
 class DestinationState:
-    """What the queue knows of a destination at this moment. `last_reply` is what took it down, at `down_since`."""
+    """What the queue knows of a destination at this moment. `last_reply` is what took it down, at `down_since`; `is_slow` says
+    that its last attempt took long; `replies` are the last ones that were no success, with their times."""
 
     key: str
     waiting: int = 0
@@ -47,6 +56,9 @@ class DestinationState:
     down_since: float = 0.0
     down_until: float = 0.0
     last_reply: Reply | None = None
+    is_slow: bool = False
+    used_at: float = 0.0
+    replies: deque[tuple[float, Reply]] = field(default_factory=lambda: deque(maxlen=REPLIES))
 
     def is_down(self, now: float) -> bool:
         return self.failures > 0 and now < self.down_until
@@ -54,13 +66,13 @@ class DestinationState:
     def is_probing(self, now: float) -> bool:
         return self.failures > 0 and now >= self.down_until
 
-    def took_down(self, reply: Reply, started: float, now: float, rng: Rng, schedule: Schedule) -> None:
+    def took_down(self, reply: Reply, started: float, now: float, rng: Rng, schedules: Schedules) -> None:
         """An attempt that began at `started` failed because of the destination. Attempts that ran side by side count once."""
         self.last_reply = reply
         if not self.failures or started > self.down_since:
             self.failures += 1
             self.down_since = now
-            self.down_until = next_attempt(self.failures, now, rng, schedule)
+            self.down_until = next_attempt(self.failures, now, rng, schedules.of("", self.key, reply))
 
     def came_up(self) -> None:
         """An attempt reached the destination, whatever it said of the message."""
@@ -76,18 +88,44 @@ def slots(state: DestinationState, now: float, limits: RunnerLimits) -> int:
     return max(0, min(state.waiting, allowed - state.active))
 
 
-def plan(now: float, ready: Iterable[DestinationState], limits: RunnerLimits, active: int) -> list[DestinationState]:
-    """The attempts to start, one entry each, in order. Destinations take turns, so that none waits for another's queue.
+class Turns:
+    """The destinations to which an attempt may start, by their keys: the most urgent first (RFC 6710), among equals in turn."""
 
-    `active` is the number of attempts under way in all.
-    """
-    room = limits.total - active
-    turns = [(state, slots(state, now, limits)) for state in ready]
-    starts: list[DestinationState] = []
-    while room > 0 and turns:
-        turns = [(state, free) for state, free in turns if free > 0]
-        for state, _ in turns[:room]:
-            starts.append(state)
-        room -= len(turns)
-        turns = [(state, free - 1) for state, free in turns]
-    return starts
+    def __init__(self) -> None:
+        self._by_rank: dict[int, dict[str, None]] = {}
+        self._ranks: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._ranks)
+
+    def put(self, key: str, rank: int = 0) -> None:
+        """An attempt to `key` may start; the lowest rank is the most urgent. One that is there keeps its turn."""
+        known = self._ranks.get(key)
+        if known == rank:
+            return
+        if known is not None:
+            self.drop(key)
+        self._ranks[key] = rank
+        self._by_rank.setdefault(rank, {})[key] = None
+
+    def drop(self, key: str) -> None:
+        """No attempt to `key` may start now. Nothing happens where that is so already."""
+        rank = self._ranks.pop(key, None)
+        if rank is not None:
+            self._drop_from(rank, key)
+
+    def take(self) -> str:
+        """The key whose turn it is: it is dropped, and comes last when it is put again. Raises IndexError where there is none."""
+        if not self._ranks:
+            raise IndexError("it is nobody's turn")
+        rank = 0 if len(self._by_rank) == 1 and 0 in self._by_rank else min(self._by_rank)
+        key = next(iter(self._by_rank[rank]))
+        del self._ranks[key]
+        self._drop_from(rank, key)
+        return key
+
+    def _drop_from(self, rank: int, key: str) -> None:
+        keys = self._by_rank[rank]
+        del keys[key]
+        if not keys:
+            del self._by_rank[rank]

@@ -18,11 +18,12 @@ from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Failed, Outcome
 from waymail.net.clock import Clock
 from waymail.queue.bounce import NoticeWriter
-from waymail.queue.lanes import D, Lanes, PutOff, Share
-from waymail.queue.plan import DestinationState, RunnerLimits
-from waymail.queue.retry import Rng, Schedule, ends_at
+from waymail.queue.jumps import Jumps
+from waymail.queue.lanes import PROBE_SPREAD, D, Lanes, PutOff, Share
+from waymail.queue.plan import SLOW, DestinationState, RunnerLimits
+from waymail.queue.retry import Rng, Schedule, Schedules
 from waymail.queue.settle import Decision, attempt_event, decide
-from waymail.store.contract import Delivery, Event, NewMessage, Pending, Settlement, StaleToken, Store, StoreError
+from waymail.store.contract import Delivery, Event, NewMessage, Pending, Selection, Settlement, StaleToken, Store, StoreError
 from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail.queue")
@@ -62,7 +63,7 @@ class Runner(Generic[D]):
         *,
         clock: Clock,
         rng: Rng,
-        schedule: Schedule | None = None,
+        schedule: Schedules | None = None,
         limits: RunnerLimits | None = None,
     ) -> None:
         self._store = store
@@ -70,8 +71,9 @@ class Runner(Generic[D]):
         self._notices = notices
         self._clock = clock
         self._rng = rng
-        self._schedule = schedule or Schedule()
-        self._lanes: Lanes[D] = Lanes(limits or RunnerLimits(), self._schedule, rng)
+        self._schedules = schedule or Schedule()
+        self._jumps = Jumps()
+        self._lanes: Lanes[D] = Lanes(limits or RunnerLimits(), self._schedules, rng)
         self._attempts: set[asyncio.Task[None]] = set()  # those that a stop may cut off: under way, not yet being settled
         self._locating: set[asyncio.Task[None]] = set()  # those that ask for a destination
         self._group: asyncio.TaskGroup | None = None
@@ -79,6 +81,8 @@ class Runner(Generic[D]):
         self._wakes_at = 0.0
         self._stopping = False
         self._overflowed = False
+        self._blocked: dict[str, set[str]] = {}  # by destination: the domains whose mail had better wait in the store for now
+        self._later: asyncio.Task[None] | None = None
 
     # --- what the server calls ---
 
@@ -86,6 +90,13 @@ class Runner(Generic[D]):
     def has_room(self) -> bool:
         """Whether a message that is accepted now may be handed over in memory (`NewMessage.claim`)."""
         return self._lanes.room > 0 and not self._stopping
+
+    def has_room_for(self, envelope: Envelope) -> bool:
+        """The same of a message: not where others wait in the store for all of its destinations, unless it goes before them."""
+        if self._blocked and envelope.options.priority <= 0:
+            skipped = self._skipped()
+            return self.has_room and not all(one.domain in skipped for one in envelope.recipients)
+        return self.has_room
 
     def offer(self, delivery: Delivery) -> None:
         """Take a claimed delivery: its first attempt starts at once where its destination takes it."""
@@ -104,25 +115,25 @@ class Runner(Generic[D]):
             self._group = group
             while not self._stopping:
                 self._wake.clear()
-                await self._claim_due()
-                await self._sleep_until_due()
+                await self._look_at_clock()
+                await self._sleep_until_due(await self._claim_due())
 
     async def stop(self, grace: float) -> None:
         """Start nothing more; wait up to `grace` seconds for attempts under way, then cut them off: they are settled as deferred
         and uncertain before `run` ends. What was not attempted stays claimed: closing the store hands it back."""
         self._stopping = True
         self._wake.set()
-        for task in list(self._locating):
+        for task in (*self._locating, *([self._later] if self._later else ())):
             task.cancel()
         if self._attempts:
             await asyncio.wait(self._attempts, timeout=grace)
         for task in list(self._attempts):
             task.cancel()
 
-    def reconfigure(self, carrier: Carrier[D], notices: NoticeWriter, schedule: Schedule, limits: RunnerLimits) -> None:
+    def reconfigure(self, carrier: Carrier[D], notices: NoticeWriter, schedule: Schedules, limits: RunnerLimits) -> None:
         """Work with other parts from now on. Attempts under way end with the carrier that began them; what waits in memory finds
         its way anew; what waits in the store keeps the time that it was given."""
-        self._carrier, self._notices, self._schedule = carrier, notices, schedule
+        self._carrier, self._notices, self._schedules = carrier, notices, schedule
         for share in self._lanes.reconfigure(limits, schedule):
             self._take(replace(share.delivery, pending=share.pending), is_new=share.is_new)
         self._start_attempts()
@@ -134,18 +145,28 @@ class Runner(Generic[D]):
 
         Returns how many messages wait. Raises StoreError. It takes as long as the store needs, and a question to DNS at most.
         """
-        now = self._clock.now()
-        flushed = await self._store.flush_domain(domain, now, below=below)
-        if flushed.messages:
-            destinations = [self._carrier.known(Recipient(f"postmaster@{one}")) for one in flushed.domains[:LIFTED]]
-            if destinations[0] is None:
-                found = await self._carrier.locate(Recipient(f"postmaster@{flushed.domains[0]}"))
-                destinations.append(None if isinstance(found, Deferred | Failed) else found)
-            for destination in destinations:
-                if destination is not None:
-                    self._lanes.lift(destination.key, now)
-            self._wake.set()
-        return flushed.messages
+        selection = Selection(domain=domain, below=below)
+        changed = await self._store.flush(selection, self._clock.now(), "etrn")
+        await self.lift(changed.domains)
+        return changed.messages
+
+    async def lift(self, domains: Sequence[str]) -> None:
+        """Somebody says that what waits for these domains is to be tried now: where it goes is probed, though it was down. It
+        takes a question to DNS at most."""
+        if not domains:
+            return
+        destinations = [self._carrier.known(Recipient(f"postmaster@{one}")) for one in domains[:LIFTED]]
+        if destinations[0] is None:
+            destinations.append(await self.destination(domains[0]))
+        for destination in destinations:
+            if destination is not None:
+                self._lanes.lift(destination.key, self._clock.now())
+        self._wake.set()
+
+    async def destination(self, domain: str) -> D | None:
+        """Where the mail for a domain goes; None where there is no way. It takes a question to DNS."""
+        found = await self._carrier.locate(Recipient(f"postmaster@{domain}"))
+        return None if isinstance(found, Deferred | Failed) else found
 
     def states(self) -> Sequence[DestinationState]:
         """The destinations that are busy, waited for, or down."""
@@ -153,28 +174,53 @@ class Runner(Generic[D]):
 
     # --- claiming ---
 
-    async def _claim_due(self) -> None:
-        self._lanes.forget(self._clock.now())
+    async def _claim_due(self) -> float:
+        """Claim what is due and finds room. Returns the time at which it was looked last."""
+        now = self._clock.now()
+        self._lanes.forget(now)
         while self.has_room:
-            limit = min(CLAIM, self._lanes.room)
+            now = self._clock.now()
+            for key in [key for key in self._blocked if not self._lanes.is_blocked(key, now)]:
+                del self._blocked[key]
             try:
-                deliveries = await self._store.claim(self._clock.now(), limit)
+                deliveries = await self._store.claim(now, min(CLAIM, self._lanes.room), self._skipped())
             except StoreError as error:
                 log.error("the queue cannot be read", extra={"fields": {"error": str(error)}})
-                return
+                return now
             for delivery in deliveries:
                 self._take(delivery, is_new=False)
             self._start_attempts()
-            if sum(len(delivery.pending) for delivery in deliveries) < limit:
+            if not deliveries:
                 self._overflowed = False
-                return
+                return now
         self._overflowed = True
+        return now
 
-    async def _sleep_until_due(self) -> None:
+    def _skipped(self) -> frozenset[str]:
+        """The domains that are blocked."""
+        return frozenset().union(*self._blocked.values()) if self._blocked else frozenset()
+
+    async def _look_at_clock(self) -> None:
+        """A clock that was wrong must not keep mail waiting, nor have it given up (`jumps`)."""
+        now = self._clock.now()
+        is_first = self._jumps.is_new
+        jump = self._jumps.look(now, self._clock.monotonic())
+        if jump:
+            log.warning("the clock has jumped", extra={"fields": {"seconds": round(jump)}})
+        if is_first or jump < 0:
+            try:
+                hastened = await self._store.hasten(now + self._schedules.longest + PROBE_SPREAD)
+            except StoreError as error:
+                log.error("the queue cannot be written", extra={"fields": {"error": str(error)}})
+                return
+            if hastened:
+                log.warning("what was due too late is due sooner", extra={"fields": {"recipients": hastened}})
+
+    async def _sleep_until_due(self, after: float) -> None:
         wait = POLL
         if self.has_room:
             try:
-                due = await self._store.next_due()
+                due = await self._store.next_due(after)
             except StoreError:
                 due = None
             if due is not None:
@@ -235,6 +281,8 @@ class Runner(Generic[D]):
     def _add(self, delivery: Delivery, pending: Sequence[Pending], destination: D, *, is_new: bool) -> None:
         share = Share(delivery, tuple(pending), destination, self._clock.now(), is_new)
         if (put_off := self._lanes.add(share, share.since)) is not None:
+            if put_off.until <= share.since and self._lanes.is_blocked(destination.key, share.since):
+                self._blocked.setdefault(destination.key, set()).update(one.recipient.domain for one in pending)
             self._spawn_put_off(put_off)
 
     async def _put_off(self, put_off: PutOff[D]) -> None:
@@ -247,8 +295,10 @@ class Runner(Generic[D]):
             outcomes,
             envelope=share.delivery.envelope,
             now=now,
-            schedule=self._schedule,
+            schedules=self._schedules,
             rng=self._rng,
+            destination=share.destination.key,
+            slack=self._jumps.slack(share.delivery.envelope.accepted_at),
             attempted=False,
             not_before=put_off.until,
         )
@@ -270,6 +320,17 @@ class Runner(Generic[D]):
                 task = self._spawn(self._attempt(one, self._carrier))
                 self._attempts.add(task)
                 task.add_done_callback(self._attempts.discard)
+        if self._lanes.is_crowded and self._later is None:
+            self._later = self._spawn(self._start_later())
+
+    async def _start_later(self) -> None:
+        """Attempts that go on for long give their places to others, also while none ends."""
+        try:
+            await self._clock.sleep(SLOW)
+        except asyncio.CancelledError:
+            return
+        self._later = None
+        self._start_attempts()
 
     async def _attempt(self, share: Share[D], carrier: Carrier[D]) -> None:
         recipients = [one.recipient for one in share.pending]
@@ -285,7 +346,7 @@ class Runner(Generic[D]):
         for put_off in self._lanes.finish(share, outcomes, began, self._clock.now()):
             self._spawn_put_off(put_off)
         self._start_attempts()
-        self._wake_if_relieved()
+        self._wake_if_relieved(key)
         await self._record(share.delivery, share.pending, outcomes, key, seconds, self._lanes.back_off(key))
 
     # --- settling ---
@@ -306,8 +367,10 @@ class Runner(Generic[D]):
             outcomes,
             envelope=envelope,
             now=now,
-            schedule=self._schedule,
+            schedules=self._schedules,
             rng=self._rng,
+            destination=destination,
+            slack=self._jumps.slack(envelope.accepted_at),
             not_before=not_before,
         )
         peer = next((outcome.peer for outcome in outcomes.values() if outcome.peer), None)
@@ -324,13 +387,14 @@ class Runner(Generic[D]):
         """Write a decision down, with the events that tell it and the notices that it causes."""
         events, notices = told, tuple[NewMessage, ...]()
         if decision.reports:
-            now, until = self._clock.now(), ends_at(delivery.envelope, self._schedule)
+            now, until = self._clock.now(), decision.retry_until
             more, notices = self._notices.tell(delivery.envelope, delivery.body, decision.reports, now=now, retry_until=until)
             events += more
         settlement = Settlement(delivery.envelope.id, delivery.token, decision.changes, events, notices)
         for notice in await self._settle_for_sure(settlement):
             self.offer(notice)
-        if any(change.next_at and change.next_at < self._wakes_at for change in decision.changes):
+        now = self._clock.now()  # what is due already waits for room
+        if any(now < change.next_at < self._wakes_at for change in decision.changes):
             self._wake.set()
 
     async def _settle_for_sure(self, settlement: Settlement) -> Sequence[Delivery]:
@@ -362,8 +426,10 @@ class Runner(Generic[D]):
 
         self._spawn(work).add_done_callback(done)
 
-    def _wake_if_relieved(self) -> None:
-        if self._overflowed and self._lanes.is_relieved:
+    def _wake_if_relieved(self, key: str = "") -> None:
+        if (self._overflowed and self._lanes.is_relieved) or (
+            key in self._blocked and not self._lanes.is_blocked(key, self._clock.now())
+        ):
             self._wake.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:

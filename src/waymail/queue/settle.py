@@ -10,7 +10,7 @@ from waymail.mail import headers
 from waymail.mail.envelope import NO_OPTIONS, Envelope, Options, Recipient
 from waymail.mail.explanation import Action
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
-from waymail.queue.retry import Rng, Schedule, ends_at, late_at, next_attempt
+from waymail.queue.retry import Rng, Schedule, Schedules, ends_at, late_at, next_attempt
 from waymail.store.contract import Change, Event, Pending, State
 from waymail.values import value
 from waymail.wire.replies import Reply
@@ -35,11 +35,12 @@ Reports = Mapping[Action, Sequence[Report]]
 @value
 class Decision:
     """What to write down. `reports` names the recipients for notices, by what happened: all who failed, and for the rest of
-    actions those whose sender wants to know (RFC 3461)."""
+    actions those whose sender wants to know (RFC 3461). `retry_until` is until when what is delayed is tried."""
 
     changes: tuple[Change, ...]
     results: tuple[Mapping[str, Any], ...]
     reports: Reports = field(default_factory=dict)
+    retry_until: float = 0.0
 
     @property
     def failed(self) -> Sequence[Report]:
@@ -54,10 +55,15 @@ class Decision:
 class _Terms:
     envelope: Envelope
     now: float
-    schedule: Schedule
+    schedules: Schedules
     rng: Rng
+    destination: str
+    slack: float
     attempted: bool
     not_before: float
+
+    def ends_at(self, schedule: Schedule) -> float:
+        return ends_at(self.envelope, schedule, self.slack)
 
 
 def decide(
@@ -66,19 +72,23 @@ def decide(
     *,
     envelope: Envelope,
     now: float,
-    schedule: Schedule,
+    schedules: Schedules,
     rng: Rng,
+    destination: str = "",
+    slack: float = 0.0,
     attempted: bool = True,
     not_before: float = 0.0,
 ) -> Decision:
     """Turn outcomes, by address, into changes.
 
+    `destination` is the key of the one that was attempted, for the schedule. `slack` is the time in seconds that the message did
+    not have, although the clock says so.
     `attempted` is false where the message was put off without an attempt, since its destination is down until `not_before`:
     its own count of attempts then stands.
     """
-    terms = _Terms(envelope, now, schedule, rng, attempted, not_before)
+    terms = _Terms(envelope, now, schedules, rng, destination, slack, attempted, not_before)
     changes: list[Change] = []
-    results: dict[tuple[str, str], dict[str, Any]] = {}
+    results: dict[tuple[str, str, str], dict[str, Any]] = {}
     reports: dict[Action, list[Report]] = {}
     for one in pending:
         recipient, outcome = one.recipient, outcomes[one.recipient.address]
@@ -88,6 +98,8 @@ def decide(
         match outcome:
             case Delivered(reply, peer):
                 changes.append(Change(one.number, State.DELIVERED, attempts, said))
+                if outcome.place:
+                    result["place"] = outcome.place
                 if recipient.notify or envelope.options is not NO_OPTIONS:
                     action = confirmation(recipient, outcome, envelope.options, now)
                     if action is not None:
@@ -102,7 +114,15 @@ def decide(
             alias = Recipient(recipient.original or recipient.address, orcpt=recipient.orcpt)
             reports.setdefault("expanded", []).append(Report(Pending(one.number, alias), EXPANDED))
         _merge(results, result)
-    return Decision(tuple(changes), tuple(results.values()), reports)
+    return Decision(tuple(changes), tuple(results.values()), reports, _retry_until(terms, reports))
+
+
+def _retry_until(terms: _Terms, reports: Reports) -> float:
+    """Until when what is delayed is tried: as long as the first of them."""
+    delayed = reports.get("delayed")
+    if not delayed:
+        return 0.0
+    return terms.ends_at(terms.schedules.of(delayed[0].pending.recipient.domain, terms.destination, delayed[0].reply))
 
 
 def confirmation(
@@ -132,10 +152,11 @@ def _put_back(
 ) -> Change:
     """The change for a recipient that is not done: it waits, or its time is up."""
     envelope, now, reply, said = terms.envelope, terms.now, outcome.reply, result["reply"]
-    end, late, by = ends_at(envelope, terms.schedule), late_at(envelope, terms.schedule), envelope.options.deliver_by
+    schedule = terms.schedules.of(one.recipient.domain, terms.destination, reply)
+    end, late, by = terms.ends_at(schedule), late_at(envelope, schedule, terms.slack), envelope.options.deliver_by
     if now >= end:
         # RFC 5321 §4.5.4.1: the time is up; the last thing that was said stands as the reason.
-        why = _date(by.until) if by is not None and end == by.until else f"within {_days(terms.schedule.expire)}"
+        why = _date(by.until) if by is not None and end == by.until else f"within {_days(schedule.expire)}"
         reports.setdefault("failed", []).append(
             Report(one, _late(Reply(554, f"not delivered {why}", "5.4.7"), reply), outcome.peer)
         )
@@ -146,10 +167,9 @@ def _put_back(
         if by is not None and late == by.until:
             reply = _late(Reply(451, f"not delivered {_date(by.until)}, but still being tried", "4.4.7"), reply)
         reports.setdefault("delayed", []).append(Report(one, reply, outcome.peer))
+    due = terms.not_before
     if terms.attempted:
-        due = max(next_attempt(max(attempts, 1), now, terms.rng, terms.schedule), terms.not_before)
-    else:
-        due = terms.not_before
+        due = max(due, next_attempt(max(attempts, 1), now, terms.rng, schedule))
     due = min(due, end)
     if by is not None and now < by.until:
         due = min(due, by.until)  # what has to be done then is not slept over
@@ -159,9 +179,9 @@ def _put_back(
     return Change(one.number, State.QUEUED, attempts, said, due, one.warned or warn)
 
 
-def _merge(results: dict[tuple[str, str], dict[str, Any]], result: dict[str, Any]) -> None:
-    """Recipients of whom the same was said stand in one result."""
-    same = results.setdefault((result["outcome"], result["reply"]), result)
+def _merge(results: dict[tuple[str, str, str], dict[str, Any]], result: dict[str, Any]) -> None:
+    """Recipients of whom the same was said stand in one result, but those whose mail is in different places."""
+    same = results.setdefault((result["outcome"], result["reply"], result.get("place", "")), result)
     if same is not result:
         same["to"] += result["to"]
 

@@ -22,8 +22,7 @@ DISK_FULL = Reply(452, "insufficient system storage", "4.3.1")
 class Queue(Protocol):
     """The part of `queue.runner.Runner` that a server needs."""
 
-    @property
-    def has_room(self) -> bool: ...
+    def has_room_for(self, envelope: Envelope) -> bool: ...
 
     def offer(self, delivery: Delivery) -> None: ...
 
@@ -61,7 +60,7 @@ class Intake:
     async def take(self, envelope: Envelope, body: Body, spool: Spool) -> Reply:
         """Store the message and hand it to the queue. The reply is a 250 only when it is on disk (RFC 5321 §6.1)."""
         try:
-            delivery = await self._store.accept(NewMessage(envelope, body, claim=self._queue.has_room))
+            delivery = await self._store.accept(NewMessage(envelope, body, claim=self._queue.has_room_for(envelope)))
         except StoreError as error:
             log.error("a message was not stored", extra={"fields": {"id": envelope.id, "error": str(error)}})
             spool.discard()

@@ -117,7 +117,8 @@ class Bench:
         people = tuple(Recipient(one) if isinstance(one, str) else one for one in recipients)
         envelope = Envelope(self.ids.next(now), sender, people, now, options=options)
         content = b"Subject: hello\r\n\r\nhello\r\n"
-        self.runner.offer(await self.store.accept(NewMessage(envelope, Body(content, len(content)), claim=self.runner.has_room)))
+        new = NewMessage(envelope, Body(content, len(content)), claim=self.runner.has_room_for(envelope))
+        self.runner.offer(await self.store.accept(new))
         await asyncio.sleep(0)
         return envelope.id
 
