@@ -112,3 +112,76 @@ def test_postmaster_without_a_domain_is_the_one_of_this_host() -> None:
     assert addresses("postmaster") == ["postmaster@example.org"]
     own = Directory("example.net", {"example.org": LocalDomain(frozenset()), "example.net": LocalDomain(frozenset())})
     assert own.resolve("postmaster") == (Recipient("postmaster@example.net"),)
+
+
+DETAILED = Directory(
+    "mail.example.org",
+    {
+        "example.org": LocalDomain(
+            frozenset({"ann", "bob", "bob+work"}),
+            {
+                "sales": ("bob", "ann+orders", "carol@elsewhere.example", "dora@plain.example", "eve@minus.example"),
+                "ann+news": ("bob",),
+                "ann": ("ann", "archive@elsewhere.example"),
+                "round": ("about+x",),
+                "about": ("round",),
+            },
+            detail="+",
+        ),
+        "plain.example": LocalDomain(frozenset({"dora", "ann"})),
+        "minus.example": LocalDomain(frozenset({"eve"}), detail="-"),
+        "any.example": LocalDomain(None, {"sales": ("bob@example.org",)}, detail="+"),
+    },
+)
+
+
+def asked(address: str) -> list[str]:
+    found = DETAILED.resolve(address)
+    assert isinstance(found, tuple), found
+    return [recipient.address for recipient in found]
+
+
+def test_a_detail_is_accepted_where_the_user_exists_and_stays_in_the_address() -> None:
+    assert DETAILED.resolve("bob+lists@example.org") == (Recipient("bob+lists@example.org"),)
+    assert DETAILED.resolve("Bob+Lists@Example.org") == (Recipient("bob+lists@example.org", "Bob+Lists@Example.org"),)
+    assert asked("postmaster+x@example.org") == ["postmaster+x@example.org"]
+    assert asked("whoever+x@any.example") == ["whoever+x@any.example"]
+
+
+@pytest.mark.parametrize(
+    "address", ["nobody+lists@example.org", "+lists@example.org", "ann+lists@plain.example", "bob-x@example.org"]
+)
+def test_a_detail_makes_nobody_exist(address: str) -> None:
+    assert DETAILED.resolve(address) == NO_SUCH_USER
+
+
+def test_a_name_that_only_begins_with_a_dot_is_refused_with_a_detail_too() -> None:
+    assert DETAILED.resolve('".ssh+x"@any.example') == NO_SUCH_USER
+
+
+def test_a_mailbox_or_alias_of_that_name_comes_before_a_detail() -> None:
+    assert asked("bob+work@example.org") == ["bob+work@example.org"]
+    assert asked("ann+news@example.org") == ["bob@example.org"]
+
+
+def test_a_detail_of_an_alias_goes_where_the_alias_leads_if_the_domain_takes_details() -> None:
+    assert asked("sales+vip@example.org") == [
+        "bob+vip@example.org",
+        "ann+orders@example.org",
+        "archive@elsewhere.example",
+        "carol@elsewhere.example",
+        "dora@plain.example",
+        "eve-vip@minus.example",
+    ]
+    assert asked("sales+vip@any.example") == ["bob+vip@example.org"]
+
+
+def test_an_alias_that_names_itself_keeps_a_copy_with_the_detail() -> None:
+    assert DETAILED.resolve("ann+lists@example.org") == (
+        Recipient("ann+lists@example.org", "ann+lists@example.org"),
+        Recipient("archive@elsewhere.example", "ann+lists@example.org"),
+    )
+
+
+def test_details_do_not_make_aliases_go_round_for_ever() -> None:
+    assert DETAILED.resolve("round+y@example.org") == ALIAS_LOOP
