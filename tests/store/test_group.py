@@ -30,6 +30,7 @@ class Numbers:
         self.group: GroupCommit[int] = GroupCommit(
             self.connection,
             apply=self._apply,
+            overwrite=lambda: None,
             is_small=lambda item: item >= SMALL,
             committed=lambda: None,
             abandoned=lambda item, is_committed, result: self.abandoned.append((item, is_committed)),

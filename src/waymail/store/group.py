@@ -17,6 +17,10 @@ the same time: the one hands the batch to the other and waits.
 Fails: when a batch fails, all of it is rolled back and its items are tried one at a time, in the thread, so that the one
 that is to blame fails alone. The thread goes on whatever happens.
 
+A COMMIT that failed may have written all of its transaction, and only the sync failed. SQLite forgets it then, but whoever reads
+the log after a crash would find it there and take it for committed. The next transaction overwrites it: where no item of the
+batch made one, an empty one is made before anybody is told that it failed.
+
 A caller that was cancelled while it waited: if its item was not begun, nothing happens; if it was, it may be committed.
 `abandoned` is told either way.
 """
@@ -47,7 +51,8 @@ Work = tuple[Item, asyncio.Future[Any]]
 
 
 class GroupCommit(Generic[Item]):
-    """`apply` executes a batch inside a transaction and returns a result for each item; `is_small` says which items take
+    """`apply` executes a batch inside a transaction and returns a result for each item; `overwrite` changes something inside a
+    transaction without any effect; `is_small` says which items take
     microseconds; `committed` runs, in the writer's thread, after each transaction, and raises nothing; `failure` turns an
     exception into the one that the caller gets."""
 
@@ -56,6 +61,7 @@ class GroupCommit(Generic[Item]):
         connection: sqlite3.Connection,
         *,
         apply: Callable[[Sequence[Item]], Sequence[Any]],
+        overwrite: Callable[[], object],
         is_small: Callable[[Item], bool],
         committed: Callable[[], None],
         abandoned: Callable[[Item, bool, Any], None],
@@ -64,6 +70,7 @@ class GroupCommit(Generic[Item]):
         self.commits = 0
         self._connection = connection
         self._apply = apply
+        self._overwrite = overwrite
         self._is_small = is_small
         self._committed = committed
         self._abandoned = abandoned
@@ -72,6 +79,7 @@ class GroupCommit(Generic[Item]):
         self._waiting: deque[Work[Item]] = deque()
         self._urgent = 0  # how many of those that wait
         self._is_writing = False  # whether the thread has a batch
+        self._in_doubt = False  # whether a transaction that failed may stand in the log
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
         self._idle = asyncio.Event()
@@ -171,8 +179,7 @@ class GroupCommit(Generic[Item]):
 
     def _commit_in_thread(self, works: Sequence[Work[Item]], results: Sequence[Any]) -> None:
         try:
-            self._connection.execute("COMMIT")
-            self._count()
+            self._commit()
         except Exception:  # noqa: BLE001 - as in _begin
             self._roll_back()
             results = self._write([item for item, _ in works])
@@ -182,6 +189,8 @@ class GroupCommit(Generic[Item]):
         self._hand_back(works, self._write([item for item, _ in works]))
 
     def _hand_back(self, works: Sequence[Work[Item]], results: Sequence[Any]) -> None:
+        if self._in_doubt:
+            self._end_doubt()
         try:
             self._loop.call_soon_threadsafe(self._report, works, results)
         except RuntimeError:  # the loop was closed: nobody is left who waits
@@ -200,12 +209,21 @@ class GroupCommit(Generic[Item]):
         try:
             self._begin_patiently()
             results = self._apply(items)
-            self._connection.execute("COMMIT")
+            self._commit()
         except BaseException:
             self._roll_back()
             raise
-        self._count()
         return results
+
+    def _end_doubt(self) -> None:
+        """What failed is not to be found after a crash. Where this fails, too, it is tried again with the next batch."""
+        try:
+            self._begin_patiently()
+            self._overwrite()
+            self._commit()
+        except Exception as error:  # noqa: BLE001 - the disk still fails: the callers are told what they would be told in any case
+            self._roll_back()
+            log.error("what could not be written could not be revoked, either", extra={"fields": {"error": str(error)}})
 
     def _begin_patiently(self) -> None:
         """Another process may be writing. The connection itself does not wait, for the loop uses it, too."""
@@ -219,7 +237,13 @@ class GroupCommit(Generic[Item]):
                     raise
                 time.sleep(LOCKED_PAUSE)
 
-    def _count(self) -> None:
+    def _commit(self) -> None:
+        try:
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._in_doubt = True
+            raise
+        self._in_doubt = False
         self.commits += 1
         try:
             self._committed()

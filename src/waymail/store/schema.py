@@ -135,6 +135,12 @@ def prepare(connection: sqlite3.Connection, directory: Path) -> None:
         log.info("the queue's tables were brought up to date", extra={"fields": fields})
 
 
+def overwrite(connection: sqlite3.Connection) -> None:
+    """Write a page to the log, and change nothing. (What is updated to what it was is not written.) Raises sqlite3.Error."""
+    connection.execute("INSERT INTO opening VALUES (0)")
+    connection.execute("DELETE FROM opening WHERE rowid = last_insert_rowid()")
+
+
 def check_version(connection: sqlite3.Connection, directory: Path) -> int:
     """The version of the tables, 0 where there are none yet. Raises StoreError where a newer waymail wrote them."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]

@@ -131,7 +131,7 @@ class SqliteStore:
         store._writer = GroupCommit(
             store._connection,
             apply=store._apply,
-            overwrite=partial(store._connection.execute, schema.OVERWRITE),
+            overwrite=partial(schema.overwrite, store._connection),
             is_small=_is_small,
             committed=store._committed,
             abandoned=store._abandoned,

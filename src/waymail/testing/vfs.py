@@ -80,6 +80,9 @@ _TRUNCATE = CFUNCTYPE(c_int, c_void_p, c_int64)
 _SYNC = CFUNCTYPE(c_int, c_void_p, c_int)
 
 
+_in_use: set[WatchedVfs] = set()  # SQLite has pointers into these
+
+
 class WatchedVfs:
     """Open databases with `vfs=NAME` in their URI, after which `watcher` is told of what they do. `close` it after the last of
     their connections."""
@@ -96,7 +99,6 @@ class WatchedVfs:
         self._original_delete: Callable[..., int] = _DELETE(self._vfs.delete)
         self._files: dict[int, _File] = {}
         self._methods: dict[int, _Methods] = {}  # ours, by the address of those they stand for
-        # SQLite keeps pointers to all of these: they live as long as this does.
         self._name = name.encode()
         self._functions = {
             "open": _OPEN(_safe(self._open, CANTOPEN)),
@@ -111,10 +113,13 @@ class WatchedVfs:
             setattr(self._vfs, function, ctypes.cast(self._functions[function], c_void_p).value)
         if self._sqlite.sqlite3_vfs_register(addressof(self._vfs), 0) != OK:
             raise RuntimeError(f"SQLite did not take the VFS {name}")
+        _in_use.add(self)
 
     def close(self) -> None:
-        """SQLite forgets it. Its connections must be closed. Safe to call twice."""
+        """SQLite forgets it. A connection that is still open keeps it alive for ever. Safe to call twice."""
         self._sqlite.sqlite3_vfs_unregister(addressof(self._vfs))
+        if not self._files:
+            _in_use.discard(self)
 
     # --- of the VFS ---
 
