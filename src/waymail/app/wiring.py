@@ -12,11 +12,11 @@ import random
 import secrets
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 from waymail.app.config.notices import read_texts
-from waymail.app.config.schema import Config, Domain
+from waymail.app.config.schema import Config, Domain, Queue, RetryRule
 from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.config.values import Endpoint
 from waymail.app.history import HistoryBound
@@ -34,7 +34,7 @@ from waymail.net.resolver import Resolver
 from waymail.net.self_signed import self_signed
 from waymail.queue.bounce import NoticeWriter
 from waymail.queue.plan import RunnerLimits
-from waymail.queue.retry import Schedule
+from waymail.queue.retry import Rule, RuledSchedules, Schedule, Schedules
 from waymail.queue.runner import Runner
 from waymail.server.authentication import Authenticator
 from waymail.server.directory import Directory, LocalDomain
@@ -61,7 +61,7 @@ class Sending:
     smtp: SmtpTransport
     carrier: Dispatch
     notices: NoticeWriter
-    schedule: Schedule
+    schedule: Schedules
     limits: RunnerLimits
 
 
@@ -123,9 +123,21 @@ def sending_side(config: Config, clock: SystemClock, ids: QueueIds, resolver: Re
         own_names={config.hostname, config.delivery.hello or config.hostname},
         own_addresses={one.address.host for one in config.listeners if isinstance(one.address, Endpoint)},
     )
-    schedule = Schedule(config.queue.retry, config.queue.expire, config.queue.delay_warning)
-    limits = RunnerLimits(config.delivery.per_destination, config.delivery.total)
+    schedule = schedules(config.queue)
+    limits = RunnerLimits(config.delivery.per_destination, config.delivery.total, 2 * config.delivery.total)
     return Sending(resolver, smtp, carrier, notices, schedule, limits)
+
+
+def schedules(queue: Queue) -> Schedules:
+    """When what was deferred is tried again."""
+    schedule = Schedule(queue.retry, queue.expire, queue.delay_warning)
+    names = {"retry": "intervals"}  # where the key of the file has another name here
+
+    def rule(one: RetryRule) -> Rule:
+        given = one.model_fields_set & {"retry", "expire", "delay_warning"}
+        return Rule(replace(schedule, **{names.get(key, key): getattr(one, key) for key in given}), one.domains, one.replies)
+
+    return RuledSchedules(tuple(rule(one) for one in queue.rules), schedule) if queue.rules else schedule
 
 
 def notice_writer(config: Config, ids: QueueIds) -> NoticeWriter:
@@ -217,7 +229,7 @@ def receiving_side(config: Config, accounts: Accounts) -> Receiving:
 async def open_store(config: Config, clock: SystemClock) -> Store:
     if config.queue.store == "memory":
         return MemoryStore(now=clock.now)
-    return await SqliteStore.open(config.data_dir / "queue", now=clock.now)
+    return await SqliteStore.open(config.data_dir / "queue", now=clock.now, monotonic=clock.monotonic)
 
 
 def mailboxes(config: Config) -> Mapping[Final, MaildirTransport]:

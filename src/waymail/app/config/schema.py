@@ -19,6 +19,7 @@ from waymail.app.config.positions import KeyPath
 from waymail.app.config.problems import Problem
 from waymail.app.config.section import Section as Section
 from waymail.app.config.section import default, optional
+from waymail.app.config.transports import Pipes, Webhooks
 from waymail.app.config.users import AuthLimits, Submission, Users
 from waymail.app.config.values import (
     AbsolutePath,
@@ -33,11 +34,22 @@ from waymail.app.config.values import (
     Octets,
     OctetsOrOff,
     RelayNetwork,
+    ReplyText,
     ResolverAddress,
     RoutePattern,
     Seconds,
     SecondsOrOff,
 )
+
+
+class RetryRule(Section):
+    """[[queue.rule]]: another schedule for some of what is deferred; what it leaves out is as in [queue]."""
+
+    domains: tuple[RoutePattern, ...] = default([])
+    replies: tuple[ReplyText, ...] = default([])
+    retry: tuple[Seconds, ...] | None = optional()
+    expire: Seconds | None = optional()
+    delay_warning: SecondsOrOff = optional()
 
 
 class Queue(Section):
@@ -48,6 +60,7 @@ class Queue(Section):
     expire: Seconds = default("5d")
     delay_warning: SecondsOrOff = default("4h")
     reserve: OctetsOrOff = default("100MB")
+    rules: tuple[RetryRule, ...] = Field(default=(), alias="rule")
 
 
 class History(Section):
@@ -187,6 +200,8 @@ class Config(Section):
     relay: Relay
     domains: Mapping[DomainName, Domain] = default({})
     routes: Mapping[RoutePattern, Destination] = default({"*": "mx"})
+    pipes: Pipes = default({})
+    webhooks: Webhooks = default({})
     dns: Dns
     limits: Limits
     delivery: Delivery

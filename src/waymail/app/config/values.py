@@ -160,6 +160,13 @@ def network(value: object) -> Network:
     raise ValueError(f"{shown(value)} has bits set behind its prefix: {shown(str(nearest))} is the network")
 
 
+def reply_text(value: object) -> str:
+    """What a reply begins with, or what is in its text."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f'must be a reply code, an enhanced status code or some text, like "4.2.2", not {shown(value)}')
+    return value
+
+
 def flag(value: object) -> bool:
     """true or false, without quotes."""
     if not isinstance(value, bool):
@@ -246,6 +253,7 @@ RoutePattern = Annotated[str, PlainValidator(route_pattern)]
 LocalPart = Annotated[str, PlainValidator(local_part)]
 DetailSeparator = Annotated[str, PlainValidator(detail_separator)]
 ResolverAddress = Annotated[Endpoint, PlainValidator(lambda value: endpoint(value, default_port=53)), PlainSerializer(str)]
+ReplyText = Annotated[str, PlainValidator(reply_text)]
 RelayNetwork = Annotated[Network, PlainValidator(network), PlainSerializer(str)]
 Destination = Annotated[Target, PlainValidator(target), PlainSerializer(target_text)]
 Mailbox = Annotated[str, PlainValidator(mailbox)]
