@@ -108,17 +108,18 @@ def test_a_trace_is_a_story_line_by_line(server: tuple[Path, list[str]], capsys:
     config, ids = server
     assert run(config, "trace", ids[0]) == Exit.OK
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:5] == [
+    assert lines[:6] == [
         f"{ids[0]}  from ann@example.org to bob@example.net  <bob@example.net>",
+        "  deferred: 450 4.2.1 busy\\x1b[2J",
         "  2023-11-14 22:13:20  accepted    from laptop [192.0.2.1], user ann, by ESMTPSA, TLSv1.3 AES, 4.2 KB",
         "  2023-11-14 22:13:21  attempt     mx.example.net [192.0.2.5], TLSv1.3 X verified, 12.5 ms",
         "                                   bob@example.net: deferred: 450 4.2.1 busy\\x1b[2J",
         "                                     next at 2096-10-02 07:06:40; the schedule sets the next",
     ]
     assert re.fullmatch(
-        r"  .{19}  now         bob@example\.net: queued, 1 attempt so far, next at 2096-10-02 07:06:40 \(in .*\)", lines[5]
+        r"  .{19}  now         bob@example\.net: queued, 1 attempt so far, next at 2096-10-02 07:06:40 \(in .*\)", lines[6]
     )
-    assert len(lines) == 6
+    assert len(lines) == 7
 
 
 @pytest.mark.parametrize("text", ["eve@example.net", "<eve@example.net>", "{id}"])

@@ -16,7 +16,7 @@ SHOWN = 3  # recipients that a line names; the others are counted
 LONG = 8  # attempts in a row, of which only the first and the last are told
 ENDS = 3  # so many of each
 _INDENT = " " * 33  # below what follows the time and the kind
-_DIALOGUE = " " * 8
+_DIALOGUE = " " * 21  # below the kind
 
 # How a terminal shows what became of a message.
 STYLES = {"delivered": "green", "deferred": "yellow", "queued": "yellow", "held": "magenta", "failed": "red", "removed": "red"}
@@ -106,7 +106,7 @@ def _became(recipient: RecipientState) -> str:
 def _took(story: Story) -> str:
     ends = [event.at for event in story.events if event.kind == "attempt"]
     seconds = max(0.0, max(ends, default=story.envelope.accepted_at) - story.envelope.accepted_at)
-    return f"in {seconds:.1f}s" if seconds < 60 else f"after {span_text(seconds)}"
+    return f"in {seconds:.1f}s" if seconds < 10 else f"after {span_text(seconds)}"
 
 
 def heading(story: Story) -> str:
@@ -227,7 +227,9 @@ def _attempt_text(detail: Mapping[str, Any]) -> str:
     peer = f"{host} [{address}]" if host and address and host != address else host or address
     places = {result.get("place", "") for result in detail.get("results", ())}
     words = [peer or (str(places.pop()) if len(places) == 1 else "") or str(detail.get("destination", ""))]
-    if peer and address:  # a mailbox on this machine has no address, and no TLS
+    dialogue = detail.get("dialogue", ("* connected to",))
+    if peer and address and any(line.startswith("* connected to") for line in dialogue):
+        # A mailbox on this machine has no address, and no TLS; a host that was not reached has none, either.
         words.append(detail.get("tls") or "no TLS")
     if detail.get("ms"):
         words.append(f"{detail['ms']:g} ms")

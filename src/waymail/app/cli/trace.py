@@ -56,6 +56,8 @@ async def trace(
         raise CommandFailed(
             Exit.USAGE, f"{text}: a domain alone is not searched for; say a whole address, or --since and --state"
         )
+    if limit < 1:
+        raise CommandFailed(Exit.USAGE, f"--limit must be 1 or more, not {limit}")
     try:
         accepted = now - units.duration(since) if since else float("-inf")
     except ValueError as error:
