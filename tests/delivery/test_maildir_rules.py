@@ -234,6 +234,47 @@ async def test_a_mailbox_that_was_removed_meanwhile_is_made_anew(tmp_path: Path)
     assert isinstance(await box.deliver(id="3"), Delivered)
 
 
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is synced and linked, in its order: the last two parts of each path."""
+    steps: list[str] = []
+    fsync, link = os.fsync, os.link
+
+    def short(path: Path) -> str:
+        return "/".join(path.parts[-2:])
+
+    def watched_sync(descriptor: int) -> None:
+        fsync(descriptor)
+        steps.append(f"sync {short(Path(f'/proc/self/fd/{descriptor}').readlink())}")
+
+    def watched_link(source: Path, target: Path) -> None:
+        link(source, target)
+        steps.append(f"link {short(target)}")
+
+    monkeypatch.setattr(os, "fsync", watched_sync)
+    monkeypatch.setattr(os, "link", watched_link)
+    return steps
+
+
+async def test_a_message_is_synced_then_named_then_its_folder_is_synced(tmp_path: Path, done: list[str]) -> None:
+    box = Box(tmp_path, Rules())
+    await box.deliver(id="1")
+    assert done[-4] == "sync here.example/ann"
+    done.clear()
+    await box.deliver(id="2")
+    assert [step[:9] for step in done] == ["sync tmp/", "link new/", "sync ann/"]
+    assert done[-1] == "sync ann/new"
+
+
+async def test_a_message_that_is_known_again_is_synced_again(tmp_path: Path, done: list[str]) -> None:
+    box = Box(tmp_path, Rules())
+    await seen(box)
+    done.clear()
+    box.now += AT_ONCE + 1
+    await box.deliver()
+    assert done == ["sync ann/new", "sync ann/cur"]
+
+
 async def test_a_name_in_tmp_that_a_crash_left_stops_nobody(tmp_path: Path) -> None:
     box, other = Box(tmp_path, Rules()).have(), Box(tmp_path, Rules())
     names = {next(one.transport._temporary) for one in (box, other, box)}

@@ -130,7 +130,7 @@ DETAILED = Directory(
         ),
         "plain.example": LocalDomain(frozenset({"dora", "ann"})),
         "minus.example": LocalDomain(frozenset({"eve"}), detail="-"),
-        "any.example": LocalDomain(None, {"sales": ("bob@example.org",)}, detail="+"),
+        "any.example": LocalDomain(None, {"sales": ("bob@example.org",), "x+news": ("bob@example.org",)}, detail="+"),
     },
 )
 
@@ -162,6 +162,7 @@ def test_a_name_that_only_begins_with_a_dot_is_refused_with_a_detail_too() -> No
 def test_a_mailbox_or_alias_of_that_name_comes_before_a_detail() -> None:
     assert asked("bob+work@example.org") == ["bob+work@example.org"]
     assert asked("ann+news@example.org") == ["bob@example.org"]
+    assert asked("x+news@any.example") == ["bob@example.org"]
 
 
 def test_a_detail_of_an_alias_goes_where_the_alias_leads_if_the_domain_takes_details() -> None:
