@@ -1,6 +1,6 @@
 """Every constructor call of the server: reading this file shows the whole machine.
 
-    listeners ─▶ intake ─▶ store ◀─▶ runner ─▶ dispatch ─▶ smtp | mailboxes
+    listeners ─▶ intake ─▶ store ◀─▶ runner ─▶ dispatch ─▶ smtp | mailboxes | transports
 
 `app.running` starts and stops it, `app.reload` gives it other parts while it runs.
 """
@@ -20,6 +20,7 @@ from waymail.app.config.schema import Config, Domain, Queue, RetryRule
 from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.config.values import Endpoint
 from waymail.app.history import HistoryBound
+from waymail.app.wiring_transports import Transports, open_transports
 from waymail.app.wiring_users import Accounts, open_accounts
 from waymail.client.target import NextHop
 from waymail.delivery.dispatch import Dispatch
@@ -59,6 +60,7 @@ class Sending:
 
     resolver: Resolver
     smtp: SmtpTransport
+    transports: Transports
     carrier: Dispatch
     notices: NoticeWriter
     schedule: Schedules
@@ -112,11 +114,12 @@ def sending_side(config: Config, clock: SystemClock, ids: QueueIds, resolver: Re
     notices = notice_writer(config, ids)
     resolvers = [str(one) for one in config.dns.resolvers] or None
     resolver = resolver or Resolver(resolvers, dnssec=config.dns.dnssec, clock=clock)
+    transports = open_transports(config, clock)
     smtp = SmtpTransport(hello_name=config.delivery.hello or config.hostname, idle_seconds=config.delivery.idle)
     carrier = Dispatch(
         Routes({name: domain.deliver for name, domain in config.domains.items()}, config.routes),
         smtp,
-        mailboxes(config),
+        {**mailboxes(config), **transports.by_target},
         resolver=resolver,
         clock=clock,
         rng=random.SystemRandom(),
@@ -125,7 +128,7 @@ def sending_side(config: Config, clock: SystemClock, ids: QueueIds, resolver: Re
     )
     schedule = schedules(config.queue)
     limits = RunnerLimits(config.delivery.per_destination, config.delivery.total, 2 * config.delivery.total)
-    return Sending(resolver, smtp, carrier, notices, schedule, limits)
+    return Sending(resolver, smtp, transports, carrier, notices, schedule, limits)
 
 
 def schedules(queue: Queue) -> Schedules:

@@ -24,8 +24,7 @@ from waymail.mail.received import delivered_to, return_path
 from waymail.net.process import Bounds, CannotStart, Ended, Identity, Program, run
 from waymail.wire.replies import Reply
 
-BUDGET = 1_500.0  # seconds for the recipients of one attempt; who had no turn by then has it in the next
-LONGEST = 600.0  # seconds that `timeout` may be, so that an attempt is over before the claim of its message is
+BUDGET = 1_500.0  # seconds in which runs of one attempt begin; who had no turn by then has it in the next
 SAID = 300  # characters of a line of output, and
 LINES = 20  # lines of it, that are told on
 PATH = "/usr/local/bin:/usr/bin:/bin"

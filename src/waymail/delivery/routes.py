@@ -28,6 +28,7 @@ from waymail.client.target import Credentials, Host, NextHop, Tls
 
 SMTP_PORT = 25
 SMTPS_PORT = 465
+LONGEST = 600.0  # seconds that a program or an application may be given: an attempt ends before its message's claim does
 
 
 class RouteError(ValueError):

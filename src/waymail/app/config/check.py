@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from waymail.app.config import transports
 from waymail.app.config.aliases import misled
 from waymail.app.config.listening import oddities, problems
 from waymail.app.config.mailboxes import without_effect
@@ -144,6 +145,13 @@ def _routes(config: Config) -> Iterator[Finding]:
             yield Finding(("routes", pattern), message, is_warning=True)
 
 
+def _transports(config: Config) -> Iterator[Finding]:
+    for path, message in transports.problems(config):
+        yield Finding(path, message)
+    for path, message in transports.unused(config):
+        yield Finding(path, message, is_warning=True)
+
+
 def _users(config: Config) -> Iterator[Finding]:
     users = config.users
     if len(users.other) > 1:
@@ -183,4 +191,5 @@ _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("limits",), _limits),
     (("domains",), _domains),
     (("domains", "routes"), _routes),
+    (("domains", "routes", "pipes", "webhooks"), _transports),
 )

@@ -17,6 +17,7 @@ from waymail.app.config.listening import UnixSocket
 from waymail.app.config.notices import unusable
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.schema import Config
+from waymail.app.config.transports_here import check_transports
 from waymail.net import self_signed, tls
 from waymail.net.identity import covers, host_names
 from waymail.server.backends.contract import TOKEN_MECHANISMS, BackendUnusable
@@ -41,6 +42,8 @@ def check_files(config: Config, unreadable: frozenset[str] = frozenset()) -> Ite
         yield from _modules(config)
     if "listener" not in unreadable:
         yield from _sockets(config)
+    if unreadable.isdisjoint(("domains", "routes", "pipes", "webhooks")):
+        yield from check_transports(config)
     if "notices" not in unreadable:
         yield from (Finding(path, message) for path, message in unusable(config))
 
