@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from binascii import a2b_qp
+from dataclasses import replace
 from email import message_from_bytes
 from email.message import EmailMessage, Message
 from email.policy import SMTP, SMTPUTF8
@@ -14,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from waymail.mail import headers
-from waymail.mail.dsn import WHOLE_ON_REQUEST, WHOLE_ORIGINAL, ReportedRecipient, build, is_international
+from waymail.mail.dsn import WHOLE_ON_REQUEST, WHOLE_ORIGINAL, ReportedRecipient, build, in_ascii, is_international
 from waymail.mail.envelope import Body, DeliverBy, Envelope, Options, Recipient
 from waymail.mail.message import body_parameter, to_wire
+from waymail.mail.notices import LANGUAGES, shipped
 from waymail.mail.outcome import Peer
 from waymail.wire.replies import Reply
 
@@ -40,7 +43,7 @@ def notice(*recipients: ReportedRecipient, original: bytes = ORIGINAL, **changes
         "message_id": "0123456789abd",
         "boundary": "=_0123456789",
     }
-    return build(**(arguments | changes))
+    return build(changes.pop("text", shipped()), **(arguments | changes))
 
 
 def read(octets: bytes) -> EmailMessage:
@@ -269,7 +272,7 @@ def test_a_subject_of_the_original_can_add_nothing_to_the_text() -> None:
     original = b"Subject: =?utf-8?q?x=0D=0A--=3D=5F0123456789?=\r\n\r\nbody\r\n"
     octets = notice(ANN, original=original)
     assert len(list(read(octets).iter_parts())) == 3
-    assert "Subject:   x  --=_0123456789\n" in person(octets).replace("\r", "")
+    assert "Subject:  x  --=_0123456789\n" in person(octets).replace("\r", "")
 
 
 replies = st.builds(Reply, st.integers(400, 599), st.text(max_size=4000), st.none() | st.text(max_size=10))
@@ -399,6 +402,51 @@ def test_times_that_the_sender_set_are_repeated() -> None:
     assert message["Arrival-Date"] == "Fri, 15 Jan 2027 07:00:00 +0000"
 
 
+# --- a message without a sender ---
+
+
+def test_of_a_message_without_a_sender_somebody_else_is_told() -> None:
+    envelope = Envelope("0123456789abc", "", (ANN.recipient,), NOW)
+    report = read(notice(ANN, envelope=envelope, to="postmaster@example.org"))
+    assert report["To"] == "postmaster@example.org"
+    assert report["Subject"] == "Not delivered: a notice to ann@example.net"
+    assert report["Auto-Submitted"] == "auto-generated"
+    with pytest.raises(ValueError, match="null reverse-path"):
+        notice(ANN, envelope=envelope, to="postmaster@example.org", action="delayed")
+
+
+# --- words that are not English ---
+
+
+def test_words_beyond_ascii_are_encoded_words_in_the_fields() -> None:
+    text = replace(
+        shipped("de"), sender="Zustelldienst für Köln", texts={**shipped("de").texts, "subject.failed": "Grüße an {to}"}
+    )
+    octets = notice(ANN, text=text)
+    assert octets.isascii()
+    report = message_from_bytes(octets, policy=SMTP.clone(raise_on_defect=True))
+    assert report["From"].addresses[0].display_name == "Zustelldienst für Köln"
+    assert report["From"].addresses[0].addr_spec == "postmaster@mail.example.org"
+    assert report["Subject"] == "Grüße an ann@example.net"
+
+
+def test_a_name_with_special_characters_is_quoted() -> None:
+    for name in ("Mail, delivery", 'The "post" \\ office', "post@office"):
+        report = message_from_bytes(notice(ANN, text=replace(shipped(), sender=name)), policy=SMTP.clone(raise_on_defect=True))
+        assert report["From"].addresses[0].display_name == name
+
+
+def test_an_address_that_looks_like_an_encoded_word_is_not_taken_for_one() -> None:
+    odd = ReportedRecipient(Recipient("=?utf-8?q?x?=@example.net"), ANN.reply, None, NOW)
+    assert read(notice(odd))["Subject"] == "Not delivered: your message to =?utf-8?q?x?=@example.net"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_text_says_its_language(language: str) -> None:
+    [text, *_] = read(notice(ANN, text=shipped(language))).iter_parts()
+    assert text["Content-Language"] == language
+
+
 # --- beyond ASCII: RFC 6533 ---
 
 JOERG = ReportedRecipient(Recipient("jörg@exämple.net", orcpt=r"utf-8;J\x{F6}rg@exämple.net"), ANN.reply, None, NOW)
@@ -413,7 +461,7 @@ def test_an_international_message_is_told_of_in_utf_8() -> None:
     assert "\r\nFinal-Recipient: utf-8; jörg@exämple.net\r\n" in fields
     assert "\r\nOriginal-Recipient: utf-8; Jörg@exämple.net\r\n" in fields
     assert "\r\nTo: <björn@example.org>\r\n" in fields
-    assert "\r\nSubject: Not delivered: your message to jörg@exämple.net\r\n" in fields
+    assert read(octets)["Subject"] == "Not delivered: your message to jörg@exämple.net"
     assert read(octets)["Content-Transfer-Encoding"] == "8bit"
     assert returned(octets) == original
 
@@ -436,6 +484,39 @@ def test_an_international_message_that_is_all_ascii_is_told_of_in_the_old_forms(
     octets = asked(smtputf8=True)
     assert octets.isascii()
     assert third_part(octets) == "message/rfc822"
+
+
+@pytest.mark.parametrize("ret", ["FULL", "HDRS"])
+def test_an_international_notice_is_written_again_in_ascii(ret: str) -> None:
+    original = "Subject: grüße\r\n\r\n--=_x hallo = ö \r\n.\r\n".encode()
+    first = asked(JOERG, original, smtputf8=True, sender="bob@bücher.example", ret=ret)
+    octets = in_ascii(first, "bob@xn--bcher-kva.example")
+    assert octets.isascii()
+    assert max(map(len, octets.split(b"\r\n"))) <= 998
+    report = message_from_bytes(octets, policy=SMTP.clone(raise_on_defect=True))
+    assert report.get_all("To") == ["bob@xn--bcher-kva.example"]
+    assert "Content-Transfer-Encoding" not in report
+    assert {name: report[name] for name in ("From", "Subject", "Message-ID")} == {
+        name: read(first)[name] for name in ("From", "Subject", "Message-ID")
+    }
+    assert person(octets) == person(first)
+    assert [part.get_content_type() for part in report.iter_parts()] == [
+        "text/plain", "message/delivery-status", "message/global" if ret == "FULL" else "message/global-headers",
+    ]  # fmt: skip
+    message, fields = groups(octets)
+    assert message.keys() == groups(first)[0].keys()
+    assert fields.keys() == groups(first)[1].keys()
+    assert fields["Final-Recipient"] == r"utf-8; j\x{F6}rg@ex\x{E4}mple.net"
+    assert fields["Original-Recipient"] == r"utf-8; J\x{F6}rg@ex\x{E4}mple.net"
+    assert a2b_qp(returned(octets)) == returned(first)
+
+
+@pytest.mark.parametrize(
+    "octets", [b"", b"Subject: x\r\n\r\nhello\r\n", notice(ANN).replace(b"--\r\n", b"\r\n--=_0123456789\r\n")]
+)
+def test_what_is_no_notice_is_not_written_again(octets: bytes) -> None:
+    with pytest.raises(ValueError, match="not a notice"):
+        in_ascii(octets, "bob@example.org")
 
 
 def test_an_escaped_control_character_stays_escaped() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from waymail.mail.envelope import Envelope, Recipient
 from waymail.mail.explanation import Action, ReportedRecipient, explanation
+from waymail.mail.notices import shipped
 from waymail.mail.outcome import Deferred, Peer
 from waymail.queue.retry import Schedule
 from waymail.queue.settle import decide
@@ -27,7 +28,7 @@ def text(
     *recipients: ReportedRecipient, action: Action = "failed", section: bytes = b"", of: int = 1, until: float | None = None
 ) -> str:
     envelope = Envelope("0123456789abc", "bob@example.org", tuple(Recipient(f"{n}@example.net") for n in range(of)), NOW)
-    return explanation(action, "mail.example.org", envelope, section, recipients, until)
+    return explanation(shipped(), action, "mail.example.org", envelope, section, recipients, until)
 
 
 def flat(words: str) -> str:
@@ -40,20 +41,20 @@ EXPIRED = Reply(554, "not delivered within 5 days; the last reply was: 451 4.3.2
 
 
 def test_it_says_who_refused_whom_with_which_words() -> None:
-    assert "  ann@example.net\n    mx.example.net [192.0.2.1] said:\n        550 5.1.1 No such user here\n" in text(
+    assert "    The mail server mx.example.net [192.0.2.1] said:\n        550 5.1.1 No such user here\n" in text(
         reported(REFUSED)
     )
 
 
 def test_it_says_when_this_server_found_the_trouble_itself() -> None:
-    assert "    mail.example.org (this server) says:\n        451 4.3.2 Busy\n" in text(reported(BUSY, None))
+    assert "    This mail server says:\n        451 4.3.2 Busy\n" in text(reported(BUSY, None))
 
 
 def test_it_names_the_message_by_subject_time_and_queue_id() -> None:
     section = b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n =?utf-8?q?_an_alle?=\r\n"
-    assert "    Subject:   Grüße an alle\n    Accepted:  Fri, 15 Jan 2027 08:00:00 +0000\n    Queue id:  0123456789abc\n" in text(
-        reported(REFUSED), section=section
-    )
+    words = text(reported(REFUSED), section=section)
+    assert "    Subject:  Grüße an alle\n    Sent:     15 January 2027, 08:00 UTC\n" in words
+    assert "The number of your message is 0123456789abc." in flat(words)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_it_names_the_message_by_subject_time_and_queue_id() -> None:
     ],
 )
 def test_a_subject_that_cannot_be_decoded_stands_as_it_is(subject: bytes, shown: str) -> None:
-    assert f"Subject:   {shown}\n" in text(reported(REFUSED), section=b"Subject: " + subject + b"\r\n")
+    assert f"Subject:  {shown}\n" in text(reported(REFUSED), section=b"Subject: " + subject + b"\r\n")
 
 
 def test_no_subject_is_no_line() -> None:
@@ -74,25 +75,34 @@ def test_no_subject_is_no_line() -> None:
 
 
 def test_a_refusal_is_final() -> None:
-    assert "and will not be tried again." in flat(text(reported(REFUSED)))
+    assert "It will not be tried again." in flat(text(reported(REFUSED)))
 
 
 def test_a_message_that_was_given_up_was_tried_again_and_again() -> None:
     words = flat(text(reported(EXPIRED), reported(EXPIRED, None), of=3))
-    assert "tried again and again since Fri, 15 Jan 2027 08:00:00 +0000, and will not be tried any more." in words
-    assert "says nothing of the other recipients" in words
+    assert "tried again and again since 15 January 2027, 08:00 UTC, and is now given up." in words
+    assert "Nothing is said here about the other recipients." in words
 
 
 def test_a_refusal_beside_an_expiry_is_not_told_as_tried_again_and_again() -> None:
     assert "again and again" not in flat(text(reported(EXPIRED), reported(REFUSED), of=2))
 
 
-def test_that_the_time_is_up_is_said_by_this_server_and_not_by_the_last_host() -> None:
+def test_of_a_message_that_was_given_up_the_last_attempt_is_told() -> None:
     words = text(reported(EXPIRED))
-    assert "    mail.example.org (this server) says:\n        554 5.4.7 not delivered within 5 days; " in words
-    assert "    The last attempt went to mx.example.net [192.0.2.1].\n    The time for which this server tries is over." in words
-    assert "said:" not in words
-    assert "last attempt went" not in text(reported(EXPIRED, None))
+    assert "    At the last attempt, with the mail server mx.example.net [192.0.2.1]:\n        451 4.3.2 Busy\n" in words
+    assert "What happened: The recipient's mail server is not able to take the message at present." in flat(words)
+    assert "    At the last attempt:\n        451 4.3.2 Busy\n" in text(reported(EXPIRED, None))
+
+
+def test_that_the_time_is_up_is_said_by_this_server_and_not_by_the_last_host() -> None:
+    words = text(reported(Reply(554, "not delivered within 5 days", "5.4.7")))
+    assert "    This mail server says:\n        554 5.4.7 not delivered within 5 days\n" in words
+    assert "mx.example.net" not in words
+
+
+def test_a_host_can_put_no_last_reply_into_its_own_words() -> None:
+    assert "last attempt" not in text(reported(Reply(550, "no; the last reply was: 250 2.0.0 fine", "5.7.1")))
 
 
 def test_what_the_queue_says_of_an_expired_recipient_is_told_as_expired() -> None:
@@ -100,41 +110,49 @@ def test_what_the_queue_says_of_an_expired_recipient_is_told_as_expired() -> Non
     outcomes = {"ann@example.net": Deferred(BUSY, PEER)}
     pending = [Pending(0, ANN, 9, False)]
     envelope = Envelope("0123456789abc", "bob@example.org", (ANN,), NOW)
-    decision = decide(pending, outcomes, envelope=envelope, now=NOW + schedule.expire, schedule=schedule, rng=random.Random(1))
+    decision = decide(pending, outcomes, envelope=envelope, now=NOW + schedule.expire, schedules=schedule, rng=random.Random(1))
     [report] = decision.failed
     words = flat(text(ReportedRecipient(report.pending.recipient, report.reply, report.peer, NOW)))
     assert "tried again and again since" in words
-    assert "not delivered within 5 days; the last reply was: 451 4.3.2 Busy" in words
+    assert "At the last attempt, with the mail server mx.example.net [192.0.2.1]: 451 4.3.2 Busy" in words
 
 
 def test_a_delay_asks_for_nothing() -> None:
     words = flat(text(reported(BUSY), action="delayed", until=NOW + 86400))
-    assert "You need not send it again: delivery will be tried until Sat, 16 Jan 2027 08:00:00 +0000" in words
-    assert "tried until" not in flat(text(reported(BUSY), action="delayed"))
+    assert "You need not do anything: it will be tried again and again until 16 January 2027, 08:00 UTC," in words
+    assert "What you can do" not in words
+    assert "until" not in flat(text(reported(BUSY), action="delayed"))
 
 
 def test_it_says_so_where_other_recipients_are_not_reported() -> None:
-    assert "says nothing of the other recipients" in flat(text(reported(REFUSED), of=2))
+    assert "Nothing is said here about the other recipients." in flat(text(reported(REFUSED), of=2))
     assert "other recipients" not in text(reported(REFUSED))
 
 
 def test_an_alias_is_named_beside_its_target() -> None:
     words = text(reported(REFUSED, recipient=Recipient("carol@example.com", "sales@example.org")))
-    assert "  carol@example.com\n  (to which sales@example.org leads)\n" in words
+    assert "  carol@example.com\n  (reached through sales@example.org)\n" in words
+    assert "typing mistake" not in words, "the sender typed what is right"
+
+
+def test_another_spelling_of_an_address_is_no_alias() -> None:
+    words = text(reported(REFUSED, recipient=Recipient("carol@example.com", "Carol@example.com")))
+    assert "reached through" not in words
+    assert "typing mistake" in words
 
 
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
         ("5.1.1", "typing mistake"),
-        ("5.1.10", "The domain takes no mail"),
+        ("5.1.10", "no mail at all is taken for example.net"),
         ("5.2.2", "mailbox is full"),
         ("5.2.3", "too big"),
         ("5.3.4", "too big"),
         ("4.4.1", "could not be reached"),
-        ("5.4.7", "The time for which this server tries is over"),
-        ("5.7.26", "by its rules"),
-        ("5.0.0", "all that is known"),
+        ("5.4.7", "The time is over for which delivery was tried"),
+        ("5.7.26", "its rules, or its filter"),
+        ("5.0.0", "did not take the message"),
     ],
 )
 def test_the_advice_fits_the_status(status: str, advice: str) -> None:

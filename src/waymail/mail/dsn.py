@@ -10,7 +10,8 @@ is ASCII in lines of at most 998 octets. Whoever queues it asks `waymail.mail.me
 made it 8BITMIME; a notice that must stay 7-bit is built with `whole=False`.
 
 A message that came with SMTPUTF8 is told of in the forms of RFC 6533, UTF-8 in the fields included, where anything in them is
-beyond ASCII: `is_international`. Such a notice needs SMTPUTF8 itself. Any other stays ASCII; an address that is not is escaped.
+beyond ASCII: `is_international`. Such a notice needs SMTPUTF8 itself, and where it cannot go on with that, `in_ascii` writes it
+again. Any other stays ASCII; an address that is not is escaped.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from __future__ import annotations
 import re
 from binascii import b2a_qp
 from collections.abc import Iterable, Iterator, Sequence
+from email.header import Header
 
 from waymail.mail import headers
 from waymail.mail.envelope import Body, Envelope, Options
 from waymail.mail.explanation import Action, ReportedRecipient, explanation
-from waymail.mail.original_recipient import final_recipient, original_recipient
+from waymail.mail.notice_text import NoticeText
+from waymail.mail.original_recipient import escaped, final_recipient, original_recipient
 from waymail.wire.grammar import XTEXT, decode_xtext
 from waymail.wire.replies import Reply
 
-__all__ = ["WHOLE_ORIGINAL", "Action", "ReportedRecipient", "build", "is_international"]
+__all__ = ["WHOLE_ORIGINAL", "Action", "ReportedRecipient", "build", "in_ascii", "is_international"]
 
 # RFC 6522 §3: the whole message SHOULD come back; but a sender who mistyped an address needs no 25 MB to recognise it,
 # and forged senders should not be made to receive it.
@@ -39,12 +42,15 @@ DIAGNOSTIC = 2000  # characters of a remote reply that are quoted
 _STATUS = re.compile(r"[245]\.(?:0|[1-9]\d{0,2})\.(?:0|[1-9]\d{0,2})", re.ASCII)
 _MSG_ID = re.compile(r"<[!-;=?-~]{1,900}>")
 _NO_LINES = re.compile(rb"\r(?!\n)|(?<!\r)\n|\x00")  # what lines of text do not have (RFC 2045 §2.9)
+_PLAIN_PHRASE = re.compile(r"[\w!#$%&'*+/=?^`{|}~ -]+", re.ASCII)  # RFC 5322 §3.2.5: atoms, which need no quotes
+_BOUNDARY = re.compile(rb'\r\nContent-Type: multipart/report;[^"]*boundary="([^"]+)"')
 _LONG_WORD = re.compile(r"(\S{900})(?=\S)")
 _LONG_WORD_UTF8 = re.compile(r"(\S{240})(?=\S)")  # of up to four octets each
 _WORD = re.compile(r"\s*\S+")  # with the white space in front of it, so that folding changes none
 
 
 def build(
+    text: NoticeText,
     *,
     action: Action,
     hostname: str,
@@ -56,18 +62,21 @@ def build(
     boundary: str,
     retry_until: float | None = None,
     whole: bool = True,
+    to: str = "",
 ) -> bytes:
-    """The notice, in wire form, of what happened to `recipients` of the message (`envelope`, `body`).
+    """The notice, in wire form, of what happened to `recipients` of the message (`envelope`, `body`), in the words of `text`.
 
     `now` and `retry_until` (until when a delayed message is tried) are in seconds since the epoch. `message_id` is the part
     before the "@", unique on this host, or a whole msg-id in angle brackets. `boundary` should be random; it is made longer
     if the original happens to contain it. With a failure the original comes back whole up to `WHOLE_ORIGINAL` octets, or as
     the sender asked (RET); otherwise, with `whole` false, or where it is binary, its header section alone (RFC 3461 §6.2).
 
-    Raises ValueError where the message came from the null reverse-path (RFC 5321 §4.5.5: never a notice about one) or no
-    recipient is given, and OSError where the body's file cannot be read.
+    The notice is for the sender. Of a failed message from the null reverse-path, where he must not be told (RFC 5321 §4.5.5), it
+    is for `to`, somebody who looks after this server.
+
+    Raises ValueError where nobody is to be told or no recipient is given, and OSError where the body's file cannot be read.
     """
-    if not envelope.sender:
+    if not (envelope.sender or (to and action == "failed")):
         raise ValueError("a message from the null reverse-path causes no notice")
     if not recipients:
         raise ValueError("a notice reports at least one recipient")
@@ -76,13 +85,16 @@ def build(
     original = _original(body, utf8=utf8) if is_whole else _original_headers(section, utf8=utf8)
     groups = _delivery_status(action, hostname, envelope, recipients, retry_until, utf8=utf8)
     parts = (
-        _text(explanation(action, hostname, envelope, section, recipients, retry_until)),
+        _text(explanation(text, action, hostname, envelope, section, recipients, retry_until), text.language),
         _status_part(b"\r\n".join(_section(group, utf8=utf8) for group in groups), utf8=utf8),
         original,
     )
     while any(b"--" + boundary.encode() in part for part in parts):
         boundary += "x"
-    top = _top(action, hostname, envelope, section, recipients, now, message_id)
+    top = _top(text, action, hostname, envelope, recipients, to)
+    top += [("Date", headers.date_time(now)), ("Message-ID", headers.message_id(message_id, hostname))]
+    if _MSG_ID.fullmatch(original_id := headers.text(section, b"message-id")):
+        top += [("In-Reply-To", original_id), ("References", original_id)]
     top.append(("MIME-Version", "1.0"))
     top.append(("Content-Type", f'multipart/report; report-type=delivery-status; boundary="{boundary}"'))
     if not all(part.isascii() for part in parts):
@@ -95,13 +107,52 @@ def build(
 def is_international(envelope: Envelope, recipients: Sequence[ReportedRecipient], body: Body) -> bool:
     """Whether the notice has the forms of RFC 6533 and needs SMTPUTF8: the message had it, so its sender can take it, and
     something in the fields is beyond ASCII. Raises OSError as `build` does."""
-    if not envelope.options.smtputf8:
+    if not envelope.options.smtputf8 or not envelope.sender:  # whoever looks after this server can do without
         return False
     people = [one.recipient for one in recipients]
     # The ASCII form of an address type utf-8 is written out again (RFC 6533 §4.1).
     if any("\\x{" in one.orcpt or not f"{one.address}{one.original or ''}{one.orcpt}".isascii() for one in people):
         return True
     return not (envelope.sender.isascii() and _section_of(body).isascii())
+
+
+def in_ascii(notice: bytes, to: str) -> bytes:
+    """A notice that `build` made for SMTPUTF8 in the form for hosts without it, for the same person at `to`, which is ASCII.
+
+    RFC 6533 §4.5: where the way back lacks SMTPUTF8, the message is encoded in seven bits; §3: addresses are in their ASCII form.
+    The text is seven bits in any case. Raises ValueError for what is no such notice.
+    """
+    found = _BOUNDARY.search(headers.header_section(notice))
+    parts = notice.split(b"\r\n--" + found[1]) if found else []
+    if found is None or len(parts) != 5:
+        raise ValueError("not a notice that was made here")
+    top, text, status, original, end = parts
+    top = headers.without(headers.without(top, b"content-transfer-encoding"), b"to")
+    groups = _content(status).decode("utf-8", "replace").encode().split(b"\r\n\r\n")
+    ascii_groups = [_section(_escaped_fields(group), utf8=False) for group in groups]
+    fields, _, content = original.partition(b"\r\n\r\n")
+    fields = headers.without(fields + b"\r\n", b"content-transfer-encoding")
+    fields += b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+    delimiter = b"\r\n--" + found[1]
+    return delimiter.join(
+        (
+            _field("To", f"<{to}>", utf8=False) + top,
+            text,
+            b"\r\n" + _status_part(b"\r\n".join(ascii_groups), utf8=False),
+            fields + b2a_qp(content, istext=True),
+            end,
+        )
+    )
+
+
+def _content(part: bytes) -> bytes:
+    return part.partition(b"\r\n\r\n")[2]
+
+
+def _escaped_fields(group: bytes) -> Iterator[tuple[str, str]]:
+    for name, value in headers.fields(group + b"\r\n"):
+        text = headers.unfold(value).decode("utf-8", "replace").strip()
+        yield name.decode(), escaped(text) if name.endswith(b"-Recipient") else text
 
 
 def _section_of(body: Body) -> bytes:
@@ -116,39 +167,30 @@ def _most_returned(options: Options) -> int:
     return WHOLE_ON_REQUEST if options.ret == "FULL" else WHOLE_ORIGINAL
 
 
-_SUBJECTS: dict[Action, str] = {
-    "failed": "Not delivered",
-    "delayed": "Delayed",
-    "delivered": "Delivered",
-    "relayed": "Handed on",
-    "expanded": "Handed on to several",
-}
-
-
 def _top(
-    action: Action,
-    hostname: str,
-    envelope: Envelope,
-    section: bytes,
-    recipients: Sequence[ReportedRecipient],
-    now: float,
-    message_id: str,
+    text: NoticeText, action: Action, hostname: str, envelope: Envelope, recipients: Sequence[ReportedRecipient], to: str
 ) -> list[tuple[str, str]]:
-    """The notice's own fields, without those of MIME."""
+    """The fields that say from whom the notice is, to whom, and of what."""
     first = recipients[0].recipient
-    to = first.original or first.address if len(recipients) == 1 else f"{len(recipients)} recipients"
-    fields = [
-        ("Date", headers.date_time(now)),
+    about = first.original or first.address if len(recipients) == 1 else text.say("subject.several", number=len(recipients))
+    subject = text.say(f"subject.{action if envelope.sender else 'double_bounce'}", to=about)
+    quoted = text.sender if _PLAIN_PHRASE.fullmatch(text.sender) else '"{}"'.format(re.sub(r'(["\\])', r"\\\1", text.sender))
+    return [
         # RFC 3464 §2: a reply to the notice should reach whoever looks after this mail system.
-        ("From", f"Mail Delivery System <postmaster@{hostname}>"),
-        ("To", f"<{envelope.sender}>"),
-        ("Subject", f"{_SUBJECTS[action]}: your message to {to}"),
-        ("Message-ID", headers.message_id(message_id, hostname)),
-        ("Auto-Submitted", "auto-replied"),  # RFC 3834 §5
+        ("From", f"{quoted if text.sender.isascii() else _encoded(text.sender)} <postmaster@{hostname}>"),
+        ("To", f"<{envelope.sender or to}>"),
+        ("Subject", _encoded(subject)),
+        # RFC 3834 §5; what tells of a notice answers nobody.
+        ("Auto-Submitted", "auto-replied" if envelope.sender else "auto-generated"),
     ]
-    if _MSG_ID.fullmatch(original_id := headers.text(section, b"message-id")):
-        fields += [("In-Reply-To", original_id), ("References", original_id)]
-    return fields
+
+
+def _encoded(text: str) -> str:
+    """Unstructured text as a field may have it: in encoded words (RFC 2047) where it is not ASCII, or would be taken for them."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    if printable.isascii() and "=?" not in printable:
+        return printable
+    return " ".join(Header(printable.encode("utf-8", "replace").decode(), "utf-8").encode().split())
 
 
 def _delivery_status(
@@ -208,12 +250,13 @@ def _status_part(groups: bytes, *, utf8: bool) -> bytes:
     return b"Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + groups
 
 
-def _text(text: str) -> bytes:
+def _text(text: str, language: str) -> bytes:
     octets = text.encode("utf-8", "replace").replace(b"\n", b"\r\n")
+    fields = b"Content-Language: " + language.encode() + b"\r\n"  # RFC 3282 §2
     if octets.isascii():
-        return b"Content-Type: text/plain; charset=us-ascii\r\n\r\n" + octets
-    fields = b"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
-    return fields + b2a_qp(octets, istext=True)
+        return b"Content-Type: text/plain; charset=us-ascii\r\n" + fields + b"\r\n" + octets
+    fields += b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+    return b"Content-Type: text/plain; charset=utf-8\r\n" + fields + b2a_qp(octets, istext=True)
 
 
 def _is_binary(body: Body) -> bool:

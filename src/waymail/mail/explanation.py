@@ -1,8 +1,9 @@
 """The part of a delivery status notice that a person reads (RFC 3464 §2, RFC 6522 §3): what happened, to whom, who said so,
 and what to do about it.
 
-Lines are short and separated by "\\n". Every line that quotes somebody else, and every line that names an address, is
-indented, and no quote is longer than a person would read: so nothing quoted can pass for our own words or for a boundary.
+The words are those of a `NoticeText`. Lines are short and separated by "\\n". Every line that quotes somebody else, and every
+line that names an address, is indented, and no quote is longer than a person would read: so nothing quoted can pass for our own
+words or for a boundary.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Literal
 
 from waymail.mail import headers
 from waymail.mail.envelope import Envelope, Recipient
+from waymail.mail.notice_text import NoticeText
 from waymail.mail.outcome import Peer
 from waymail.wire.replies import Reply
 
@@ -26,35 +28,9 @@ _WIDTH = 74
 _QUOTED = 2000  # characters
 _QUOTED_LINES = 12
 _LONG_WORD = re.compile(r"(\S{900})(?=\S)")
-
-# By the start of the enhanced status code (RFC 3463 §3), the longest start first.
-_ADVICE = (
-    (".1.1", "There is no such mailbox. Check the address for a typing mistake."),
-    (".1.2", "The domain does not exist or takes no mail. Check the part behind the @."),
-    (".1.10", "The domain takes no mail. Check the part behind the @."),
-    (".1.8", "The recipient's server does not accept your own address as a sender. Check how your mail program spells it."),
-    (".1", "Something is wrong with the address. Check it for a typing mistake."),
-    (".2.2", "The mailbox is full. Write again later, or reach the recipient in another way."),
-    (".2.1", "The mailbox is not in use, or closed for now. Reach the recipient in another way."),
-    (".3.4", "The message is too big for the recipient's server. Send a smaller one, or a link to the large part."),
-    (".2.3", "The message is too big for the mailbox. Send a smaller one, or a link to the large part."),
-    (
-        ".4.7",
-        "The time for which this server tries is over. Send the message again later, or reach the recipient in another way.",
-    ),
-    (".4", "The recipient's server could not be reached, or broke off. That is seldom the fault of the address."),
-    (".5.3", "The message had more recipients than the server takes at once. Send it to fewer at a time."),
-    (".6", "The message has content that the recipient's server cannot take."),
-    (".7", "The recipient's server refused the message by its rules. What it said may name a page that explains why."),
-)
-_GOOD_NEWS: dict[Action, str] = {
-    "delivered": "Your message was delivered to {who} below. You get this notice because you asked for it.",
-    "relayed": "Your message was handed on to the next mail server on its way to {who} below. That server may not tell you when"
-    " it is delivered; if it cannot be delivered, you will probably be told.",
-    "expanded": "The address below stands for several recipients, and your message is on its way to each of them. You will not be"
-    " told when they have it; if it cannot be delivered to one of them, you will be told unless you asked not to be.",
-}
-_NO_ADVICE = "What was said above is all that is known."
+# How the queue says that it gives up, with what was said last (`waymail.queue.settle`).
+_LAST_REPLY = re.compile(r"; the last reply was: (.*)", re.DOTALL)
+_STATUS = re.compile(r"\d{3} ([245]\.\d{1,3}\.\d{1,3})\b", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +45,7 @@ class ReportedRecipient:
 
 
 def explanation(
+    text: NoticeText,
     action: Action,
     hostname: str,
     envelope: Envelope,
@@ -77,38 +54,46 @@ def explanation(
     retry_until: float | None,
 ) -> str:
     """The text. `section` is the original's header section; the other arguments are those of `waymail.mail.dsn.build`."""
-    lines = [f"This is the mail server {hostname}.", ""]
-    lines += wrap(_news(action, envelope, recipients, retry_until), _WIDTH)
-    lines += ["", *_message(envelope, section)]
+    lines = [*_wrapped(text.say("news.greeting", hostname=hostname)), ""]
+    lines += _wrapped(_news(text, action, envelope, recipients, retry_until))
+    lines += ["", *_message(text, envelope, section)]
     for reported in recipients:
-        lines += ["", *_recipient(reported, hostname, advises=action in ("failed", "delayed"))]
-    closing = f"For help, write to postmaster@{hostname} and include this notice. It was sent automatically."
-    lines += ["", *wrap(closing, _WIDTH), ""]
+        lines += ["", *_recipient(text, reported, action, advises=action == "failed" and bool(envelope.sender))]
+    contact = text.contact or f"postmaster@{hostname}"
+    lines += ["", *_wrapped(text.say("label.help", contact=contact, id=envelope.id)), ""]
     return "\n".join(lines)
 
 
-def _news(action: Action, envelope: Envelope, recipients: Sequence[ReportedRecipient], retry_until: float | None) -> str:
-    who = "the recipient" if len(recipients) == 1 else f"{len(recipients)} recipients"
-    if action in _GOOD_NEWS:
-        return _GOOD_NEWS[action].format(who=who)
+def _news(
+    text: NoticeText, action: Action, envelope: Envelope, recipients: Sequence[ReportedRecipient], retry_until: float | None
+) -> str:
+    who = text.say("news.one") if len(recipients) == 1 else text.say("news.many", number=len(recipients))
     by = envelope.options.deliver_by
-    asked = f" You asked for delivery by {headers.date_time(by.until)}." if by is not None else ""
-    if action == "delayed":
-        until = f" until {headers.date_time(retry_until)}" if retry_until is not None else ""
-        return (
-            f"Your message could not yet be delivered to {who} below.{asked} You need not send it again: delivery will be tried"
-            f"{until}, and if it fails for good, you will be told."
-        )
-    others = " This notice says nothing of the other recipients." if len(envelope.recipients) > len(recipients) else ""
-    if asked and all(_is_expired(reported.reply) for reported in recipients):
-        return f"Your message could not be delivered to {who} below in time.{asked} It will not be tried any more.{others}"
-    if all(_is_expired(reported.reply) for reported in recipients):
-        since = headers.date_time(envelope.accepted_at)
-        return (
-            f"Your message could not be delivered to {who} below. It was tried again and again since {since}, and will not "
-            f"be tried any more.{others}"
-        )
-    return f"Your message could not be delivered to {who} below, and will not be tried again.{others}"
+    if action == "failed":
+        news = [_failure(text, who, envelope, recipients)]
+        if len(envelope.recipients) > len(recipients) and envelope.sender:
+            news.append(text.say("news.others"))
+        return " ".join(news)
+    if action != "delayed":
+        return text.say(f"news.{action}", who=who)
+    if retry_until is None:
+        news = [text.say("news.delayed", who=who)]
+    else:
+        news = [text.say("news.delayed_until", who=who, until=text.date(retry_until))]
+    if by is not None:
+        news.append(text.say("news.asked_by", by=text.date(by.until)))
+    return " ".join(news)
+
+
+def _failure(text: NoticeText, who: str, envelope: Envelope, recipients: Sequence[ReportedRecipient]) -> str:
+    by = envelope.options.deliver_by
+    if not envelope.sender:
+        return text.say("news.double_bounce", who=who)
+    if not all(_is_expired(reported.reply) for reported in recipients):
+        return text.say("news.failed", who=who)
+    if by is not None:
+        return text.say("news.late", who=who, by=text.date(by.until))
+    return text.say("news.expired", who=who, since=text.date(envelope.accepted_at))
 
 
 def _is_expired(reply: Reply) -> bool:
@@ -116,44 +101,80 @@ def _is_expired(reply: Reply) -> bool:
     return reply.status == "5.4.7"
 
 
-def _message(envelope: Envelope, section: bytes) -> Iterator[str]:
+def _message(text: NoticeText, envelope: Envelope, section: bytes) -> Iterator[str]:
+    rows = [(text.say("label.sent"), text.date(envelope.accepted_at))]
     if subject := _subject(section):
-        yield f"    Subject:   {subject}"
-    yield f"    Accepted:  {headers.date_time(envelope.accepted_at)}"
-    yield f"    Queue id:  {envelope.id}"
+        rows.insert(0, (text.say("label.subject"), subject))
+    width = max(len(label) for label, _ in rows)
+    for label, value in rows:
+        yield f"    {label:<{width}}  {value}"
 
 
-def _recipient(reported: ReportedRecipient, hostname: str, *, advises: bool) -> Iterator[str]:
-    recipient, peer, reply = reported.recipient, reported.peer, reported.reply
-    yield f"  {_printable(recipient.address)}"
-    if recipient.original is not None and recipient.original != recipient.address:
-        yield f"  (to which {_printable(recipient.original)} leads)"
+def _recipient(text: NoticeText, reported: ReportedRecipient, action: Action, *, advises: bool) -> Iterator[str]:
+    yield f"  {_printable(reported.recipient.address)}"
+    if alias := _alias(reported.recipient):
+        yield f"  {text.say('label.alias', address=_printable(alias))}"
+    yield ""
+    if action in ("failed", "delayed"):
+        yield from _why(text, reported, advises=advises)
+    yield from _words(text, reported)
+
+
+def _alias(recipient: Recipient) -> str:
+    """The address that was written to, where it is another one than that of the mailbox."""
+    original = recipient.original or ""
+    return "" if original.lower() == recipient.address.lower() else original
+
+
+def _why(text: NoticeText, reported: ReportedRecipient, *, advises: bool) -> Iterator[str]:
+    """What happened, and what the sender can do: of a delay nothing, nor can whoever is told of a double bounce."""
+    status, domain = reported.reply.status, _printable(reported.recipient.domain)
+    if last := _last_reply(reported.reply):  # why the last attempt failed says more than that the time is over
+        found = _STATUS.match(last)
+        status = found[1] if found else "4.0.0"
+    reason = text.reason(status, domain)
+    # A wrong address that an alias led to is nothing that the sender could spell better.
+    do = text.say("label.alias_do") if _alias(reported.recipient) and status[1:].startswith(".1.") else reason.do
+    for label, sentence in (("label.happened", reason.what), ("label.do", do if advises else "")):
+        if sentence:
+            yield from _wrapped(f"{text.say(label)} {sentence}", 4)
+            yield ""
+
+
+def _words(text: NoticeText, reported: ReportedRecipient) -> Iterator[str]:
+    """What was said, in the words in which it was, and by whom."""
+    peer, reply = reported.peer, reported.reply
     host = f"{_printable(peer.host)}{f' [{_printable(peer.address)}]' if peer.address else ''}" if peer and peer.host else ""
-    is_expired = _is_expired(reply)
-    yield f"    {host} said:" if host and not is_expired else f"    {hostname} (this server) says:"
     code = f"{reply.code} {reply.enhanced}" if reply.enhanced else str(reply.code)
-    said = [line for text in f"{code} {reply.text[:_QUOTED]}".split("\n") for line in _quoted(text)]
+    words = f"{code} {reply.text[:_QUOTED]}"
+    if last := _last_reply(reply):
+        words = last[:_QUOTED]
+        heading = text.say("label.last_said", host=host) if host else text.say("label.last_here")
+    elif host and not _is_expired(reply):
+        heading = text.say("label.said", host=host)
+    else:
+        heading = text.say("label.this_server")
+    yield from _wrapped(heading, 4)
+    said = [line for line_said in words.split("\n") for line in _quoted(line_said)]
     yield from (f"        {line}" for line in said[:_QUOTED_LINES])
     if len(said) > _QUOTED_LINES:
         yield "        [...]"
-    if host and is_expired:
-        yield f"    The last attempt went to {host}."
-    if advises:
-        yield from (f"    {line}" for line in wrap(_advice(reply.status), _WIDTH - 4))
+
+
+def _last_reply(reply: Reply) -> str:
+    """What was said last of a message that the queue gives up or that is late; "" where the reply holds no other."""
+    found = _LAST_REPLY.search(reply.text) if reply.status in ("5.4.7", "4.4.7") else None
+    return found[1] if found else ""
+
+
+def _wrapped(text: str, indent: int = 0) -> list[str]:
+    return [" " * indent + line for line in wrap(text, _WIDTH - indent, break_on_hyphens=False)]
 
 
 def _quoted(text: str) -> list[str]:
     # A link must stay in one piece, as long as a line can hold it (RFC 5322 §2.1.1).
-    held = _LONG_WORD.sub(r"\1 ", _printable(text))
+    held = _LONG_WORD.sub(r"\1 ", _printable(text).strip())
     return wrap(held, _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
-
-
-def _advice(status: str) -> str:
-    subject = status[1:]
-    for start, advice in _ADVICE:
-        if f"{subject}.".startswith(f"{start}."):
-            return advice
-    return _NO_ADVICE
 
 
 def _subject(section: bytes) -> str:

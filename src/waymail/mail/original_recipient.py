@@ -39,6 +39,14 @@ def final_recipient(address: str, *, utf8: bool) -> str:
     return f"utf-8; {address if utf8 else encode_utf8_xtext(address)}"
 
 
+def escaped(value: str) -> str:
+    """The value of such a field with its ASCII form in place of UTF-8."""
+    kind, _, address = value.partition("; ")
+    if address.isascii():
+        return value
+    return f"{kind}; {_NOT_ASCII.sub(_embedded, address)}"
+
+
 def _character(found: re.Match[str]) -> str:
     point = int(found[1], 16)
     # A surrogate is no character, and a control character could end a line: they stay escaped.
