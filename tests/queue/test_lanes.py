@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from waymail.mail.envelope import NO_OPTIONS, Body, DeliverBy, Envelope, Options, Recipient
 from waymail.mail.outcome import Deferred, Delivered
 from waymail.queue.lanes import FORGET, LONGEST_WAIT, Lanes, PutOff, Share
-from waymail.queue.plan import RunnerLimits
+from waymail.queue.plan import SLOW, RunnerLimits
 from waymail.queue.retry import Schedule
 from waymail.store.contract import Delivery, Pending
 from waymail.wire.replies import Reply
@@ -173,3 +173,50 @@ def test_a_back_off_that_is_lifted_lets_one_probe() -> None:
     made.lift("of nobody", 10)
     assert made.add(share("a"), 10) is None
     assert isinstance(made.add(share("a"), 10), PutOff), "the others wait for what it meets"
+
+
+def test_attempts_that_take_long_give_their_places_to_others() -> None:
+    made = lanes(total=2, slow=2)
+    for key in ("slow1", "slow2", "quick1", "quick2"):
+        made.add(share(key), 0)
+    assert [one.destination.key for one in started(made, 0)] == ["slow1", "slow2"]
+    assert started(made, SLOW / 2) == []
+    assert made.is_crowded
+    assert [one.destination.key for one in started(made, SLOW)] == ["quick1", "quick2"]
+    assert not made.is_crowded
+
+
+def test_a_destination_that_was_slow_takes_no_place_of_the_others() -> None:
+    made = lanes(total=1, slow=1)
+    first = share("slow")
+    made.add(first, 0)
+    started(made, 0)
+    made.finish(first, outcomes(first, OK), started=0, now=60)
+    for key in ("slow", "slow", "quick"):
+        made.add(share(key, since=60), 60)
+    assert sorted(one.destination.key for one in started(made, 60)) == ["quick", "slow"], "one of each"
+    assert started(made, 60 + SLOW) == [], "the places for slow ones are taken, and nobody else's are given to them"
+
+
+def test_a_destination_is_slow_no_more_when_it_was_quick_once() -> None:
+    made = lanes()
+    for now, took in ((0, 60), (100, 0)):
+        one = share("a", since=now)
+        made.add(one, now)
+        started(made, now)
+        made.finish(one, outcomes(one, OK), started=now, now=now + took)
+        assert [state.is_slow for state in made.states()] == ([True] if took else [])
+
+
+def test_a_lane_has_its_part_of_the_room_that_is_left() -> None:
+    made = lanes(ready=800, waiting=1000, per_destination=1)
+    counts = []
+    for key in range(20):
+        taken = 0
+        while made.add(share(str(key)), 0) is None:
+            taken += 1
+        counts.append(taken)
+    assert counts[0] > 80, "alone it may have much"
+    assert counts == sorted(counts, reverse=True)
+    assert min(counts) >= 2
+    assert made.room > 50, "there is always some for one that comes anew"
