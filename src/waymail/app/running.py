@@ -2,7 +2,7 @@
 
 `serve` runs it until SIGTERM or SIGINT, then stops in the order in which mail flows: no new sessions, messages that are being
 received are finished, attempts under way get their time, the store hands back what was not attempted. A second signal cuts the
-waiting short.
+waiting short. Whatever hangs, the process ends a second after `stop_after` at the latest. SIGHUP is for `app.reload`.
 """
 
 from __future__ import annotations
@@ -14,66 +14,127 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import uvloop
 
+from waymail import __version__
+from waymail.app import systemd
 from waymail.app.config.schema import Config
+from waymail.app.control import Control
 from waymail.app.log import batch as batch_log
 from waymail.app.log import flush as flush_log
+from waymail.app.reload import Serving, reload
 from waymail.app.wiring import Machine, build
-from waymail.app.wiring_users import Accounts
 from waymail.net import streams, tls
-from waymail.net.clock import SystemClock
 from waymail.server.backends.contract import BackendUnusable
 from waymail.server.freezes import FreezesUnusable
 from waymail.server.quota import WRITE_INTERVAL
+from waymail.server.room import LOOK, Room
 from waymail.server.users import UsersFileError
 from waymail.store.contract import StoreError
 
 log = logging.getLogger("waymail")
 
-SESSIONS_GRACE = 10.0  # seconds that sessions get to finish their message when the server stops
-ATTEMPTS_GRACE = 30.0  # seconds that deliveries under way get
+SESSIONS = 10.0  # seconds of a stop that sessions get at most to finish their message
+LAST = 2.0  # seconds of a stop that are kept for its end: what is known of attempts is written down, the store closes
+HURRY = 5.0  # seconds that a stop takes at most from the second signal on
+CUT_OFF = 0.2  # seconds that a task gets to end when it is cut off
+LATE = 0.5  # seconds behind the deadline after which the process is ended by force
 # Objects made before the collector looks for circles: a message makes some two hundred that end by themselves, and with ten
 # thousand sessions open each look is long. The default of 700 costs a tenth of the CPU time where sessions are reused.
 GC_THRESHOLD = 20_000
 
 
 async def operate(
-    machine: Machine, until: asyncio.Event, ready: Callable[[], None] = lambda: None, hurry: asyncio.Event | None = None
+    machine: Machine,
+    until: asyncio.Event,
+    ready: Callable[[], None] = lambda: None,
+    hurry: asyncio.Event | None = None,
+    hangup: asyncio.Event | None = None,
 ) -> None:
     """Run the machine until the event is set, and stop it without losing anything. `hurry` cuts the time short that sessions and
-    deliveries get then."""
-    hurry = hurry or asyncio.Event()
+    deliveries get then; `hangup` lets it read its configuration anew."""
     async with asyncio.TaskGroup() as group:
         running = group.create_task(machine.runner.run())
-        serving = [group.create_task(listener.run()) for _, listener in machine.listeners]
+        serving = Serving(machine, group.create_task)
+        for _, listener in machine.listeners:
+            serving.run(listener)
         await asyncio.sleep(0)  # the groups of runner and listeners are open now
-        forgetting = group.create_task(machine.history.run())
-        saving = group.create_task(save_counts(machine.accounts))
+        control = Control(machine)
+        control.open()
+        chores = [
+            group.create_task(control.run()),
+            group.create_task(machine.history.run()),
+            group.create_task(save_counts(machine)),
+            group.create_task(watch_room(machine.intake.room)),
+            group.create_task(stay_alive()),
+            group.create_task(reload_at(hangup or asyncio.Event(), serving)),
+        ]
         try:
             for one, listener in machine.listeners:
-                for address in await listener.open(str(one.address), one.mode):
-                    log.info("listening", extra={"fields": {"kind": one.kind, "address": address, "tls": one.tls}})
+                await serving.open(one, listener)
+            await tell_start(machine)
             flush_log()  # what is said below comes after that the listeners stand
             ready()
+            systemd.notify(systemd.READY)
             await until.wait()
         finally:
+            systemd.notify(systemd.STOPPING)
             log.info("stopping")
-            stops = (within(SESSIONS_GRACE, listener.stop, hurry) for _, listener in machine.listeners)
-            await asyncio.gather(*stops, *serving)
-            await within(ATTEMPTS_GRACE, machine.runner.stop, hurry)
-            await running
-            forgetting.cancel()
-            saving.cancel()
-            await machine.sending.smtp.close()
-            await machine.sending.resolver.close()
-            await machine.store.close()
-            await machine.accounts.close()
+            await stop(serving, running, chores, hurry or asyncio.Event())
     log.info("stopped")
+
+
+async def tell_start(machine: Machine) -> None:
+    """What an operator looks for first in the log of a server."""
+    fields: dict[str, object] = {"version": __version__, "pid": os.getpid()}
+    fields["config"] = str(machine.config.source.file or "of development")
+    try:
+        backlog = await machine.store.waiting(0)
+        fields |= {"waiting": backlog.queued, "held": backlog.held}
+    except StoreError as error:
+        log.error("the queue cannot be read", extra={"fields": {"error": str(error)}})
+    log.info("started", extra={"fields": fields})
+
+
+async def stop(serving: Serving, running: asyncio.Task[None], chores: list[asyncio.Task[None]], hurry: asyncio.Event) -> None:
+    """In the order in which mail flows, within `stop_after`: no new sessions, messages that are coming in, attempts under way;
+    then the store hands back what was not attempted."""
+    machine, time = serving.machine, asyncio.get_running_loop().time
+    last = min(LAST, machine.config.stop_after / 5)
+    ends = time() + machine.config.stop_after - last
+    for chore in (*chores, *serving.retiring):
+        chore.cancel()
+    listeners = dict(serving.tasks)
+    await asyncio.gather(*(within(min(SESSIONS, (ends - time()) / 3), one.stop, hurry) for one in listeners))
+    await patiently(listeners.values(), (ends - time()) / 2, hurry)
+    await within(max(0.0, ends - time()), machine.runner.stop, hurry)
+    await patiently([running], last / 2, hurry)
+    closing = [machine.sending.smtp.close(), machine.sending.transports.close()]
+    await patiently([asyncio.ensure_future(one) for one in closing], last / 4, hurry)
+    await machine.sending.resolver.close()
+    await machine.store.close()
+    await machine.accounts.close()
+
+
+async def patiently(tasks: Iterable[asyncio.Future[None]], seconds: float, hurry: asyncio.Event) -> None:
+    """Wait for tasks, but no longer than that, and not at all in a hurry; those that are not done then are cut off."""
+    waited, hurried = set(tasks), asyncio.ensure_future(hurry.wait())
+    if not waited:
+        return
+    ended = asyncio.ensure_future(asyncio.wait(waited, timeout=max(0.0, seconds)))
+    await asyncio.wait({ended, hurried}, return_when=asyncio.FIRST_COMPLETED)
+    ended.cancel()
+    hurried.cancel()
+    await asyncio.wait(waited, timeout=CUT_OFF)  # what was about to end anyway
+    for task in waited:
+        task.cancel()
+    await asyncio.wait(waited, timeout=CUT_OFF)
 
 
 async def within(grace: float, stop: Callable[[float], Coroutine[Any, Any, None]], hurry: asyncio.Event) -> None:
@@ -88,29 +149,87 @@ async def within(grace: float, stop: Callable[[float], Coroutine[Any, Any, None]
         stopping.result()
 
 
-async def save_counts(accounts: Accounts) -> None:
+async def save_counts(machine: Machine) -> None:
     """Once a minute, what users have sent is written down."""
     while True:
         await asyncio.sleep(WRITE_INTERVAL)
-        await asyncio.to_thread(accounts.quota.save, SystemClock().now())
+        await asyncio.to_thread(machine.accounts.quota.save, machine.clock.now())
+
+
+async def watch_room(room: Room) -> None:
+    """See again and again how much of the disk is free."""
+    while True:
+        room.look()
+        await asyncio.sleep(LOOK)
+
+
+async def stay_alive() -> None:
+    """Tell the service manager that the loop turns, where it wants to know."""
+    while (seconds := systemd.watchdog_seconds()) is not None:
+        systemd.notify(systemd.ALIVE)
+        await asyncio.sleep(seconds)
+
+
+async def reload_at(hangup: asyncio.Event, serving: Serving) -> None:
+    """Go by the file anew whenever `hangup` is set; several at once are one."""
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        systemd.notify(systemd.reloading())
+        await reload(serving)
+        raise_descriptor_limit(serving.machine.config.limits.sessions)
+        systemd.notify(systemd.READY)
+
+
+class LastResort(threading.Thread):
+    """Ends the process when its stop takes longer than it may: a thread that waits for a dead disk cannot be cut off. Nothing is
+    lost by it: what was accepted is on disk, and the next start goes on."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(daemon=True, name="last resort")
+        self._at = time.monotonic() + seconds
+        self._sooner = threading.Event()
+
+    def hurry(self) -> None:
+        """The stop is to be over in `HURRY` seconds at most."""
+        self._at = min(self._at, time.monotonic() + HURRY)
+        self._sooner.set()
+
+    def run(self) -> None:
+        """Until the process ends, in one way or the other."""
+        while (left := self._at + LATE - time.monotonic()) > 0:
+            self._sooner.wait(left)
+            self._sooner.clear()
+        log.error("the stop took too long, the process ends now; the next start goes on where it was")
+        os._exit(os.EX_TEMPFAIL)
 
 
 async def run_until_signalled(config: Config, ready: Callable[[], None]) -> None:
-    """Build and operate, until SIGTERM or SIGINT; a second one is a hurry."""
+    """Build and operate, until SIGTERM or SIGINT; a second one is a hurry. SIGHUP is a reload."""
     gc.set_threshold(GC_THRESHOLD)
     sys.unraisablehook = on_unraisable
     raise_descriptor_limit(config.limits.sessions)
-    stop, hurry = asyncio.Event(), asyncio.Event()
+    stop, hurry, hangup = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     batch_log(loop)
+    machine: Machine | None = None
+    last_resort: LastResort | None = None
 
     def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
+        nonlocal last_resort
+        if last_resort is not None:
+            last_resort.hurry()
+            hurry.set()
+            return
+        last_resort = LastResort((machine.config if machine else config).stop_after)
+        last_resort.start()
+        stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    loop.add_signal_handler(signal.SIGHUP, on_hangup)
-    await operate(await build(config), stop, ready, hurry)
+    loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    machine = await build(config)
+    await operate(machine, stop, ready, hurry, hangup)
 
 
 def raise_descriptor_limit(sessions: int) -> None:
@@ -129,11 +248,6 @@ def on_unraisable(problem: sys.UnraisableHookArgs) -> None:
     again. The handshake has failed, and is logged as all others are."""
     if not (isinstance(problem.exc_value, UnicodeDecodeError) and isinstance(problem.object, bytes)):
         sys.__unraisablehook__(problem)
-
-
-def on_hangup() -> None:
-    """Certificates and users are taken up when their files change; everything else needs a restart."""
-    log.info("SIGHUP: certificates and users are read anew by themselves; other changes need a restart")
 
 
 def serve(config: Config, *, ready: Callable[[], None] = lambda: None) -> int:

@@ -1,0 +1,168 @@
+"""How the machine is run and stopped, and how it says that it cannot start."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from waymail.app.config.load import parse
+from waymail.app.config.schema import Config
+from waymail.app.running import first_cause, on_unraisable, operate
+from waymail.app.wiring import build, server_identity
+from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
+from waymail.store.contract import NewMessage, State
+from waymail.store.read import SqliteReader
+from waymail.store.sqlite import SqliteStore
+
+BASE = """
+hostname = "mail.example.org"
+[[listener]]
+kind = "mx"
+address = "127.0.0.1:0"
+tls = "off"
+"""
+
+
+def config(text: str, folder: Path) -> Config:
+    return parse(text, folder / "waymail.toml")
+
+
+async def test_operating_ends_when_it_is_told_to_and_gives_the_store_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    machine = await build(config(BASE, tmp_path))
+    assert isinstance(machine.store, SqliteStore)
+    stop, ready = asyncio.Event(), asyncio.Event()
+    with caplog.at_level(logging.INFO, "waymail"):
+        operating = asyncio.create_task(operate(machine, stop, ready.set))
+        async with asyncio.timeout(10):
+            await ready.wait()
+            stop.set()
+            await operating
+    said = [record.getMessage() for record in caplog.records if record.name == "waymail"]
+    assert said == ["listening", "started", "stopping", "stopped"]
+    again = await SqliteStore.open(tmp_path / "data" / "queue", now=lambda: 0.0)
+    await again.close()
+
+
+async def test_a_listener_that_cannot_be_opened_ends_all_and_gives_the_store_back(tmp_path: Path) -> None:
+    with taken_port() as port:
+        machine = await build(config(BASE.replace(":0", f":{port}"), tmp_path))
+        with pytest.raises(BaseExceptionGroup) as raised:
+            async with asyncio.timeout(10):
+                await operate(machine, asyncio.Event())
+    assert "another program listens there" in str(first_cause(raised.value))
+    again = await SqliteStore.open(tmp_path / "data" / "queue", now=lambda: 0.0)
+    await again.close()
+
+
+@contextmanager
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        yield taken.getsockname()[1]
+
+
+def started(text: str, folder: Path) -> subprocess.Popen[str]:
+    """`waymail serve` in a process of its own."""
+    (folder / "waymail.toml").write_text(text)
+    command = [sys.executable, "-m", "waymail", "serve", "--config", str(folder / "waymail.toml")]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Its exit status and what it said."""
+    try:
+        said, _ = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    return process.returncode, said
+
+
+def test_a_server_that_cannot_start_says_why_and_ends_with_the_status_of_sysexits(tmp_path: Path) -> None:
+    """All four at the same time: each is a process that has to start."""
+    folders = [tmp_path / name for name in ("port", "users", "certificate", "store")]
+    for folder in folders:
+        folder.mkdir()
+    port, users, certificate, store = folders
+    (users / "users.toml").write_text("[users.ann]\npassword = 'never in clear'\n")
+    (certificate / "cert.pem").write_text("no certificate")
+    with taken_port() as number, asyncio.Runner() as loop:
+        first = started(BASE.replace(":0", f":{number}"), port)
+        second = started(BASE, users)
+        third = started(BASE + '[tls]\ncertificate = "cert.pem"\nkey = "cert.pem"\n', certificate)
+        holder = loop.run(SqliteStore.open(store / "data" / "queue", now=lambda: 0.0))
+        fourth = started(BASE, store)
+        results = [ended(process) for process in (first, second, third, fourth)]
+        loop.run(holder.close())
+    assert [status for status, _ in results] == [os.EX_UNAVAILABLE, os.EX_CONFIG, os.EX_CONFIG, os.EX_IOERR]
+    for (_, said), reason in zip(results, (f"127.0.0.1:{number}", "users.toml", "cert.pem", str(os.getpid())), strict=True):
+        assert reason in said
+        assert "Traceback" not in said
+
+
+def test_sigterm_ends_a_server_with_0(tmp_path: Path) -> None:
+    process = started(BASE, tmp_path)
+    assert process.stdout is not None
+    try:
+        while "listening" not in (line := process.stdout.readline()):
+            assert line, "it ended"
+        process.send_signal(signal.SIGTERM)
+    except BaseException:
+        process.kill()
+        raise
+    status, said = ended(process)
+    assert status == 0
+    assert "stopped" in said
+
+
+async def test_a_hurry_cuts_the_grace_short_and_what_was_under_way_is_settled_as_uncertain(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and never says a word
+        route = f'[routes]\n"*" = "smtp://127.0.0.1:{silent.getsockname()[1]}"\n'
+        machine = await build(config(BASE + route, tmp_path))
+        stop, hurry = asyncio.Event(), asyncio.Event()
+        operating = asyncio.create_task(operate(machine, stop, hurry=hurry))
+        await asyncio.sleep(0.05)
+        envelope = Envelope(QueueIds(1).next(1.0), "", (Recipient("x@a.example"),), 1.8e9)
+        machine.runner.offer(await machine.store.accept(NewMessage(envelope, Body(b"Subject: x\r\n\r\n", 14))))
+        connection, _ = await asyncio.to_thread(silent.accept)
+        stop.set()
+        await asyncio.sleep(0.2)
+        assert not operating.done(), "the attempt gets its time"
+        hurry.set()
+        await asyncio.wait_for(operating, 5)
+        connection.close()
+    reader = await SqliteReader.open(tmp_path / "data" / "queue")
+    story = await reader.get(envelope.id)
+    await reader.close()
+    assert story is not None
+    assert story.recipients[0].state == State.QUEUED
+    assert story.events[-1].detail["results"][0]["uncertain"] is True
+
+
+def test_a_host_name_in_a_handshake_that_is_not_ascii_makes_no_noise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", on_unraisable)
+    identity = server_identity(config(BASE + "[tls]\nself_signed = true\n", tmp_path))
+    assert identity is not None
+    hello, answer = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(answer, hello, server_hostname="aaaaaaaa.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.do_handshake()
+    said, altered = hello.read(), ssl.MemoryBIO()
+    assert b"aaaaaaaa" in said
+    altered.write(said.replace(b"aaaaaaaa", b"\xff\n\x1b[31mX"))
+    with pytest.raises(ssl.SSLError):
+        identity.context().wrap_bio(altered, answer, server_side=True).do_handshake()
+    assert capsys.readouterr().err == ""
