@@ -212,7 +212,7 @@ def _reasons(data: Mapping[str, Any], base: NoticeText | None) -> tuple[dict[str
             if value is None:
                 found.append((path, f"{name} is missing"))
             elif name in table:
-                found += [((*path, name), message) for message in _wrong(value, ("domain",))]
+                found += [((*path, name), message) for message in _wrong(value, ("domain",), may_be_empty=name == "do")]
         problems += found
         if not found:
             good[code] = Reason(**values)
