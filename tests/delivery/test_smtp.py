@@ -200,6 +200,20 @@ async def test_connections_are_kept_for_the_next_message_and_closed_in_the_end(t
         assert server.commands[-1] == b"QUIT"
 
 
+async def test_what_was_not_delivered_has_what_was_said_and_what_was_delivered_has_not(transport: SmtpTransport) -> None:
+    async with Server([("RCPT TO:<bob", b"550 5.1.1 no bob\r\n")]) as server:
+        bob, carl = await deliver(transport, hop(server))
+        assert isinstance(bob, Failed)
+        at = bob.dialogue.index("> RCPT TO:<bob@example.org>")
+        assert bob.dialogue[at + 1 : at + 3] == ("< 550 5.1.1 no bob", "> RCPT TO:<carl@example.org>")
+        assert isinstance(carl, Delivered)
+    deferred, other = await deliver(transport, NextHop("gone", hop(server).hosts))
+    assert isinstance(deferred, Deferred)
+    assert isinstance(other, Deferred)
+    assert deferred.dialogue == (f"* mx.example: connect to 127.0.0.1:{server.port}: Connection refused",)
+    assert other.dialogue is deferred.dialogue
+
+
 @pytest.mark.parametrize(
     ("trouble", "status"),
     [

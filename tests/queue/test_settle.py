@@ -83,3 +83,13 @@ def test_the_event_tells_destination_tls_reply_duration_and_the_next_time_with_i
     result = detail["results"][0]
     assert (result["reply"], result["next"], result["uncertain"]) == ("451 4.3.0 later", 1060, True)
     assert result["why"]
+
+
+def test_the_event_has_what_was_said_where_not_all_was_delivered() -> None:
+    said = ("> RCPT TO:<b@x>", "< 451 4.3.0 later")
+    outcomes: dict[str, Outcome] = {"a@x": Delivered(OK), "b@x": Deferred(LATER, dialogue=said)}
+    event = attempt_event(decision(outcomes), destination="x", peer=None, now=1000, seconds=0.1, outcomes=outcomes)
+    assert event.detail["dialogue"] == list(said)
+    outcomes["b@x"] = Delivered(OK)
+    event = attempt_event(decision(outcomes), destination="x", peer=None, now=1000, seconds=0.1, outcomes=outcomes)
+    assert "dialogue" not in event.detail
