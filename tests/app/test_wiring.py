@@ -9,8 +9,9 @@ from waymail.app.config import schema
 from waymail.app.config.load import parse
 from waymail.app.config.schema import Config
 from waymail.app.config.users import AuthLimits
-from waymail.app.wiring import build, mailboxes, server_identity, server_limits
-from waymail.delivery.maildir import MaildirTransport
+from waymail.app.wiring import build, mailbox_rules, mailboxes, server_identity, server_limits
+from waymail.delivery.maildir import MaildirTransport, Rules
+from waymail.delivery.maildir_quota import Quota
 from waymail.delivery.routes import Mailboxes
 from waymail.server.limits import Limits
 from waymail.server.reception import Client
@@ -77,6 +78,25 @@ def test_every_maildir_that_is_named_has_a_transport_of_its_own(tmp_path: Path) 
     for target in [*(one.deliver for one in parsed.domains.values()), *parsed.routes.values()]:
         if isinstance(target, Mailboxes):
             assert isinstance(found[target], MaildirTransport)
+
+
+def test_a_domain_says_how_its_mailboxes_are_kept(tmp_path: Path) -> None:
+    domain = """
+        [domains."a.example"]
+        recipients = ["ann"]
+        detail = "+"
+        folders = "create"
+        quota = "1GB"
+        quota_messages = 10
+        over_quota = "fail"
+        [domains."b.example"]
+        recipients = "any"
+    """
+    found = config(BASE + domain, tmp_path).domains
+    assert mailbox_rules(found["a.example"]) == Rules(
+        "+", frozenset({"ann", "postmaster"}), makes_folders=True, quota=Quota(10**9, 10), fails_when_full=True
+    )
+    assert mailbox_rules(found["b.example"]) == Rules()
 
 
 def test_without_a_certificate_there_is_no_tls_and_a_self_signed_one_is_made_where_it_is_wanted(tmp_path: Path) -> None:

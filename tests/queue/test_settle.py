@@ -39,6 +39,16 @@ def test_a_deferred_recipient_is_due_again_by_the_schedule() -> None:
     assert decision({"a@x": Deferred(LATER)}, attempts=1).changes[0].next_at == 1300
 
 
+def test_recipients_who_were_put_off_together_are_due_together() -> None:
+    outcomes: dict[str, Outcome] = {f"{n}@x": Deferred(LATER) for n in range(5)}
+    envelope = Envelope("0123456789abc", "s@x", tuple(map(Recipient, outcomes)), 0.0)
+    pending = [Pending(n, one, attempts=n == 4) for n, one in enumerate(envelope.recipients)]
+    found = decide(pending, outcomes, envelope=envelope, now=1000.0, schedules=Schedule(), rng=random.Random(1))
+    first, *others = [change.next_at for change in found.changes]
+    assert others[:3] == [first] * 3
+    assert others[3] != first, "who was tried more often waits for longer"
+
+
 def test_what_waits_for_a_destination_that_is_down_keeps_its_count_and_waits_for_it() -> None:
     change = decision({"a@x": Deferred(LATER)}, attempts=3, attempted=False, not_before=5000.0).changes[0]
     assert (change.attempts, change.next_at, change.state) == (3, 5000, State.QUEUED)
@@ -71,6 +81,12 @@ def test_a_late_message_is_warned_of_once() -> None:
 def test_recipients_of_whom_the_same_was_said_share_a_result() -> None:
     found = decision({"a@x": Delivered(OK), "b@x": Delivered(OK), "c@x": Failed(NEVER)})
     assert [result["to"] for result in found.results] == [["a@x", "b@x"], ["c@x"]]
+
+
+def test_recipients_share_no_result_where_their_mail_is_in_different_places() -> None:
+    one, other = (Delivered(OK, final=True, place=place) for place in ("/srv/ann", "/srv/bob"))
+    found = decision({"a@x": one, "b@x": other, "c@x": one})
+    assert [(result["to"], result["place"]) for result in found.results] == [(["a@x", "c@x"], "/srv/ann"), (["b@x"], "/srv/bob")]
 
 
 def test_the_event_tells_destination_tls_reply_duration_and_the_next_time_with_its_reason() -> None:

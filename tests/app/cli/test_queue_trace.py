@@ -197,6 +197,27 @@ def test_each_kind_of_event_has_a_line() -> None:
     ]
 
 
+def test_an_attempt_names_the_folders_into_which_mail_was_delivered() -> None:
+    ann, bob = ({"to": [f"{name}@x"], "outcome": "delivered", "reply": "250", "place": f"/srv/{name}"} for name in ("ann", "bob"))
+    full = {"to": ["carol@x"], "outcome": "deferred", "reply": "452 4.2.2 mailbox full"}
+    events = tuple(
+        Event(1.0, "attempt", {"destination": "maildir:/srv/{local}", "ms": 2, "results": results})
+        for results in ([ann], [ann, bob], [full])
+    )
+    lines = [str(line)[21:] for line in told(Story(Envelope("id", "", (), 0.0), 10, (), events), 7.0)]
+    assert lines[1:] == [
+        "attempt     /srv/ann, 2 ms",
+        "            ann@x: delivered: 250",
+        "attempt     maildir:/srv/{local}, 2 ms",
+        "            ann@x: delivered: 250",
+        "              in /srv/ann",
+        "            bob@x: delivered: 250",
+        "              in /srv/bob",
+        "attempt     maildir:/srv/{local}, 2 ms",
+        "            carol@x: deferred: 452 4.2.2 mailbox full",
+    ]
+
+
 def test_what_its_sender_wants_held_is_shown_as_held(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "waymail.toml"
     config.write_text(CONFIG)
