@@ -294,8 +294,9 @@ class Store(Protocol):
         Raises StoreError also where the id is taken; ValueError where it is none, or there are no recipients."""
 
     async def claim(self, now: float, limit: int, skip: Collection[str] = ()) -> Sequence[Delivery]:
-        """Claim up to `limit` recipients that are due at `now`, none in a domain of `skip` (as `Recipient.domain` has it): those of
-        the highest priority (RFC 6710) first, within a priority the oldest due first; those of one message in one Delivery.
+        """Claim up to `limit` recipients that are due at `now`, none in a domain of `skip` (as `Recipient.domain` has it).
+
+        The highest priority (RFC 6710) goes first, within a priority the oldest due; those of one message are in one Delivery.
 
         Where more is due than `limit`, domains take turns within the priority 0, from claim to claim. Nothing is returned only
         where nothing else is due."""
@@ -365,8 +366,8 @@ class Store(Protocol):
         Raises ValueError where the id is none, or there are no recipients."""
 
     async def hasten(self, latest: float) -> int:
-        """Queued recipients that are due later than `latest` are due then: no schedule sets such times, a clock did that was wrong.
-        What its sender wants held is left alone. Returns how many changed. It may take long; others do not wait for it."""
+        """Queued recipients that are due later than `latest` are due then: no schedule sets such times, a clock did that was
+        wrong. What its sender wants held is left alone. Returns how many changed. It may take long; others do not wait for it."""
 
     async def forget(self, before: float) -> int:
         """Delete the history of messages that were accepted before `before`, in seconds since the epoch, and are no longer

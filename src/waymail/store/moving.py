@@ -89,6 +89,7 @@ def hand_over(connection: sqlite3.Connection, ids: Sequence[int], why: str, numb
     """The messages that are wholly HELD are no longer this store's. Returns them."""
     gone = [row[0] for chunk in chunks(ids) for row in connection.execute(rows(ALL_HELD, 1, len(chunk)), chunk)]
     moved = statements.move(connection, gone, (State.HELD,), State.REMOVED, now)
+    write(connection, statements.DELETE_BODY, [(id,) for id in gone])
     recover.tell(connection, moved, "exported", numbers, now, {"why": why})
     return gone
 

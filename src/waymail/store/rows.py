@@ -151,9 +151,11 @@ def held_until(text: str) -> float:
 
 
 def story_of(message: Row, recipients: list[Row], events: list[Row]) -> Story:
-    """A story of rows; those of recipients have the columns of `RECIPIENT_COLUMNS`."""
+    """A story of rows; those of recipients have the columns of `read.RECIPIENTS`."""
     envelope = envelope_of(message, recipients)
-    states = tuple(RecipientState(row[1], row[2], row[3], State(row[4]), row[5], row[6], row[7]) for row in recipients)
+    states = tuple(
+        RecipientState(row[1], row[2], row[3], State(row[4]), row[5], row[6], row[7], bool(row[8])) for row in recipients
+    )
     return Story(envelope, message[4], states, tuple(Event(at, kind, json.loads(detail)) for at, kind, detail in events))
 
 

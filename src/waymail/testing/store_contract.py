@@ -34,10 +34,11 @@ from waymail.testing.store_cases import (
     states,
     story_of,
 )
+from waymail.testing.store_moving import MovingContract
 from waymail.testing.store_operators import OperatorContract
 
 
-class StoreContract(OperatorContract, AskedContract):
+class StoreContract(OperatorContract, AskedContract, MovingContract):
     """Subclass it and give it a `place`."""
 
     # --- accepting ---

@@ -14,9 +14,10 @@ from dataclasses import asdict
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
+from typing import Any
 
-from waymail.mail.envelope import DeliverBy, Envelope, Options, Origin, QueueIds, Recipient
-from waymail.store import rows, schema
+from waymail.mail.envelope import Body, DeliverBy, Envelope, Options, Origin, QueueIds, Recipient, encode_id
+from waymail.store import schema
 from waymail.store.contract import Change, Event, NewMessage, Settlement, State
 from waymail.store.sqlite import SqliteStore
 
@@ -38,7 +39,7 @@ def message(
     return Envelope(id, sender, people, at, "8BITMIME", f"<{id}@example.org>", ORIGIN, **asked), text, claim
 
 
-async def put(store: SqliteStore, one: tuple[Envelope, bytes, bool], prefix: bytes = b"Received: by mail; today\r\n") -> object:
+async def put(store: Any, one: tuple[Envelope, bytes, bool], prefix: bytes = b"Received: by mail; today\r\n") -> object:
     envelope, content, claim = one
     spool = store.spool(envelope.id)
     for at in range(0, len(content), 8192):
@@ -46,7 +47,7 @@ async def put(store: SqliteStore, one: tuple[Envelope, bytes, bool], prefix: byt
     return await store.accept(NewMessage(envelope, spool.finish().with_prefix(prefix), claim))
 
 
-async def settle(store: SqliteStore, delivery: object, *changes: Change, notices: tuple[NewMessage, ...] = ()) -> None:
+async def settle(store: Any, delivery: object, *changes: Change, notices: tuple[NewMessage, ...] = ()) -> None:
     envelope = delivery.envelope  # type: ignore[attr-defined]
     results = [
         {"to": [envelope.recipients[one.number].address], "outcome": one.state.name.lower(), "reply": one.reply}
@@ -57,7 +58,7 @@ async def settle(store: SqliteStore, delivery: object, *changes: Change, notices
     await store.settle(Settlement(envelope.id, delivery.token, changes, (event, *told), notices))  # type: ignore[attr-defined]
 
 
-async def fill(store: SqliteStore) -> None:
+async def fill(store: Any) -> None:
     large = b"Subject: large\r\n\r\n" + b"All work and no play makes Jack a dull boy.\r\n" * 2000
     taken = Change(0, State.DELIVERED, 1, "250 2.0.0 taken")
     await put(store, message("waiting@example.net", claim=False))
@@ -76,7 +77,7 @@ async def fill(store: SqliteStore) -> None:
         Change(3, State.QUEUED, 1, "450 4.2.0 greylisted", later + 1),
     )
     envelope, content, _ = message("ann@example.org", sender="")
-    notice = NewMessage(envelope, rows.Body(content, len(content)), False)
+    notice = NewMessage(envelope, Body(content, len(content)), False)
     await settle(
         store,
         await put(store, message("nobody@example.net")),
@@ -100,8 +101,8 @@ async def fill(store: SqliteStore) -> None:
     await put(store, message("binary@example.net", content=b"Subject: x\r\n\r\n\xff\x00\x01\r\n", claim=False, priority=-3))
 
 
-async def said(store: SqliteStore, ids: list[str]) -> list[dict[str, object]]:
-    told = []
+async def said(store: Any, ids: list[str]) -> list[dict[str, Any]]:
+    told: list[dict[str, Any]] = []
     for id in ids:
         story, body = await store.get(id), await store.body(id)
         assert story is not None
@@ -115,7 +116,7 @@ async def main(name: str) -> None:
         store = await SqliteStore.open(Path(folder, "queue"), now=lambda: START + 600)
         await fill(store)
         numbers = [row[0] for row in store._connection.execute("SELECT id FROM message ORDER BY id")]
-        told = {"version": schema.VERSION, "messages": await said(store, [rows.encode_id(one) for one in numbers])}
+        told = {"version": schema.VERSION, "messages": await said(store, [encode_id(one) for one in numbers])}
         Path(f"{name}.json").write_text(json.dumps(told, indent=1, ensure_ascii=True) + "\n")
         with tarfile.open(f"{name}.tar.xz", "w:xz") as archive:
             archive.add(Path(folder, "queue"), "queue", filter=_nobody)
