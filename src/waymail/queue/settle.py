@@ -61,6 +61,13 @@ class _Terms:
     slack: float
     attempted: bool
     not_before: float
+    times: dict[tuple[int, Schedule], float] = field(default_factory=dict)
+
+    def next_attempt(self, attempts: int, schedule: Schedule) -> float:
+        """One time for all who were tried as often: what was put off together goes together, in one transaction or request."""
+        if (attempts, schedule) not in self.times:
+            self.times[attempts, schedule] = next_attempt(attempts, self.now, self.rng, schedule)
+        return self.times[attempts, schedule]
 
     def ends_at(self, schedule: Schedule) -> float:
         return ends_at(self.envelope, schedule, self.slack)
@@ -169,7 +176,7 @@ def _put_back(
         reports.setdefault("delayed", []).append(Report(one, reply, outcome.peer))
     due = terms.not_before
     if terms.attempted:
-        due = max(due, next_attempt(max(attempts, 1), now, terms.rng, schedule))
+        due = max(due, terms.next_attempt(max(attempts, 1), schedule))
     due = min(due, end)
     if by is not None and now < by.until:
         due = min(due, by.until)  # what has to be done then is not slept over
