@@ -11,8 +11,8 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,20 @@ def bind(path: Path, mode: int, backlog: int = 1024) -> UnixSocket:
     except OSError as error:
         sock.close()
         raise ListenFailed(f"{where}: {_fix(path, error)}") from error
+
+
+@contextmanager
+def reachable(path: Path) -> Iterator[Path]:
+    """A path to the same file that is short enough for a socket: through its folder's descriptor where it is not so itself, which
+    Linux alone has. Raises OSError where there is no such folder."""
+    if len(os.fsencode(path)) <= LONGEST:
+        yield path
+        return
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield Path(f"/proc/self/fd/{folder}") / path.name
+    finally:
+        os.close(folder)
 
 
 def _make_room(path: Path, where: str) -> None:

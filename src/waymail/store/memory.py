@@ -36,7 +36,7 @@ from waymail.store.due import LEAST
 from waymail.store.moving import GIVEN_UP, WHILE_EXPORTED
 from waymail.store.operate import FLUSH, HOLD, RELEASE, REMOVE, Move
 from waymail.store.rows import DIALOGUES, number_of, plain, thinned
-from waymail.store.select import LIVE, WAITS, is_by_message, selects
+from waymail.store.select import LIVE, WAITS, is_by_message, numbers_of, selects
 
 Due = tuple[int, float, str, int]  # by what is claimed first: the priority negated, when it is due, the queue id, the number
 
@@ -391,8 +391,10 @@ class MemoryStore:
 
     def _chosen(self, selection: Selection, states: Sequence[State]) -> Iterator[tuple[Record, Sequence[int]]]:
         """The recipients of a selection in these states, by message, oldest first."""
-        states = selection.among(states)
+        states, ids = selection.among(states), numbers_of(selection.ids)
         for id, record in sorted(self.tables.records.items()) if not selection.is_empty else ():
+            if selection.ids and number_of(id) not in ids:
+                continue
             numbers = [
                 number
                 for number, (one, entry) in enumerate(zip(record.envelope.recipients, record.entries, strict=True))

@@ -165,13 +165,14 @@ def _oldest_by_message(connection: sqlite3.Connection, selection: Selection, lim
 
 def waiting(connection: sqlite3.Connection, limit: int, domain: str) -> Backlog:
     """As `Store.waiting`."""
-    values = (domain, domain, limit) if domain else (limit,)
+    rows_at_least = max(limit, 1)  # the sums stand in each row
+    values = (domain, domain, rows_at_least) if domain else (rows_at_least,)
     found = connection.execute(WAITING.format(domain=" AND domain = ?" if domain else ""), values).fetchall()
     if not found:
         return Backlog()
     largest = tuple(
         Waiting(name, queued, held, (oldest >> 11) / 1_000_000, due, _last_reply(connection, name, bool(queued)))
-        for _, _, _, name, queued, held, due, oldest in found
+        for _, _, _, name, queued, held, due, oldest in found[:limit]
     )
     domains, queued, held = found[0][:3]
     return Backlog(domains, queued, held, largest)
@@ -183,9 +184,7 @@ def matches(selection: Selection, one: Found) -> bool:
 
 
 def selects(selection: Selection, id: int, sender: str, addresses: Sequence[str | None], domain: str) -> bool:
-    """The rule of a selection: all that is given holds."""
-    if selection.ids and id not in numbers(selection.ids):
-        return False
+    """The rule of a selection, but for its `ids`: all that is given holds."""
     if selection.sender is not None and plain(selection.sender) != plain(sender):
         return False
     if selection.recipient and plain(selection.recipient) not in [plain(one) for one in addresses if one]:
@@ -195,7 +194,7 @@ def selects(selection: Selection, id: int, sender: str, addresses: Sequence[str 
     return id < before_id(selection)
 
 
-def numbers(ids: Sequence[str]) -> frozenset[int]:
+def numbers_of(ids: Sequence[str]) -> frozenset[int]:
     """The messages of those ids that are any."""
     return frozenset(number for id in ids if (number := decode_id(id)) is not None)
 
@@ -213,7 +212,7 @@ def is_by_message(selection: Selection) -> bool:
 def _messages(connection: sqlite3.Connection, selection: Selection, cursor: Cursor) -> tuple[list[int], Cursor | None]:
     """The next messages in which recipients of the selection may be."""
     if selection.ids:
-        return sorted(numbers(selection.ids)), None
+        return sorted(numbers_of(selection.ids)), None
     text = selection.recipient or selection.sender or ""
     slice, message = cursor.key or (-1, -1)
     hits = connection.execute(WITH_WORD, (slice, word_of(text), slice, message, HITS)).fetchall()

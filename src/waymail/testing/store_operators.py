@@ -199,6 +199,7 @@ class OperatorContract(StoreCase):
         other = Waiting("other.example", 2, 0, START, START + 60, "451 4.2.0 busy")
         assert await store.waiting() == Backlog(2, 4, 1, (net, other))
         assert await store.waiting(1) == Backlog(2, 4, 1, (net,))
+        assert await store.waiting(0) == Backlog(2, 4, 1)
         assert await store.waiting(domain="other.example") == Backlog(1, 2, 0, (other,))
         assert await store.waiting(domain="nobody.example") == Backlog()
 

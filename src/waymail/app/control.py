@@ -1,0 +1,253 @@
+"""The control socket of a running server: what `waymail queue` and its like ask of it (`app.asking` has the words).
+
+Promises: only the server's own user and root are heard; a request has at most `MOST` octets and comes within `PATIENCE` seconds,
+`AT_ONCE` are served at a time; whoever goes away calls off what is not done yet. A socket that cannot be opened is logged and
+keeps no mail from going.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import signal
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from waymail.app.asking import BEAT, FILE, MOST, VERSION, changed_json, selection_of
+from waymail.app.wiring import Machine
+from waymail.client.target import NextHop
+from waymail.delivery.routes import Final
+from waymail.net import unix
+from waymail.net.streams import ListenFailed
+from waymail.queue.operators import ACTIONS, Operators
+from waymail.queue.plan import DestinationState
+from waymail.store.contract import StoreError
+
+log = logging.getLogger("waymail.control")
+
+PATIENCE = 10.0  # seconds within which a request has to come, and an answer has to be taken
+AT_ONCE = 8
+WAY = 2.0  # seconds that the way to a domain may take to be found
+WAYS = 100  # domains whose way is asked for at a time
+
+Answer = Mapping[str, Any]
+Handler = Callable[[Machine, Mapping[str, Any]], AsyncIterator[Answer]]
+
+
+class Control:
+    """Serves the control socket of a machine: `open`, `run` until cancelled, and it is gone."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._machine = machine
+        self._path = machine.config.data_dir / FILE
+        self._bound: unix.UnixSocket | None = None
+        self._served = 0
+
+    def open(self) -> None:
+        """Listen. Where that cannot be, it is logged."""
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with unix.reachable(self._path) as path:
+                made = unix.bind(path, 0o600, backlog=AT_ONCE)
+            self._bound = unix.UnixSocket(made.socket, self._path, made.identity)
+        except (OSError, ListenFailed) as error:
+            log.error("no control socket: commands cannot change the queue", extra={"fields": {"error": str(error)}})
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        if self._bound is None:
+            return
+        try:
+            async with asyncio.TaskGroup() as group:
+
+                def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                    group.create_task(self._serve(reader, writer))
+
+                server = await asyncio.start_unix_server(connected, sock=self._bound.socket, limit=MOST)
+                async with server:
+                    await server.serve_forever()
+        finally:
+            self._bound.remove()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._served += 1
+        try:
+            if self._served > AT_ONCE:
+                await _say(writer, {"error": "too many commands at once, try again", "code": os.EX_TEMPFAIL})
+            elif (uid := _uid(writer)) not in (0, os.getuid()):
+                await _say(writer, {"error": "only the server's user and root may ask", "code": os.EX_NOPERM})
+            else:
+                await self._answer(reader, writer, uid)
+        except (OSError, TimeoutError):
+            pass  # it went away
+        except Exception:
+            log.exception("a command met a bug")
+            with suppress(OSError, TimeoutError):
+                await _say(writer, {"error": "internal error; the server's log has more", "code": os.EX_SOFTWARE})
+        finally:
+            self._served -= 1
+            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, uid: int) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                line = await reader.readuntil(b"\n")
+            what, request = _parsed(line)
+            answers = HANDLERS[what](self._machine, request)
+            async for answer in _with_beat(answers, reader):
+                await _say(writer, answer)
+                if "done" in answer and what in CHANGING:
+                    asked = {"asked": what, "selection": request.get("selection"), "uid": uid}
+                    log.info("the queue was changed by a command", extra={"fields": asked | dict(answer["done"])})
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await _say(writer, {"error": f"a request is one line of at most {MOST} octets", "code": os.EX_USAGE})
+        except ValueError as error:
+            await _say(writer, {"error": str(error), "code": os.EX_USAGE})
+        except StoreError as error:
+            await _say(writer, {"error": str(error), "code": os.EX_IOERR})
+
+
+async def _with_beat(answers: AsyncIterator[Answer], reader: asyncio.StreamReader) -> AsyncIterator[Answer]:
+    """The answers, and a sign of life while one takes long; the end where whoever asked is gone."""
+    began = time.monotonic()
+    gone = asyncio.ensure_future(reader.read(1))
+    following = asyncio.ensure_future(_following(answers))
+    try:
+        while not gone.done():
+            await asyncio.wait({gone, following}, timeout=BEAT, return_when=asyncio.FIRST_COMPLETED)
+            if not following.done():
+                yield {"working": round(time.monotonic() - began, 1)}
+            elif (answer := following.result()) is None:
+                return
+            else:
+                yield answer
+                following = asyncio.ensure_future(_following(answers))
+    finally:
+        gone.cancel()
+        following.cancel()
+        await asyncio.gather(gone, following, return_exceptions=True)
+
+
+async def _following(answers: AsyncIterator[Answer]) -> Answer | None:
+    return await anext(answers, None)
+
+
+async def _say(writer: asyncio.StreamWriter, answer: Answer) -> None:
+    async with asyncio.timeout(PATIENCE):
+        writer.write(json.dumps(answer).encode() + b"\n")
+        await writer.drain()
+
+
+def _uid(writer: asyncio.StreamWriter) -> int:
+    """The user on the other side."""
+    peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", peer)[1]
+    return uid
+
+
+def _parsed(line: bytes) -> tuple[str, Mapping[str, Any]]:
+    """What is asked for, and the request. Raises ValueError."""
+    try:
+        request = json.loads(line)
+    except ValueError:
+        raise ValueError("a request is an object in JSON") from None
+    if not isinstance(request, dict) or request.get("version") != VERSION:
+        raise ValueError(f"this server speaks version {VERSION} of the control protocol: the command and it are of two waymails")
+    what = str(request.get("ask"))
+    if what not in HANDLERS:
+        raise ValueError(f"this server cannot be asked for {what!r}")
+    return what, request
+
+
+# --- what can be asked for ---
+
+
+async def _act(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    selection = selection_of(request.get("selection"))
+    changed = await operators(machine).act(request["ask"], selection)
+    yield {"done": changed_json(changed)}
+
+
+async def _bounce(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    selection, reason = selection_of(request.get("selection")), request.get("reason", "")
+    if not isinstance(reason, str):
+        raise ValueError("reason: must be a text")
+    yield {"done": changed_json(await operators(machine).bounce(selection, reason))}
+
+
+async def _destinations(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    """Each destination that is known of, as an item with "destination"; and the way of each of `domains`, with "way"."""
+    domains = request.get("domains", [])
+    if not isinstance(domains, list) or not all(isinstance(one, str) for one in domains):
+        raise ValueError("domains: must be a list of texts")
+    ways = await asyncio.gather(*(_way(machine, domain) for domain in domains[:WAYS]))
+    for domain, way in zip(domains, ways, strict=False):
+        yield {"item": {"way": domain} | way}
+    now = machine.clock.now()
+    for state in machine.runner.states():
+        yield {"item": {"destination": state.key} | state_json(state, now)}
+    yield {"done": {}}
+
+
+async def _way(machine: Machine, domain: str) -> dict[str, Any]:
+    try:
+        async with asyncio.timeout(WAY):
+            found = await machine.runner.destination(domain)
+    except TimeoutError:
+        found = None
+    return {"to": None, "hosts": []} if found is None else {"to": found.key, "hosts": hosts_of(found)}
+
+
+async def _status(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    backlog, states = await machine.store.waiting(1), machine.runner.states()
+    waiting = {"domains": backlog.domains, "queued": backlog.queued, "held": backlog.held}
+    in_hand = {"active": sum(one.active for one in states), "ready": sum(one.waiting for one in states)}
+    down = sum(one.is_down(machine.clock.now()) for one in states)
+    yield {"done": {"pid": os.getpid(), **waiting, **in_hand, "destinations": len(states), "down": down}}
+
+
+async def _reload(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    os.kill(os.getpid(), signal.SIGHUP)
+    yield {"done": {}}
+
+
+def operators(machine: Machine) -> Operators:
+    """With what the machine goes by at this moment."""
+    rng = random.SystemRandom()
+    return Operators(machine.store, machine.sending.notices, clock=machine.clock, rng=rng, queue=machine.runner)
+
+
+def hosts_of(destination: NextHop | Final) -> list[str]:
+    """The hosts of a destination, as `destination` in the log has them."""
+    return [host.name for host in destination.hosts] if isinstance(destination, NextHop) else []
+
+
+def state_json(state: DestinationState, now: float) -> dict[str, Any]:
+    """What is known of a destination at this moment. Times are seconds since the epoch."""
+    return {
+        "state": "down" if state.is_down(now) else "probing" if state.failures else "slow" if state.is_slow else "up",
+        "waiting": state.waiting,
+        "active": state.active,
+        "failures": state.failures,
+        "down_since": state.down_since if state.failures else None,
+        "down_until": state.down_until if state.failures else None,
+        "last_reply": str(state.last_reply) if state.last_reply else "",
+        "replies": [{"at": at, "reply": str(reply)} for at, reply in state.replies],
+    }
+
+
+CHANGING = (*ACTIONS, "bounce")
+HANDLERS: Mapping[str, Handler] = {
+    **dict.fromkeys(ACTIONS, _act),
+    "bounce": _bounce,
+    "destinations": _destinations,
+    "status": _status,
+    "reload": _reload,
+}
