@@ -21,8 +21,8 @@ MOST_RECIPIENTS = 100
 class Timeouts:
     """How long to wait, in seconds (RFC 5321 §4.5.3.2). `transaction` bounds MAIL up to the last octet of the content.
 
-    `opening` bounds all that comes before, over all hosts and addresses: RFC 5321 gives one host 5 minutes for its greeting
-    alone, and five of them would hold an attempt for half an hour.
+    `opening` bounds all that comes before, over all hosts and addresses: RFC 5321 §4.5.3.2.1 gives one host 5 minutes for
+    its greeting alone, and five of them would hold an attempt for half an hour.
     """
 
     connect: float = 30.0
