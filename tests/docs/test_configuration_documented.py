@@ -17,7 +17,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"
 
 ROW = re.compile(r"^\| `([a-z_]+(?:\.[A-Za-z_]+)*)` \| (.+?) \| (.+) \|$", re.MULTILINE)
 # What free names in a path are called on the page.
-NAMES = {"domains": "NAME", "routes": "PATTERN"}
+NAMES = {"domains": "NAME", "routes": "PATTERN", "pipes": "NAME", "webhooks": "URL"}
 
 
 def documented() -> dict[str, str]:
