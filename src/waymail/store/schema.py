@@ -90,8 +90,8 @@ _SETTINGS = (
     # Debian's SQLite overwrites what is deleted with zeros, which writes the pages of each body once more: a third more log.
     # FAST does so only where the page is written in any case; the rest of a body's octets go when its page is reused.
     "secure_delete = FAST",
-    # The checkpointer's thread copies the log to the database; this bound (64 MB of log) is for when it cannot keep up.
-    "wal_autocheckpoint = 16000",
+    # The log is copied to the database by `checkpoint`, which sees it when that fails; SQLite by itself would go on.
+    "wal_autocheckpoint = 0",
     # The log file shrinks back to this many bytes after a burst.
     "journal_size_limit = 67108864",
     # In KiB: the upper pages of the trees and the newest leaves. mmap was measured too and gave nothing.

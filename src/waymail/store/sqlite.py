@@ -374,11 +374,12 @@ class SqliteStore:
         """As `Store.close`. Safe to call twice."""
         if self._closed:
             return
-        handed_back = self._submit(partial(statements.hand_back_all, now=self._now()))
-        self._closed = True
         try:
+            handed_back = self._submit(partial(statements.hand_back_all, now=self._now()))
+            self._closed = True
             await handed_back
         finally:
+            self._closed = True
             await self._end()
 
     async def abort(self) -> None:
@@ -393,13 +394,16 @@ class SqliteStore:
         await asyncio.to_thread(self._threads.shutdown)
         await asyncio.to_thread(self._checkpointer.stop)
         await asyncio.to_thread(self._connection.close)
-        self._lock.release()
+        if not self._checkpointer.failed:  # then the log is still open, and nobody else may open it before the process ends
+            self._lock.release()
 
     # --- on the loop ---
 
     def _submit(self, item: Item, *, urgent: bool = True) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreError(f"the store in {self._directory} is closed")
+        if self._checkpointer.failed:
+            raise StoreError(f"a sync of {self._directory / schema.FILE} failed: look at the disk, and start the server anew")
         return self._writer.submit(item, urgent=urgent)
 
     def _slice(self) -> int:
@@ -453,6 +457,7 @@ class SqliteStore:
             self._ended += set(in_file) - statements.live(connection, in_file)
 
     def _committed(self) -> None:
+        self._checkpointer.finish(self._connection)
         self._checkpointer.wake()
         if self._ended:
             self._kept.difference_update(self._ended)

@@ -59,7 +59,8 @@ class CrashingDisk:
         self.vfs = f"waymail-{next(_names)}"
         self._lock = threading.RLock()  # what is recorded is in the order in which it was done
         self._asked = 0
-        self._failing: range = range(0)
+        self._failing = range(0)
+        self._counted: tuple[Act | None, str] = (None, "")
         self._error = errno.EIO
         self._sqlite = WatchedVfs(self.vfs, _Sqlite(self))
 
@@ -74,11 +75,14 @@ class CrashingDisk:
         """How many operations there were: what returned before now was asked of the disk among these."""
         return len(self.operations)
 
-    def fail(self, at: int, error: int = errno.EIO, *, times: int = 1) -> None:
-        """Of the operations that follow, `times` fail from the one numbered `at` on, which begins with 0. A write that fails has
-        written a part. Of a sync that fails nobody knows what it did, and it is not made up for by the next."""
+    def fail(self, at: int, error: int = errno.EIO, *, times: int = 1, act: Act | None = None, path: str = "") -> None:
+        """Of the operations that follow, `times` fail from the one numbered `at` on, which begins with 0. With `act` or `path`
+        (below `root`) only operations of that kind or of that file count. A write that fails has written a part. Of a sync that
+        fails nobody knows what it did, and the next does not make up for it."""
         with self._lock:
-            self._failing = range(self._asked + at, self._asked + at + times)
+            self._asked = 0
+            self._failing = range(at, at + times)
+            self._counted = (act, path)
             self._error = error
 
     def repair(self) -> int:
@@ -129,7 +133,7 @@ class CrashingDisk:
         """Do something and record it. Raises OSError where it is to fail, or does."""
         with self._lock:
             name = str(path.relative_to(self.root))
-            if self._fails():
+            if self._fails(act, name):
                 if act in (Act.SYNC, Act.SYNC_NAMES):
                     failed = Act.FAILED_SYNC if act is Act.SYNC else Act.FAILED_SYNC_NAMES
                     self.operations.append(Operation(failed, name))
@@ -140,11 +144,12 @@ class CrashingDisk:
     def write(self, path: Path, offset: int, octets: bytes, do: Callable[[int], object]) -> None:
         """`do` writes the first so many of `octets`. Raises as `perform` does."""
         with self._lock:
-            fails = self._fails()
+            name = str(path.relative_to(self.root))
+            fails = self._fails(Act.WRITE, name)
             size = len(octets) // SECTOR // 2 * SECTOR if fails else len(octets)
             if size:
                 do(size)
-                self.operations.append(Operation(Act.WRITE, str(path.relative_to(self.root)), offset, octets[:size]))
+                self.operations.append(Operation(Act.WRITE, name, offset, octets[:size]))
             if fails:
                 raise OSError(self._error, os.strerror(self._error), str(path))
 
@@ -152,7 +157,9 @@ class CrashingDisk:
         """What SQLite is told of the failure."""
         return _FULL if self._error == errno.ENOSPC and act is Act.WRITE else _IOERR[act]
 
-    def _fails(self) -> bool:
+    def _fails(self, act: Act, name: str) -> bool:
+        if self._counted[0] not in (None, act) or self._counted[1] not in ("", name):
+            return False
         self._asked += 1
         return self._asked - 1 in self._failing
 
