@@ -152,6 +152,11 @@ class Listener:
         await self.serve(bound)
         return bound.addresses
 
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Those that it takes sessions at."""
+        return () if self._bound is None else self._bound.addresses
+
     async def serve(self, bound: streams.Bound) -> None:
         """Take the sessions that come to sockets which listen already; they are the listener's from here on."""
         self._bound = bound

@@ -16,7 +16,7 @@ log = logging.getLogger("waymail.server")
 
 LOOK = 1.0  # seconds between two looks
 FILES = 1_000  # inodes that stay free
-AGAIN = 1.1  # of what has to stay free, when mail is taken again
+AGAIN = 10  # the part of what has to stay free that has to be free besides, before mail is taken again: a tenth
 
 
 class FileSystem(Protocol):
@@ -35,9 +35,7 @@ class FileSystem(Protocol):
 class Room:
     """The file system with `folder`, of which `reserve` octets stay free; None takes mail whatever is free."""
 
-    def __init__(
-        self, folder: Path | None, reserve: int | None, *, statvfs: Callable[[Path], FileSystem] = os.statvfs
-    ) -> None:
+    def __init__(self, folder: Path | None, reserve: int | None, *, statvfs: Callable[[Path], FileSystem] = os.statvfs) -> None:
         """Without a `folder` there is always room."""
         self._folder = folder
         self._statvfs = statvfs
@@ -58,9 +56,11 @@ class Room:
         except OSError:
             return  # the store will say what is wrong
         octets, files = found.f_bavail * found.f_frsize, found.f_favail
-        more = AGAIN if was_scarce else 1.0
+        least, fewest = self.reserve, FILES
+        if was_scarce:
+            least, fewest = least + least // AGAIN, fewest + fewest // AGAIN
         # A file system that makes inodes as they are needed says 0.
-        is_scarce = octets < self.reserve * more or (found.f_files > 0 and files < FILES * more)
+        is_scarce = octets < least or (found.f_files > 0 and files < fewest)
         self._spare = -1.0 if is_scarce else octets - self.reserve
         fields = {"folder": str(self._folder), "free": octets, "reserve": self.reserve, "files": files}
         if is_scarce and not was_scarce:
