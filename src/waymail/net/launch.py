@@ -2,7 +2,7 @@
 
 It runs as a script in an interpreter of its own, so that no bound is set too late and nothing of the server is done between fork
 and exec. Its arguments are a descriptor, a uid and a gid (-1: as they are), further groups, bounds ("7=1024,0=30", as `resource`
-numbers them), names to take out of the environment, a folder, and the command. What goes wrong is written to the descriptor,
+numbers them), the value of LC_CTYPE ("": none), a folder, and the command. What goes wrong is written to the descriptor,
 which the exec closes.
 """
 
@@ -19,7 +19,7 @@ UMASK = 0o077
 def main(arguments: list[str]) -> None:
     """Never returns."""
     told, uid, gid = (int(number) for number in arguments[:3])
-    groups, bounds, unwanted, folder, *command = arguments[3:]
+    groups, bounds, ctype, folder, *command = arguments[3:]
     os.set_inheritable(told, False)
     os.closerange(3, told)  # the event loop may have left some open
     os.closerange(told + 1, os.sysconf("SC_OPEN_MAX"))
@@ -35,7 +35,10 @@ def main(arguments: list[str]) -> None:
         os.chdir(folder)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so
             signal.signal(number, signal.SIG_DFL)
-        environment = {name: value for name, value in os.environ.items() if name not in unwanted.split(",")}
+        # An interpreter that starts in the locale "C" puts another one into its environment (PEP 538).
+        environment = {name: value for name, value in os.environ.items() if name != "LC_CTYPE"}
+        if ctype:
+            environment["LC_CTYPE"] = ctype
         os.execve(command[0], command, environment)  # noqa: S606 - no shell is what is wanted
     except (OSError, ValueError, MemoryError) as error:
         os.write(told, (str(error) or type(error).__name__).encode("utf-8", "replace")[:1000])

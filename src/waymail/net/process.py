@@ -123,9 +123,8 @@ async def run(program: Program, content: Iterable[bytes], *, timeout: float) -> 
 async def _start(program: Program, tell: int, input: int, out: int) -> asyncio.subprocess.Process:
     who = program.identity
     uid, gid, groups = (who.uid, who.gid, ",".join(map(str, who.groups))) if who else (-1, -1, "")
-    # An interpreter that starts in the locale "C" puts this into its environment (PEP 538).
-    unwanted = "" if "LC_CTYPE" in program.environment else "LC_CTYPE"
-    arguments = (tell, uid, gid, groups, _limits(program.bounds), unwanted, program.directory, *program.command)
+    ctype = program.environment.get("LC_CTYPE", "")
+    arguments = (tell, uid, gid, groups, _limits(program.bounds), ctype, program.directory, *program.command)
     try:
         return await asyncio.create_subprocess_exec(
             sys.executable,
