@@ -11,9 +11,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 export DEBIAN_FRONTEND=noninteractive
 
-# Postfix with what it needs to log in, swaks with what it needs for TLS and SCRAM, and those that users submit with.
+# Postfix with what it needs to log in, swaks with what it needs for TLS and SCRAM, those that users submit with,
+# and those that read or show notices.
 INSTALLED="postfix libsasl2-modules swaks libnet-ssleay-perl libauthen-sasl-perl libdigest-hmac-perl msmtp gsasl curl s-nail
-    git-email libmailtools-perl libio-socket-ssl-perl nodejs node-nodemailer"
+    git-email libmailtools-perl libio-socket-ssl-perl nodejs node-nodemailer
+    mblaze libsisimai-perl python3-flufl.bounce"
 # One after the other, because they exclude each other.
 UNPACKED=(exim4-daemon-heavy opensmtpd "dovecot-core dovecot-lmtpd dovecot-submissiond" haproxy "sendmail-bin sendmail-cf m4 libsasl2-modules dash coreutils" dma nullmailer ssmtp
     slapd)

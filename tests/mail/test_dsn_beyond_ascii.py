@@ -12,6 +12,7 @@ from tests.mail.reports import ANN, NOW, asked, groups, notice, person, read, re
 
 from waymail.mail.dsn import ReportedRecipient, in_ascii
 from waymail.mail.envelope import Recipient
+from waymail.mail.needs import needs
 from waymail.mail.notices import LANGUAGES, shipped
 
 # --- words that are not English ---
@@ -83,6 +84,10 @@ def test_an_international_message_that_is_all_ascii_is_told_of_in_the_old_forms(
     octets = asked(smtputf8=True)
     assert octets.isascii()
     assert third_part(octets) == "message/rfc822"
+
+
+def test_an_international_notice_cannot_go_without_smtputf8_whatever_is_beyond_ascii_in_it() -> None:
+    assert needs([asked(original="Subject: grüße\r\n\r\nhallo\r\n".encode(), smtputf8=True)]).utf8_headers
 
 
 @pytest.mark.parametrize("ret", ["FULL", "HDRS"])

@@ -48,6 +48,10 @@ _LONG_WORD = re.compile(r"(\S{900})(?=\S)")
 _LONG_WORD_UTF8 = re.compile(r"(\S{240})(?=\S)")  # of up to four octets each
 _WORD = re.compile(r"\s*\S+")  # with the white space in front of it, so that folding changes none
 
+# RFC 6533 §4.5: where the way back lacks SMTPUTF8, the notice must be encoded. A field beyond ASCII (RFC 6532 §3) makes sure that
+# it cannot go there as it is, as it could with 8BITMIME if only what is attached were beyond ASCII.
+_NEEDS_UTF8 = "Content-Description: Delivery status – UTF-8\r\n".encode()
+
 
 def build(
     text: NoticeText,
@@ -247,7 +251,8 @@ def _status(action: Action, reply: Reply) -> str:
 def _status_part(groups: bytes, *, utf8: bool) -> bytes:
     if not utf8:
         return b"Content-Type: message/delivery-status\r\n\r\n" + groups
-    return b"Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + groups
+    fields = b"Content-Type: message/global-delivery-status\r\nContent-Transfer-Encoding: 8bit\r\n"
+    return fields + _NEEDS_UTF8 + b"\r\n" + groups
 
 
 def _text(text: str, language: str) -> bytes:
