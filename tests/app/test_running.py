@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +19,13 @@ import pytest
 
 from waymail.app.config.load import parse
 from waymail.app.config.schema import Config
-from waymail.app.running import first_cause, on_unraisable, operate
+from waymail.app.running import first_cause, on_unraisable, operate, patiently
 from waymail.app.wiring import build, server_identity
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
 from waymail.store.contract import NewMessage, State
 from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
+from waymail.testing.process import ServerProcess
 
 BASE = """
 hostname = "mail.example.org"
@@ -166,3 +168,44 @@ def test_a_host_name_in_a_handshake_that_is_not_ascii_makes_no_noise(
     with pytest.raises(ssl.SSLError):
         identity.context().wrap_bio(altered, answer, server_side=True).do_handshake()
     assert capsys.readouterr().err == ""
+
+
+NEVER_ENDS = """
+import asyncio, time
+from waymail.server.backends.contract import UserBackend
+
+class Users(UserBackend):
+    async def close(self):
+        await asyncio.to_thread(time.sleep, 60)
+"""
+
+
+def test_whatever_hangs_the_process_ends_soon_after_its_deadline_and_says_so(tmp_path: Path) -> None:
+    """A thread that waits for a dead disk, or for a library that never returns, cannot be cut off."""
+    (tmp_path / "never_ends.py").write_text(NEVER_ENDS)
+    with ServerProcess(tmp_path, 'stop_after = "1s"\nusers.python = "never_ends:Users"\n' + BASE, []) as server:
+        while "started" not in server.log.read_text():
+            time.sleep(0.02)
+        began = time.monotonic()
+        assert server.stop() == os.EX_TEMPFAIL
+        assert 1 < time.monotonic() - began < 2
+        assert "the stop took too long" in server.log.read_text()
+
+
+async def test_what_does_not_end_in_time_is_cut_off_and_what_is_about_to_end_is_not() -> None:
+    ended = []
+
+    async def lasts(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        ended.append(seconds)
+
+    short, long = (asyncio.ensure_future(lasts(seconds)) for seconds in (0.1, 60))
+    async with asyncio.timeout(5):
+        await patiently([short, long], 0.01, asyncio.Event())
+    assert ended == [0.1]
+    assert long.cancelled()
+    hurry = asyncio.Event()
+    hurry.set()
+    async with asyncio.timeout(5):
+        await patiently([another := asyncio.ensure_future(lasts(60))], 50, hurry)
+    assert another.cancelled()
