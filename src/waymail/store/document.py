@@ -144,6 +144,7 @@ def _is_number(value: object) -> bool:
 
 def _text(data: Any, name: str) -> str:
     value: str = _typed(data, name, str)
+    value.encode()  # half a surrogate pair is in no address and no reply: UnicodeEncodeError is a ValueError
     if _CONTROL.search(value):
         raise ValueError(f"{name} has control characters: {value!r:.60}")
     return value

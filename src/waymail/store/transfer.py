@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -26,6 +26,7 @@ from typing import BinaryIO
 
 from waymail.mail.envelope import Body, decode_id
 from waymail.store.archive import Archived, ArchiveError, ArchiveReader, ArchiveWriter, check
+from waymail.store.body import IN_MEMORY
 from waymail.store.contract import Event, Packed, Selection, Spool, State, Store, Story
 from waymail.store.disk import SYSTEM
 from waymail.store.select import LIVE, selects
@@ -59,7 +60,7 @@ class Transfer:
 
     # --- out ---
 
-    async def export(self, path: Path, selection: Selection, *, move: bool) -> AsyncIterator[Note]:
+    async def export(self, path: Path, selection: Selection, *, move: bool) -> AsyncGenerator[Note, None]:
         """Write the selected messages to a new file at `path`; with `move`, hold them. A message is selected by one live
         recipient, and goes as a whole. Tells each; when the last was told and this ends, the file is on the disk.
 
@@ -85,7 +86,7 @@ class Transfer:
             await self.give_up(path)
             raise
 
-    async def finish(self, path: Path, where: str) -> AsyncIterator[Note]:
+    async def finish(self, path: Path, where: str) -> AsyncGenerator[Note, None]:
         """Take out of the store what is in the file, which `where` names for people. Tells each message.
 
         Raises StoreError, OSError, and ArchiveError where the file is damaged or a copy: then nothing is taken out."""
@@ -129,7 +130,7 @@ class Transfer:
 
     # --- in ---
 
-    async def take_in(self, path: Path, where: str, *, partly: bool = False) -> AsyncIterator[Note]:
+    async def take_in(self, path: Path, where: str, *, partly: bool = False) -> AsyncGenerator[Note, None]:
         """Put into the store what is in the file, which `where` names for people. Tells each message; those that are in the store
         already are left as they are.
 
@@ -144,8 +145,8 @@ class Transfer:
             while not is_over:
                 batch: list[_Received | Note] = []
                 try:
-                    while len(batch) < PAGE and (one := await asyncio.to_thread(next, messages, None)) is not None:
-                        batch.append(await self._receive(one, where, is_copy=not reader.moved))
+                    while len(batch) < PAGE and (one := await asyncio.to_thread(_next, messages)) is not None:
+                        batch.append(await self._receive(*one, where, is_copy=not reader.moved))
                 except ArchiveError as error:
                     failure = error
                 is_over = len(batch) < PAGE
@@ -160,39 +161,52 @@ class Transfer:
             if failure is not None:
                 raise failure
 
-    async def _receive(self, one: Archived, where: str, *, is_copy: bool) -> _Received | Note:
-        """Read a message to where the store keeps its octets."""
-        story = one.story
-        id = story.envelope.id
-        there = await self._store.get(id)
-        if there is not None and (why := _why_not(there, story)):
-            return Note(id, _live(story), why)
-        spool = self._store.spool(id)
+    async def _receive(self, one: Archived, body: Body | None, where: str, *, is_copy: bool) -> _Received | Note:
+        """Read a message to where the store keeps its octets; `body` are these where there are few."""
+        story = _arrived(one.story, where, self._now(), is_copy=is_copy)
+        if body is not None:
+            return _Received(Packed(story, body))
+        if why := await self._why_not(one.story):  # before there is a file in the place of its own
+            return Note(story.envelope.id, _live(story), why)
+        spool = self._store.spool(story.envelope.id)
         try:
-            body = await asyncio.to_thread(_spooled, one, spool)
+            return _Received(Packed(story, await asyncio.to_thread(_spooled, one, spool)), spool)
         except BaseException:
             spool.discard()
             raise
-        return _Received(Packed(_arrived(story, where, self._now(), is_copy=is_copy), body), spool)
 
     async def _put(self, one: _Received | Note) -> Note:
         if isinstance(one, Note):
             return one
-        story = one.packed.story
+        story, is_taken = one.packed.story, False
         try:
             is_taken = await self._store.unpack(one.packed)
-        except BaseException:
-            one.spool.discard()
-            raise
-        if not is_taken:
-            one.spool.discard()
-        return Note(story.envelope.id, _live(story), "" if is_taken else TAKEN)
+        finally:
+            if not is_taken and one.spool is not None:
+                one.spool.discard()
+        return Note(story.envelope.id, _live(story), "" if is_taken else await self._why_not(story) or TAKEN)
+
+    async def _why_not(self, story: Story) -> str:
+        """Why a message is not taken in; "" where none with its id is there, or one that went away and comes back."""
+        there = await self._store.get(story.envelope.id)
+        if there is None:
+            return ""
+        ours, theirs = there.envelope, story.envelope
+        if (ours.accepted_at, ours.sender, ours.message_id) != (theirs.accepted_at, theirs.sender, theirs.message_id):
+            return TAKEN
+        if _live(there):
+            return "it is in this queue already"
+        if there.events and there.events[-1].kind == "exported":
+            return ""
+        return (
+            f"it was in this queue, and is done here: {', '.join(sorted({one.state.name.lower() for one in there.recipients}))}"
+        )
 
 
 @value
 class _Received:
     packed: Packed
-    spool: Spool
+    spool: Spool | None = None
 
 
 def _arrived(story: Story, where: str, now: float, *, is_copy: bool) -> Story:
@@ -203,18 +217,6 @@ def _arrived(story: Story, where: str, now: float, *, is_copy: bool) -> Story:
     if is_copy:
         recipients = tuple(replace(one, state=State.HELD) if one.state.is_live else one for one in recipients)
     return replace(story, recipients=recipients, events=(*story.events, Event(now, "imported", {"to": to, "why": why})))
-
-
-def _why_not(there: Story, story: Story) -> str:
-    """Why a message is not taken in where one with its id is there; "" where it is one that went away and comes back."""
-    ours, theirs = there.envelope, story.envelope
-    if (ours.accepted_at, ours.sender, ours.message_id) != (theirs.accepted_at, theirs.sender, theirs.message_id):
-        return TAKEN
-    if _live(there):
-        return "it is in this queue already"
-    if there.events and there.events[-1].kind == "exported":
-        return ""
-    return f"it was in this queue, and is done here: {', '.join(sorted({one.state.name.lower() for one in there.recipients}))}"
 
 
 def _is_meant(story: Story, selection: Selection) -> bool:
@@ -260,6 +262,15 @@ def _end(writer: ArchiveWriter, file: BinaryIO, path: Path) -> None:
     os.fsync(file.fileno())
     file.close()
     SYSTEM.sync(path.parent)
+
+
+def _next(messages: Iterator[Archived]) -> tuple[Archived, Body | None] | None:
+    """The next message; with its octets where a store keeps them in the database."""
+    one = next(messages, None)
+    if one is None or one.story.size > IN_MEMORY:
+        return None if one is None else (one, None)
+    content = b"".join(one.octets)
+    return one, Body(content, len(content))
 
 
 def _spooled(one: Archived, spool: Spool) -> Body:
