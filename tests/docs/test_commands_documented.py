@@ -26,15 +26,15 @@ def commands(group: App = app, prefix: str = "") -> Iterator[tuple[str, App]]:
         if name.startswith("-"):
             continue
         command = group[name]
-        if command.default_command is None:
-            yield from commands(command, f"{prefix}{name} ")
-        else:
+        if command.default_command is not None:
             yield f"{prefix}{name}", command
+        yield from commands(command, f"{prefix}{name} ")
 
 
 def options(command: App) -> set[str]:
     """What a command takes, as the page has to spell it."""
-    return {argument.names[0] for argument in command.assemble_argument_collection(parse_docstring=False)}
+    arguments = command.assemble_argument_collection(parse_docstring=False)
+    return {argument.names[0] for argument in arguments} - {"*"}  # the name of a group of options
 
 
 def test_every_command_and_option_is_documented_and_every_documented_one_exists() -> None:

@@ -28,7 +28,8 @@ from waymail.net import unix
 from waymail.net.streams import ListenFailed
 from waymail.queue.operators import ACTIONS, Operators
 from waymail.queue.plan import DestinationState
-from waymail.store.contract import StoreError
+from waymail.store.contract import Selection, StoreError
+from waymail.store.select import is_by_message
 
 log = logging.getLogger("waymail.control")
 
@@ -172,14 +173,25 @@ def _parsed(line: bytes) -> tuple[str, Mapping[str, Any]]:
 async def _act(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
     selection = selection_of(request.get("selection"))
     changed = await operators(machine).act(request["ask"], selection)
-    yield {"done": changed_json(changed)}
+    yield {"done": changed_json(changed) | await _in_hand(machine, selection)}
 
 
 async def _bounce(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
     selection, reason = selection_of(request.get("selection")), request.get("reason", "")
     if not isinstance(reason, str):
         raise ValueError("reason: must be a text")
-    yield {"done": changed_json(await operators(machine).bounce(selection, reason))}
+    changed = await operators(machine).bounce(selection, reason)
+    yield {"done": changed_json(changed) | await _in_hand(machine, selection)}
+
+
+async def _in_hand(machine: Machine, selection: Selection) -> dict[str, Any]:
+    """How many messages are being attempted or about to be: where the store does not find them, for they are looked for by their
+    domain or age."""
+    if selection.is_empty or is_by_message(selection):
+        return {}
+    to = (await _way(machine, selection.domain))["to"] if selection.domain else None
+    found = [one for one in machine.runner.states() if to in (None, one.key) or selection.below]
+    return {"in_hand": sum(one.active + one.waiting for one in found)}
 
 
 async def _destinations(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:

@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from waymail.app.cli import config, etrn, queue, send, serve, trace, user
+from waymail.app.cli import config, etrn, queue, send, serve, trace, user, why
 from waymail.app.cli.output import CommandFailed, Exit, complain
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -37,6 +37,7 @@ app.command(send.send)
 app.command(etrn.etrn)
 app.command(queue.app)
 app.command(trace.trace)
+app.command(why.why)
 app.command(user.app)
 app.command(config.app)
 

@@ -1,4 +1,4 @@
-"""`waymail queue`: what waits, and for what."""
+"""`waymail queue`: what waits, and for what; and what is to become of it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,58 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from waymail.app.cli import steer
+from waymail.app.cli.chosen import Narrowed
 from waymail.app.cli.output import CommandFailed, Exit, say, say_json, size_text, span_text, table, time_text
 
 if TYPE_CHECKING:
     from waymail.store.contract import Story
 
-app = App(name="queue", help="Look at the queue.")
+app = App(name="queue", help="Look at the queue and steer it.")
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+Switch = Annotated[bool, Parameter(negative="")]
+EVERYBODY = Narrowed()
 
 
-@app.command(name="list")
-async def list_(*, config: Path | None = None, limit: int = 1000, as_json: Json = False) -> int:
-    """List the messages that are not done yet, oldest first.
+@app.default
+async def overview(*, config: Path | None = None, limit: int = 20, as_json: Json = False) -> int:
+    """Tell what waits, by the domain of its recipients, most first: how many, since when, why, and what comes next.
 
     Parameters
     ----------
+    config
+        The configuration file of the server.
+    limit
+        How many domains at most.
+    as_json
+        Print a JSON object.
+    """
+    from waymail.app.cli.overview import overview as tell
+
+    return await tell(config, limit, as_json=as_json)
+
+
+@app.command(name="list")
+async def list_(
+    *,
+    narrowed: Narrowed = EVERYBODY,
+    held: Switch = False,
+    queued: Switch = False,
+    config: Path | None = None,
+    limit: int = 1000,
+    as_json: Json = False,
+) -> int:
+    """List the messages that are not done yet, oldest first.
+
+    By --destination, --held and --queued, those are not listed that are being attempted at this moment.
+
+    Parameters
+    ----------
+    held
+        Only those with recipients that are held.
+    queued
+        Only those with recipients that wait for their next attempt.
     config
         The configuration file of the server.
     limit
@@ -33,14 +69,17 @@ async def list_(*, config: Path | None = None, limit: int = 1000, as_json: Json 
     from waymail.app.cli.stored import reading
     from waymail.app.cli.story import sender, summary_json
     from waymail.net.clock import SystemClock
+    from waymail.store.contract import State
 
-    async with reading(config) as store:
-        stories = await store.list(limit)
     now = SystemClock().now()
+    states = [state for state, is_asked in ((State.HELD, held), (State.QUEUED, queued)) if is_asked]
+    selection = narrowed.selection(states=states, now=now)
+    async with reading(config) as store:
+        stories = await store.list(limit, selection)
     if as_json:
         say_json([summary_json(story) for story in stories])
     elif not stories:
-        say("The queue is empty.")
+        say("The queue is empty." if not (narrowed.is_given or states) else "Nothing like that is in the queue.")
     else:
         rows = [
             (
@@ -102,6 +141,9 @@ async def show(id: str, /, *, config: Path | None = None, as_json: Json = False)
     ]
     table(("recipient", "sent to", "state", "last reply"), recipients)
     return Exit.OK
+
+
+steer.add_to(app)
 
 
 def _waiting(story: Story, now: float) -> tuple[str, str, str]:

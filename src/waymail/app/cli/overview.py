@@ -1,0 +1,105 @@
+"""`waymail queue` without more: what waits, by domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from waymail.app.cli.live import Live, condition, following, live, short
+from waymail.app.cli.locate import existing
+from waymail.app.cli.output import Exit, complain, say, say_json, span_text, table, time_json
+from waymail.app.cli.stored import reading
+from waymail.net.clock import SystemClock
+from waymail.store.contract import Backlog, Waiting
+
+COLUMNS = ("domain", "queued", "held", "trying", "oldest", "next", "goes to", "destination is", "last reply")
+
+
+async def overview(config_file: Path | None, limit: int, *, as_json: bool) -> int:
+    """Tell it. Raises CommandFailed, ConfigError, StoreError."""
+    async with reading(config_file) as store:
+        backlog = await store.waiting(limit)
+    known = await live(existing(config_file).data_dir, [one.domain for one in backlog.largest])
+    now = SystemClock().now()
+    if as_json:
+        say_json(_as_json(backlog, known))
+        return Exit.OK
+    rows = [_row(one, known, now) for one in backlog.largest] + _others(backlog, known, now)
+    if rows:
+        table(COLUMNS, rows)
+        say()
+    say(_sum(backlog, known))
+    if known is None:
+        complain("waymail: no server runs: nothing is attempted")
+    return Exit.OK
+
+
+def _row(one: Waiting, known: Live | None, now: float) -> tuple[str, ...]:
+    way = known.way(one.domain) if known else ""
+    state = known.state(way) if known and way else None
+    return (
+        one.domain,
+        f"{one.queued:,}",
+        f"{one.held:,}",
+        str(state["active"] + state["waiting"]) if state else "-",
+        span_text(now - one.oldest),
+        following(one.queued, one.next_at, now),
+        way or "-",
+        condition(state, now) if state else "-",
+        short(one.reply) or "-",
+    )
+
+
+def _others(backlog: Backlog, known: Live | None, now: float) -> list[tuple[str, ...]]:
+    """Destinations for which nothing waits in the store, but something is being attempted."""
+    if known is None:
+        return []
+    shown = {known.way(one.domain) for one in backlog.largest}
+    busy = [state for key, state in known.states.items() if key not in shown and state["active"] + state["waiting"]]
+    return [
+        ("-", "0", "0", str(one["active"] + one["waiting"]), "-", "now", str(one["destination"]), condition(one, now), "-")
+        for one in sorted(busy, key=lambda one: -one["active"] - one["waiting"])[: len(COLUMNS)]
+    ]
+
+
+def _sum(backlog: Backlog, known: Live | None) -> str:
+    trying = sum(one["active"] + one["waiting"] for one in known.states.values()) if known else 0
+    if not (backlog.domains or trying):
+        return "Nothing waits."
+    words = [f"{backlog.queued:,} queued", f"{backlog.held:,} held"]
+    if known:
+        words.append(f"{trying:,} being attempted")
+    domains = f"{backlog.domains:,} domain{'' if backlog.domains == 1 else 's'}"
+    rest = backlog.domains - len(backlog.largest)
+    return f"{', '.join(words)}; {domains}" + (f", {rest:,} of them not shown: see --limit" if rest else "")
+
+
+def _as_json(backlog: Backlog, known: Live | None) -> Mapping[str, Any]:
+    def domain(one: Waiting) -> dict[str, Any]:
+        way = known.way(one.domain) if known else ""
+        return {
+            "domain": one.domain,
+            "queued": one.queued,
+            "held": one.held,
+            "oldest": time_json(one.oldest),
+            "next": time_json(one.next_at) if one.queued else None,
+            "reply": one.reply,
+            "destination": way or None,
+        }
+
+    return {
+        "queued": backlog.queued,
+        "held": backlog.held,
+        "domains": [domain(one) for one in backlog.largest],
+        "domains_in_all": backlog.domains,
+        "server": known is not None,
+        "destinations": [timed(one) for one in known.states.values()] if known else [],
+    }
+
+
+def timed(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A destination's state with times as programs read them."""
+    times = {key: time_json(state[key]) for key in ("down_since", "down_until") if state.get(key)}
+    replies = [{"time": time_json(one["at"]), "reply": one["reply"]} for one in state["replies"]]
+    return {**state, **times, "replies": replies}

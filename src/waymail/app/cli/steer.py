@@ -1,0 +1,230 @@
+"""`waymail queue flush`, `hold`, `release`, `remove`, `bounce`: changing what waits, with a running server or without."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+
+from waymail.app.cli.chosen import Chosen
+from waymail.app.cli.locate import existing
+from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from waymail.app.config import Config
+    from waymail.store.contract import Changed, Selection
+
+Json = Annotated[bool, Parameter(name="--json", negative="")]
+Yes = Annotated[bool, Parameter(negative="")]
+NOTHING = Chosen()
+
+DONE = {"hold": "held", "release": "released", "flush": "flushed", "remove": "removed", "bounce": "returned to their senders"}
+FITS = {"hold": "queued", "release": "held", "flush": "queued", "remove": "queued or held", "bounce": "queued or held"}
+COUNTED = 1001  # messages that are counted before somebody is asked whether he means it
+
+
+async def flush(*ids: str, chosen: Chosen = NOTHING, config: Path | None = None, as_json: Json = False) -> int:
+    """Try at once what waits for a later time. A destination that was down is probed, whatever was known of it.
+
+    What its sender wants held (RFC 4865) is left alone, and what is held by `waymail queue hold`.
+
+    Parameters
+    ----------
+    ids
+        Queue ids.
+    config
+        The configuration file of the server.
+    as_json
+        Print a JSON object.
+    """
+    return await _steer("flush", ids, chosen, config, as_json)
+
+
+async def hold(*ids: str, chosen: Chosen = NOTHING, config: Path | None = None, as_json: Json = False) -> int:
+    """Let messages wait until they are released. Nothing is attempted, and nothing given up.
+
+    Parameters
+    ----------
+    ids
+        Queue ids.
+    config
+        The configuration file of the server.
+    as_json
+        Print a JSON object.
+    """
+    return await _steer("hold", ids, chosen, config, as_json)
+
+
+async def release(*ids: str, chosen: Chosen = NOTHING, config: Path | None = None, as_json: Json = False) -> int:
+    """Let go what is held, and try it at once.
+
+    Parameters
+    ----------
+    ids
+        Queue ids.
+    config
+        The configuration file of the server.
+    as_json
+        Print a JSON object.
+    """
+    return await _steer("release", ids, chosen, config, as_json)
+
+
+async def remove(*ids: str, chosen: Chosen = NOTHING, yes: Yes = False, config: Path | None = None, as_json: Json = False) -> int:
+    """Give messages up without telling anybody.
+
+    Parameters
+    ----------
+    ids
+        Queue ids.
+    yes
+        Do not ask.
+    config
+        The configuration file of the server.
+    as_json
+        Print a JSON object.
+    """
+    return await _steer("remove", ids, chosen, config, as_json, confirm=not yes)
+
+
+async def bounce(
+    *ids: str,
+    chosen: Chosen = NOTHING,
+    reason: str = "",
+    yes: Yes = False,
+    config: Path | None = None,
+    as_json: Json = False,
+) -> int:
+    """Give messages up, and return them to their senders with a notice. Whoever asked not to be told is not told.
+
+    Parameters
+    ----------
+    ids
+        Queue ids.
+    reason
+        What the notice says of why, behind "given up by the administrator".
+    yes
+        Do not ask.
+    config
+        The configuration file of the server.
+    as_json
+        Print a JSON object.
+    """
+    if len(reason) > 200 or not reason.isprintable():
+        raise CommandFailed(Exit.USAGE, "--reason: one line of at most 200 characters")
+    return await _steer("bounce", ids, chosen, config, as_json, confirm=not yes, reason=reason)
+
+
+def add_to(app: App) -> None:
+    """Make the commands those of `app`."""
+    for command in (flush, hold, release, remove, bounce):
+        app.command(command)
+
+
+async def _steer(
+    action: str,
+    ids: tuple[str, ...],
+    chosen: Chosen,
+    config_file: Path | None,
+    as_json: bool,
+    *,
+    confirm: bool = False,
+    **more: str,
+) -> int:
+    from waymail.net.clock import SystemClock
+
+    selection, config = chosen.strictly(ids, now=SystemClock().now()), existing(config_file)
+    if confirm and not selection.ids:
+        await _confirm(action, selection, config_file)
+    done = await _asked(action, selection, config, more)
+    if as_json:
+        say_json(done)
+        return Exit.OK
+    if not done["recipients"]:
+        complain(f"waymail: nothing that is {FITS[action]} was chosen{_left_alone(done)}")
+        return Exit.UNAVAILABLE
+    say(f"{DONE[action]}: {done_text(done)}{_left_alone(done)}")
+    if not done["server"]:
+        say(f"No server runs for {config.data_dir}: nothing is attempted before it is started.")
+    return Exit.OK
+
+
+def done_text(done: Mapping[str, Any]) -> str:
+    """To how many."""
+    return f"{_count(done['recipients'], 'recipient')} of {_count(done['messages'], 'message')}"
+
+
+def _left_alone(done: Mapping[str, Any]) -> str:
+    if active := done["active"]:
+        return (
+            f"; {active} {'is' if active == 1 else 'are'} being attempted now and {'was' if active == 1 else 'were'} left alone"
+        )
+    if in_hand := done.get("in_hand"):
+        return f"; besides, {_count(in_hand, 'message')} in the server's hands at this moment, which are attempted first"
+    return ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+async def _confirm(action: str, selection: Selection, config_file: Path | None) -> None:
+    """Somebody chose by what messages are, and not by their ids: he is asked whether he means so many. Raises CommandFailed."""
+    from waymail.app.cli.stored import reading
+
+    async with reading(config_file) as store:
+        found = len(await store.list(COUNTED, selection))
+    if found <= 1:
+        return
+    number = f"more than {COUNTED - 1:,} messages" if found == COUNTED else _count(found, "message")
+    if not sys.stdin.isatty():
+        raise CommandFailed(Exit.USAGE, f"this is about {number}: say --yes to {action} them")
+    complain(f"{action} {number}? [y/N] ")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise CommandFailed(Exit.UNAVAILABLE, "nothing was changed")
+
+
+async def _asked(action: str, selection: Selection, config: Config, more: Mapping[str, str]) -> dict[str, Any]:
+    """What the server did, or what was done here where none runs."""
+    from waymail.app.asking import NobodyThere, Refused, ask, changed_json, selection_json
+
+    done: dict[str, Any] = {}
+    try:
+        async for answer in ask(config.data_dir, action, selection=selection_json(selection), **more):
+            if "working" in answer and sys.stderr.isatty():
+                complain(f"still working, {answer['working']:.0f} s")
+            done = dict(answer.get("done", {}))
+        return done | {"server": True}
+    except Refused as refusal:
+        raise CommandFailed(Exit(refusal.code), str(refusal)) from None
+    except NobodyThere:
+        return changed_json(await _done_here(action, selection, config, more.get("reason", ""))) | {"server": False}
+
+
+async def _done_here(action: str, selection: Selection, config: Config, reason: str) -> Changed:
+    from random import SystemRandom
+    from secrets import randbits
+
+    from waymail.app.wiring import notice_writer, open_store
+    from waymail.mail.envelope import QueueIds
+    from waymail.net.clock import SystemClock
+    from waymail.queue.operators import ACTIONS, Operators
+    from waymail.store import schema
+
+    if config.queue.store == "memory":
+        raise CommandFailed(Exit.UNAVAILABLE, "no server runs, and this queue is nowhere but in a server's memory")
+    if not (config.data_dir / "queue" / schema.FILE).exists():
+        raise CommandFailed(Exit.IO, f"there is no queue in {config.data_dir}/queue: is data_dir right?")
+    clock = SystemClock()
+    store = await open_store(config, clock)
+    try:
+        operators = Operators(store, notice_writer(config, QueueIds(randbits(11))), clock=clock, rng=SystemRandom())
+        if action == "bounce":
+            return await operators.bounce(selection, reason)
+        return await operators.act(next(one for one in ACTIONS if one == action), selection)
+    finally:
+        await store.close()
