@@ -80,6 +80,6 @@ def test_size_and_the_size_with_crlf_are_counted_wherever_chunks_are_cut(chunks:
 def test_a_name_that_is_taken_keeps_its_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("first")
     (tmp_path / "b").write_text("second")
-    assert publish(tmp_path / "a", tmp_path / "final")
-    assert not publish(tmp_path / "b", tmp_path / "final")
+    assert publish(f"{tmp_path}/a", f"{tmp_path}/final")
+    assert not publish(f"{tmp_path}/b", f"{tmp_path}/final")
     assert (tmp_path / "final").read_text() == "first"

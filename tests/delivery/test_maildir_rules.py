@@ -247,9 +247,9 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         fsync(descriptor)
         steps.append(f"sync {short(Path(f'/proc/self/fd/{descriptor}').readlink())}")
 
-    def watched_link(source: Path, target: Path) -> None:
+    def watched_link(source: str, target: str) -> None:
         link(source, target)
-        steps.append(f"link {short(target)}")
+        steps.append(f"link {short(Path(target))}")
 
     monkeypatch.setattr(os, "fsync", watched_sync)
     monkeypatch.setattr(os, "link", watched_link)

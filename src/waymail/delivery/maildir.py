@@ -22,6 +22,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2s
 from itertools import count
@@ -119,7 +120,8 @@ class MaildirTransport:
         if not all(map(_is_safe, values.values())):
             return None, ""
         path = Path(_PLACEHOLDER.sub(lambda match: values[match[1]], self._template))
-        return (path if all(len(os.fsencode(part)) <= _LONGEST_NAME for part in path.parts) else None), detail
+        is_short = len(os.fsencode(path)) <= _LONGEST_NAME or all(len(os.fsencode(part)) <= _LONGEST_NAME for part in path.parts)
+        return path if is_short else None, detail
 
     def _deliver_all(self, envelope: Envelope, body: Body, recipients: Sequence[Recipient]) -> dict[str, Outcome]:
         return {recipient.address: self._deliver(envelope, body, recipient) for recipient in recipients}
@@ -182,13 +184,14 @@ class MaildirTransport:
         if not any(_has(folder / part, name) for part in ("new", "cur")):
             return False
         # Whoever linked it may have died before this; and where it is in both, it is about to be in cur/.
-        sync_directory(folder / "new")
-        sync_directory(folder / "cur")
+        sync_directory(f"{folder}/new")
+        sync_directory(f"{folder}/cur")
         return True
 
     def _write(self, maildir: Path, folder: Path, name: str, chunks: Counted, rules: Rules) -> Outcome | None:
         """Write the message, or say why not. Raises OSError; nothing of the message is left then, or all of it."""
-        temporary = folder / "tmp" / f"{int(self._now())}.{next(self._temporary)}.{self._hostname}"
+        at = str(folder)  # paths as text: to put Path objects together takes longer than the work on the files
+        temporary = f"{at}/tmp/{int(self._now())}.{next(self._temporary)}.{self._hostname}"  # noqa: S108, the Maildir's own
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -197,10 +200,11 @@ class MaildirTransport:
                 if rules.quota is not None and (refusal := self._refusal(maildir, rules, chunks.size)) is not None:
                     return refusal
                 os.fsync(descriptor)
-            is_new = publish(temporary, folder / "new" / f"{name},S={chunks.size},W={chunks.crlf_size}")
+            is_new = publish(temporary, f"{at}/new/{name},S={chunks.size},W={chunks.crlf_size}")
         finally:
-            temporary.unlink(missing_ok=True)
-        sync_directory(folder / "new")
+            with suppress(FileNotFoundError):  # it was renamed
+                os.unlink(temporary)  # noqa: PTH108
+        sync_directory(f"{at}/new")
         if is_new:
             quotas.note(maildir, chunks.size)
         return None

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-KNOWN = 100_000  # directories to remember; beyond, all are looked at anew
+KNOWN = 20_000  # Maildirs to remember; beyond, all are looked at anew
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -44,17 +44,22 @@ class Directories:
     def __init__(self, top: Path) -> None:
         self._above = frozenset(top.parents)
         self._known: set[Path] = set()
+        self._maildirs: set[Path] = set()
 
     def forget(self) -> None:
         """Look at all directories anew. What this process has made or seen is otherwise believed to be there."""
         self._known.clear()
+        self._maildirs.clear()
 
     def make_maildir(self, maildir: Path) -> None:
         """Make tmp, new and cur."""
-        if maildir / "cur" in self._known:
+        if maildir in self._maildirs:
             return
+        if len(self._maildirs) >= KNOWN:
+            self.forget()
         for part in ("tmp", "new", "cur"):
             self.make(maildir / part)
+        self._maildirs.add(maildir)
 
     def make(self, directory: Path) -> None:
         if directory in self._known:
@@ -68,8 +73,6 @@ class Directories:
             except PermissionError:  # a directory that we may not read, as /home is for some: nor have we written to it
                 if is_new:
                     raise
-        if len(self._known) >= KNOWN:
-            self._known.clear()
         self._known.add(directory)
 
 
@@ -86,7 +89,7 @@ def _make(directory: Path) -> bool:
     return True
 
 
-def publish(temporary: Path, final: Path) -> bool:
+def publish(temporary: str, final: str) -> bool:
     """Give the file its final name. False where that exists: it is this same message, and as good."""
     try:
         os.link(temporary, final)
@@ -95,11 +98,11 @@ def publish(temporary: Path, final: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
-        temporary.rename(final)  # file systems without hard links
+        Path(temporary).rename(final)  # file systems without hard links
     return True
 
 
-def sync_directory(directory: Path) -> None:
+def sync_directory(directory: str | Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -29,7 +29,7 @@ LONGEST = 5_120  # octets of the file, from which on all is counted again
 STALE = 900.0  # seconds after which a mailbox that was full is counted again
 _NOT_COUNTED = ".Trash"
 _SIZE = re.compile(r",S=(\d+)(?=[,:]|\Z)", re.ASCII)
-_LINE = re.compile(r" *(-?\d{1,18}) +(-?\d{1,18}) *", re.ASCII)
+_LINES = re.compile(r"(?: *-?\d{1,18} +-?\d{1,18} *\n)+", re.ASCII)
 _counting = Lock()  # one thread counts; who waits for it finds the count
 
 
@@ -73,7 +73,7 @@ def note(maildir: Path, size: int) -> None:
     """Say that a message has been delivered, in the file where there is one: also for others whose quota it is."""
     # The message is there, whatever becomes of the count.
     with suppress(OSError):
-        descriptor = os.open(maildir / FILE, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        descriptor = os.open(f"{maildir}/{FILE}", os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
             os.write(descriptor, b"%d 1\n" % size)
         finally:
@@ -87,21 +87,18 @@ def _remembered(maildir: Path, quota: Quota, added: Usage, now: float) -> Usage 
             text, written = file.read(LONGEST), os.fstat(file.fileno()).st_mtime
     except FileNotFoundError:
         return None
-    if len(text) >= LONGEST or b"\n" not in text:
+    if len(text) >= LONGEST:
         return None
-    first, *lines = text.decode("ascii", "replace").split("\n")[:-1]  # a last line without its end is just being written
-    found = [_LINE.fullmatch(line) for line in lines]
-    if not lines or _parsed(first) != quota:
+    first, _, rest = text.decode("ascii", "replace").partition("\n")
+    lines = rest[: rest.rfind("\n") + 1]  # a last line without its end is just being written
+    if not _LINES.fullmatch(lines) or _parsed(first) != quota:
         return None
-    usage = Usage()
-    for one in found:
-        if one is None:
-            return None
-        usage += Usage(int(one[1]), int(one[2]))
+    numbers = [*map(int, lines.split())]
+    usage = Usage(sum(numbers[::2]), sum(numbers[1::2]))
     if usage.octets < 0 or usage.messages < 0:
         return None
     # Full is believed only where everything was counted, and not long ago: a reader that keeps no count may have removed mail.
-    if not quota.holds(usage + added) and (len(lines) > 1 or now - written > STALE):
+    if not quota.holds(usage + added) and (len(numbers) > 2 or now - written > STALE):
         return None
     return usage
 
