@@ -209,3 +209,17 @@ async def test_what_does_not_end_in_time_is_cut_off_and_what_is_about_to_end_is_
     async with asyncio.timeout(5):
         await patiently([another := asyncio.ensure_future(lasts(60))], 50, hurry)
     assert another.cancelled()
+
+
+async def test_a_session_that_waits_for_an_answer_that_never_comes_does_not_hold_up_the_stop(tmp_path: Path) -> None:
+    machine = await build(config('stop_after = "1s"\n' + BASE, tmp_path))
+    stop, ready = asyncio.Event(), asyncio.Event()
+    operating = asyncio.create_task(operate(machine, stop, ready.set))
+    async with asyncio.timeout(10):
+        await ready.wait()
+        task = machine.listeners[0][1].spawn(asyncio.sleep(1000))
+        began = asyncio.get_running_loop().time()
+        stop.set()
+        await operating
+    assert asyncio.get_running_loop().time() - began < 1.5
+    assert task.cancelled()

@@ -120,10 +120,11 @@ def test_what_is_offered_changes_with_the_next_session(server: Server) -> None:
     assert "250-SIZE 50000000" in old.reply()
 
 
-def test_bounds_on_sessions_count_those_that_are_open_already(server: Server) -> None:
+@pytest.mark.parametrize("bound", ["sessions", "sessions_per_client", "sessions_per_network"])
+def test_bounds_on_sessions_count_those_that_are_open_already(server: Server, bound: str) -> None:
     listener, address = server.listen(kind="mx")
     first = server.greeted(address)
-    reconfigure(server, listener, Limits(sessions_per_client=2, sessions_per_network=2))
+    reconfigure(server, listener, Limits(**{bound: 2}))
     server.greeted(address)
     assert server.connect(address).reply()[0].startswith("421 ")
     first.close()
