@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from tests.interop.conftest import Mail
 from tests.interop.keepers import SmtpSink
-from tests.interop.test_content import AS_UTF8, TEXT, send
+from tests.interop.test_content import AS_UTF8, send
+from tests.interop.test_servers import TEXT
 from tests.interop.town import Town
 from tests.mail.test_notice_cases import CASES, FAILURES, notice
 

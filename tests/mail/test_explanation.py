@@ -159,6 +159,16 @@ def test_the_advice_fits_the_status(status: str, advice: str) -> None:
     assert advice in flat(text(reported(Reply(int(status[0]) * 100 + 50, "no", status))))
 
 
+def test_what_was_said_of_several_is_told_once() -> None:
+    two = [reported(REFUSED, recipient=Recipient(f"{name}@example.net")) for name in ("ann", "bob")]
+    other = reported(REFUSED, recipient=Recipient("ann@example.com"))
+    words = text(two[0], other, two[1], reported(BUSY, recipient=Recipient("carl@example.net")), of=4)
+    assert "\n  ann@example.net\n  bob@example.net\n\n    What happened" in words
+    assert words.count("550 5.1.1 No such user here") == 2, "the domain is another"
+    assert words.count("451 4.3.2 Busy") == 1
+    assert "to the 4 recipients below" in flat(words)
+
+
 def test_a_link_stays_in_one_piece() -> None:
     link = "https://support.example.com/" + "a-b-" * 50
     assert f"        {link}\n" in text(reported(Reply(550, f"see {link} now", "5.7.1")))

@@ -9,7 +9,7 @@ words or for a boundary.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from email.errors import MessageError
 from email.header import decode_header, make_header
@@ -57,8 +57,8 @@ def explanation(
     lines = [*_wrapped(text.say("news.greeting", hostname=hostname)), ""]
     lines += _wrapped(_news(text, action, envelope, recipients, retry_until))
     lines += ["", *_message(text, envelope, section)]
-    for reported in recipients:
-        lines += ["", *_recipient(text, reported, action, advises=action == "failed" and bool(envelope.sender))]
+    for alike in _groups(recipients):
+        lines += ["", *_recipients(text, alike, action, advises=action == "failed" and bool(envelope.sender))]
     contact = text.contact or f"postmaster@{hostname}"
     lines += ["", *_wrapped(text.say("label.help", contact=contact, id=envelope.id)), ""]
     return "\n".join(lines)
@@ -110,14 +110,23 @@ def _message(text: NoticeText, envelope: Envelope, section: bytes) -> Iterator[s
         yield f"    {label:<{width}}  {value}"
 
 
-def _recipient(text: NoticeText, reported: ReportedRecipient, action: Action, *, advises: bool) -> Iterator[str]:
-    yield f"  {_printable(reported.recipient.address)}"
-    if alias := _alias(reported.recipient):
-        yield f"  {text.say('label.alias', address=_printable(alias))}"
+def _groups(recipients: Sequence[ReportedRecipient]) -> Iterable[Sequence[ReportedRecipient]]:
+    """Recipients of whom the same is to be told."""
+    groups: dict[object, list[ReportedRecipient]] = {}
+    for one in recipients:
+        groups.setdefault((one.reply, one.peer, one.recipient.domain, bool(_alias(one.recipient))), []).append(one)
+    return groups.values()
+
+
+def _recipients(text: NoticeText, alike: Sequence[ReportedRecipient], action: Action, *, advises: bool) -> Iterator[str]:
+    for reported in alike:
+        yield f"  {_printable(reported.recipient.address)}"
+        if alias := _alias(reported.recipient):
+            yield f"  {text.say('label.alias', address=_printable(alias))}"
     yield ""
     if action in ("failed", "delayed"):
-        yield from _why(text, reported, advises=advises)
-    yield from _words(text, reported)
+        yield from _why(text, alike[0], advises=advises)
+    yield from _words(text, alike[0])
 
 
 def _alias(recipient: Recipient) -> str:
