@@ -17,6 +17,7 @@ from waymail.client.target import Credentials, Tls, Token
 from waymail.client.transaction import Timeouts
 from waymail.net import binding
 from waymail.testing.peer import DROP, HANG, Peer, Rule
+from waymail.wire.replies import Reply
 from waymail.wire.sasl import Challenge, Channel, NeedsToken, NeedsVerification, ScramKeys, Secrets, Success, server_exchange
 
 Connect = Callable[..., Awaitable[Connection]]
@@ -150,6 +151,17 @@ async def test_a_refused_mechanism_is_followed_by_the_next(connect: Connect, ser
     async with Peer(rules, extensions=("AUTH SCRAM-SHA-256 PLAIN",), tls=server_tls) as peer:
         await connect(peer, tls=Tls.REQUIRED, credentials=ANN)
         assert [line.split()[1] for line in peer.commands if line.startswith(b"AUTH")] == [b"SCRAM-SHA-256", b"PLAIN"]
+
+
+async def test_what_was_said_in_auth_is_not_shown_where_the_server_says_it_again(
+    connect: Connect, server_tls: ssl.SSLContext
+) -> None:
+    said = base64.b64encode(b"\0ann\0secret")
+    async with Peer([("AUTH", b"535 5.7.8 wrong: %s\r\n" % said)], extensions=("AUTH PLAIN",), tls=server_tls) as peer:
+        with pytest.raises(AuthenticationFailed, match=r"5\.7\.8 wrong: \*\*\*$") as caught:
+            await connect(peer, tls=Tls.REQUIRED, credentials=Credentials("ann", "secret"))
+        assert peer.commands[3] == b"AUTH PLAIN " + said
+        assert caught.value.reply == Reply(535, "wrong: ***", "5.7.8")
 
 
 async def test_a_server_without_auth_does_not_get_the_message(connect: Connect) -> None:

@@ -21,6 +21,7 @@ from waymail.client.connection import Connection
 from waymail.client.dialogue import ask
 from waymail.client.errors import AuthenticationFailed
 from waymail.client.target import Credentials
+from waymail.client.transcript import hidden
 from waymail.net import binding
 from waymail.wire.commands import Auth, AuthResponse
 from waymail.wire.replies import Reply
@@ -94,16 +95,20 @@ def _mechanism(connection: Connection, name: str, credentials: Credentials, toke
 
 
 async def _exchange(connection: Connection, mechanism: ClientMechanism) -> Reply:
-    reply = await ask(connection, Auth(mechanism.name, _initial(mechanism)), "AUTH")
+    initial = _initial(mechanism)
+    said = [initial or b""]
+    reply = await ask(connection, Auth(mechanism.name, initial), "AUTH")
     for _ in range(_LOOP_LIMIT):
         if reply.code != 334:
-            return reply
+            # It is shown, and some servers say again what they did not take.
+            return Reply(reply.code, hidden(reply.text, said), reply.enhanced)
         try:
             challenge = binascii.a2b_base64(reply.text.strip(), strict_mode=True)
         except ValueError:
             raise AuthenticationProtocolError("the server's challenge is not base64") from None
         # SCRAM hashes the password some thousand times: too long for the loop.
         answer = await asyncio.to_thread(mechanism.step, challenge)
+        said.append(answer)
         reply = await ask(connection, AuthResponse(answer), "AUTH")
     raise AuthenticationProtocolError("the server's challenges do not end")
 

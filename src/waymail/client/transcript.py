@@ -90,8 +90,11 @@ def session_lines(peer: Peer, heard: Sequence[Response], unanswered: Iterable[As
 
 def _exchanges(peer: Peer, heard: Iterable[Response]) -> Iterator[str]:
     accepted = 0
+    secrets: list[bytes] = []
     for response in heard:
         command, reply = response.command, response.reply
+        if isinstance(command, Auth | AuthResponse):
+            secrets.append(_secret(command))
         if isinstance(command, Rcpt) and reply.is_positive:
             accepted += 1
             if accepted > ACCEPTED_SHOWN:
@@ -100,7 +103,7 @@ def _exchanges(peer: Peer, heard: Iterable[Response]) -> Iterator[str]:
             yield from _more(accepted)
             accepted = 0
         yield from _said(command)
-        yield from _replied(command, reply)
+        yield from _replied(command, reply, secrets)
         if isinstance(command, StartTls) and reply.code == 220 and peer.tls:
             yield f"* {peer.tls}"
     yield from _more(accepted)
@@ -130,10 +133,9 @@ def _said(command: Asked | None) -> Iterator[str]:
             yield "> " + syntax.encode(command).decode("utf-8", "replace").rstrip("\r\n")
 
 
-def _replied(command: Asked | None, reply: Reply) -> Iterator[str]:
-    text = reply.text
-    if isinstance(command, Auth | AuthResponse):
-        text = "***" if reply.code == 334 else _without(text, command)
+def _replied(command: Asked | None, reply: Reply, secrets: Sequence[bytes]) -> Iterator[str]:
+    is_challenge = isinstance(command, Auth | AuthResponse) and reply.code == 334
+    text = "***" if is_challenge else hidden(reply.text, secrets)
     lead = f"{reply.enhanced} " if reply.enhanced else ""
     *lines, last = text.split("\n")
     for line in lines:
@@ -141,10 +143,16 @@ def _replied(command: Asked | None, reply: Reply) -> Iterator[str]:
     yield f"< {reply.code} {lead}{last}".rstrip()
 
 
-def _without(text: str, command: Auth | AuthResponse) -> str:
-    """The text without the secret, which a server may say after us."""
-    secret = command.initial if isinstance(command, Auth) else command.response
-    return text.replace(binascii.b2a_base64(secret, newline=False).decode(), "***") if secret else text
+def _secret(command: Auth | AuthResponse) -> bytes:
+    return (command.initial if isinstance(command, Auth) else command.response) or b""
+
+
+def hidden(text: str, secrets: Iterable[bytes]) -> str:
+    """The text of a reply without what was said in AUTH, which a server may say after us."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(binascii.b2a_base64(secret, newline=False).decode(), "***")
+    return text
 
 
 def _clean(line: str) -> str:
