@@ -160,7 +160,7 @@ async def test_a_live_message_without_its_file_is_held_and_reported(
     assert await kinds(store, delivery.envelope.id) == ["recovered", "damaged"]
     assert [one.envelope for one in await store.list()] == [delivery.envelope, whole.envelope]
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
-        "the body of a message is missing: it is held"
+        "a message is damaged: it is held"
     ]
     await store.close()
 
@@ -299,7 +299,7 @@ async def test_no_query_walks_through_the_history(store: SqliteStore) -> None:
         for state in (0, 2)
     ]
     for query in (
-        *(read.WITH_WORD, select.WITH_WORD, recover.CLAIMED, select.WAITING.format(domain=""), *of_two, *selected),
+        *(read.WITH_WORD, select.WITH_WORD, recover.LEFT, select.WAITING.format(domain=""), *of_two, *selected),
         *(due.DUE_ORDINARY, due.DUE_RANKED, due.DUE_OF_DOMAIN, due.DOMAINS_DUE, due.NEXT_ORDINARY, due.NEXT_RANKED),
     ):
         steps = [row[3] for row in store._connection.execute("EXPLAIN QUERY PLAN " + re.sub(r"\?\d?", "1", query))]

@@ -16,9 +16,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from waymail.mail.envelope import Body, decode_id
 from waymail.store import schema, select
 from waymail.store.body import BodyFiles
-from waymail.store.contract import EVERYTHING, Backlog, Delivery, Pending, Selection, StoreError, Story
+from waymail.store.contract import EVERYTHING, Backlog, Delivery, Selection, StoreError, Story
+from waymail.store.damage import Damaged, any_text, delivery_of, story_of
 from waymail.store.due import next_due
-from waymail.store.rows import Row, body_of, envelope_of, plain, story_of, word_of
+from waymail.store.rows import Row, body_of, plain, word_of
 from waymail.store.statements import chunks, rows
 
 T = TypeVar("T")
@@ -108,8 +109,8 @@ class SqliteReader:
         number = decode_id(id)
         return None if number is None else await self.run(body, number, self._files)
 
-    async def deliveries(self, claimed: Sequence[tuple[int, int]], token: int) -> Sequence[Delivery]:
-        """What was claimed, in order; messages that were removed meanwhile are left out."""
+    async def deliveries(self, claimed: Sequence[tuple[int, int]], token: int) -> tuple[Sequence[Delivery], dict[int, str]]:
+        """What was claimed, in order, and the messages that cannot be delivered, each with why: damaged, or removed meanwhile."""
         return await self.run(deliveries, claimed, token, self._files)
 
 
@@ -150,7 +151,7 @@ def stories(connection: sqlite3.Connection, ids: Sequence[int], *, with_events: 
         events[id] = connection.execute(
             "SELECT at, kind, detail FROM event WHERE message = ? ORDER BY at, number", (id,)
         ).fetchall()
-    return [story_of(messages[id], recipients[id], events[id]) for id in ids if id in messages]
+    return [story_of(messages.get(id), recipients[id], events[id]) for id in ids if id in messages or recipients[id]]
 
 
 def body(connection: sqlite3.Connection, id: int, files: BodyFiles) -> Body | None:
@@ -162,7 +163,7 @@ def body(connection: sqlite3.Connection, id: int, files: BodyFiles) -> Body | No
 
 def deliveries(
     connection: sqlite3.Connection, claimed: Sequence[tuple[int, int]], token: int, files: BodyFiles
-) -> list[Delivery]:
+) -> tuple[list[Delivery], dict[int, str]]:
     numbers: dict[int, list[int]] = defaultdict(list)
     for id, number in claimed:
         numbers[id].append(number)
@@ -170,17 +171,14 @@ def deliveries(
     messages = {row[0]: row for row in _select(connection, MESSAGES, ids)}
     recipients = _by_message(_select(connection, RECIPIENTS, ids))
     bodies = {row[0]: row for row in _select(connection, BODIES, ids)}
-    made = []
+    made: list[Delivery] = []
+    damaged: dict[int, str] = {}
     for id in ids:
-        if id not in bodies:
-            continue
-        envelope = envelope_of(messages[id], recipients[id])
-        everybody = envelope.recipients
-        chosen = [recipients[id][number] for number in numbers[id]]
-        pending = tuple(Pending(row[1], everybody[row[1]], row[5], bool(row[8])) for row in chosen)
-        content = body_of(bodies[id], messages[id][4], files.path(id))
-        made.append(Delivery(envelope, content, pending, token))
-    return made
+        try:
+            made.append(delivery_of(messages.get(id), recipients[id], numbers[id], bodies.get(id), files.path(id), token))
+        except Damaged as why:
+            damaged[id] = str(why)
+    return made, damaged
 
 
 def lapsed(connection: sqlite3.Connection, now: float) -> tuple[list[Row], float | None]:
@@ -196,7 +194,15 @@ def lapsed(connection: sqlite3.Connection, now: float) -> tuple[list[Row], float
 
 def _select(connection: sqlite3.Connection, statement: str, ids: Sequence[int]) -> Iterable[Row]:
     for chunk in chunks(ids):
-        yield from connection.execute(rows(statement, 1, len(chunk)), chunk)
+        text = rows(statement, 1, len(chunk))
+        try:
+            yield from connection.execute(text, chunk).fetchall()
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):  # a text that is no UTF-8 is only one message's damage
+                raise
+            with any_text(connection):
+                found = connection.execute(text, chunk).fetchall()
+            yield from found
 
 
 def _by_message(found: Iterable[Row]) -> dict[int, list[Any]]:

@@ -1,24 +1,31 @@
 """What the start of a store does about the way the last one ended: the right-hand column of the table in `contract`."""
 
+# ruff: noqa: S608 - statements are put together of constants alone
+
 from __future__ import annotations
 
 import logging
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from waymail.mail.envelope import encode_id
 from waymail.store import statements
 from waymail.store.body import BodyFiles
 from waymail.store.contract import Event, State
+from waymail.store.damage import STATES, any_text
 from waymail.store.rows import Row, event_row
 
 log = logging.getLogger("waymail.store")
 
-CLAIMED = (
-    "SELECT recipient.message, number, address FROM body CROSS JOIN recipient ON recipient.message = body.message"
-    " WHERE state = 1 ORDER BY recipient.message, number"
+GONE = "its recipients are missing"
+
+# In one pass over what is live: what was claimed, and what no store writes.
+LEFT = (
+    "SELECT body.message, number, address, state FROM body LEFT JOIN recipient ON recipient.message = body.message"
+    f" WHERE state = 1 OR state IS NULL OR state NOT IN ({', '.join(map(str, STATES))}) ORDER BY body.message, number"
 )
+NO_STATE = f"UPDATE recipient SET state = 2 WHERE message = ? AND state NOT IN ({', '.join(map(str, STATES))})"
 
 
 def recover(connection: sqlite3.Connection, files: BodyFiles, numbers: Iterator[int], now: float) -> set[int]:
@@ -27,17 +34,21 @@ def recover(connection: sqlite3.Connection, files: BodyFiles, numbers: Iterator[
     connection.execute("BEGIN IMMEDIATE")
     in_file = {row[0] for row in connection.execute("SELECT message FROM body WHERE content IS NULL")}
     present = files.present()
-    _requeue(connection, numbers, now)
-    _hold_damaged(connection, files, sorted(in_file - present), numbers, now)
+    with any_text(connection):
+        left = connection.execute(LEFT).fetchall()
+    _requeue(connection, [row[:3] for row in left if row[3] == State.ACTIVE], numbers, now)
+    damaged = dict.fromkeys(sorted(in_file - present), "its body file is missing")
+    damaged.update({row[0]: "the state of a recipient is none" for row in left if row[3] not in STATES})
+    damaged.update({row[0]: GONE for row in left if row[1] is None})
+    hold(connection, damaged, numbers, now)
     connection.execute("COMMIT")
     # States 1, 2 and 8 of the table: a file that no live message needs.
     files.remove(present - in_file)
     return in_file
 
 
-def _requeue(connection: sqlite3.Connection, numbers: Iterator[int], now: float) -> None:
+def _requeue(connection: sqlite3.Connection, claimed: list[Row], numbers: Iterator[int], now: float) -> None:
     """States 4, 5 and 6: what was claimed may have been attempted, and is tried again."""
-    claimed = connection.execute(CLAIMED).fetchall()
     if not claimed:
         return
     statements.write(connection, statements.MOVE, [row[:2] for row in claimed], before=(int(State.QUEUED), now))
@@ -45,13 +56,19 @@ def _requeue(connection: sqlite3.Connection, numbers: Iterator[int], now: float)
     log.info("recovered", extra={"fields": {"recipients": len(claimed)}})
 
 
-def _hold_damaged(connection: sqlite3.Connection, files: BodyFiles, ids: list[int], numbers: Iterator[int], now: float) -> None:
-    """Somebody took a body file away. Nobody can deliver the message, and it must not vanish unnoticed: an operator decides."""
-    held = statements.move(connection, ids, (State.QUEUED, State.ACTIVE), State.HELD, now)
-    for id in sorted({row[0] for row in held}):
-        fields = {"id": encode_id(id), "file": str(files.path(id))}
-        log.error("the body of a message is missing: it is held", extra={"fields": fields})
-    tell(connection, held, "damaged", numbers, now, {"why": "its body file is missing"})
+def hold(connection: sqlite3.Connection, damaged: Mapping[int, str], numbers: Iterator[int], now: float) -> None:
+    """Nobody can deliver these messages, for the reason given for each, and they must not vanish unnoticed: an operator
+    decides. What was removed meanwhile is left alone."""
+    for id, why in damaged.items():
+        with any_text(connection):
+            held = statements.move(connection, [id], (State.QUEUED, State.ACTIVE), State.HELD, now)
+            held += connection.execute(f"{NO_STATE} RETURNING message, number, address", (id,)).fetchall()
+        if held:
+            # What is live has a row here, or nobody would find it.
+            connection.execute("INSERT OR IGNORE INTO body (message, prefix, content) VALUES (?, x'', NULL)", (id,))
+            tell(connection, held, "damaged", numbers, now, {"why": why})
+        if held or why == GONE:
+            log.error("a message is damaged: it is held", extra={"fields": {"id": encode_id(id), "why": why}})
 
 
 def tell(

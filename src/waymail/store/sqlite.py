@@ -214,7 +214,10 @@ class SqliteStore:
 
     async def _claimed(self, claimed: Sequence[Row], token: int) -> Sequence[Delivery]:
         try:
-            return await self._reader.deliveries(claimed, token)
+            deliveries, damaged = await self._reader.deliveries(claimed, token)
+            if damaged:
+                await self._submit(partial(recover.hold, damaged=damaged, numbers=self._numbers, now=self._now()))
+            return deliveries
         except BaseException:
             self._hand_back([id for id, _ in claimed], token)
             raise
