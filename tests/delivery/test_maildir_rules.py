@@ -128,6 +128,7 @@ async def test_what_does_not_fit_in_waits_and_leaves_nothing(tmp_path: Path) -> 
     assert isinstance(outcome, Deferred)
     assert (outcome.reply.code, outcome.reply.enhanced) == (452, "4.2.2")
     assert str(box.maildir) in outcome.cause
+    assert outcome.place == str(box.maildir)
     assert str(box.maildir) not in str(outcome.reply)
     assert box.count() == 1
     assert list((box.maildir / "tmp").iterdir()) == []

@@ -87,6 +87,8 @@ def test_recipients_share_no_result_where_their_mail_is_in_different_places() ->
     one, other = (Delivered(OK, final=True, place=place) for place in ("/srv/ann", "/srv/bob"))
     found = decision({"a@x": one, "b@x": other, "c@x": one})
     assert [(result["to"], result["place"]) for result in found.results] == [(["a@x", "c@x"], "/srv/ann"), (["b@x"], "/srv/bob")]
+    for outcome in (Deferred(LATER, place="/srv/ann"), Failed(NEVER, place="/srv/ann")):
+        assert decision({"a@x": outcome}).results[0]["place"] == "/srv/ann"
 
 
 def test_the_event_tells_destination_tls_reply_duration_and_the_next_time_with_its_reason() -> None:

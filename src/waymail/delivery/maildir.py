@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2s
 from itertools import count
 from pathlib import Path
@@ -132,12 +132,13 @@ class MaildirTransport:
             return _NO_MAILBOX
         try:
             try:
-                return self._attempt(envelope, body, recipient, maildir, detail)
+                outcome = self._attempt(envelope, body, recipient, maildir, detail)
             except FileNotFoundError:  # somebody has removed what this process had made
                 self._directories.forget()
-                return self._attempt(envelope, body, recipient, maildir, detail)
+                outcome = self._attempt(envelope, body, recipient, maildir, detail)
         except OSError as error:
-            return deferred(error)
+            outcome = deferred(error)
+        return outcome if outcome.place else replace(outcome, place=str(maildir))
 
     def _attempt(self, envelope: Envelope, body: Body, recipient: Recipient, maildir: Path, detail: str) -> Outcome:
         """Raises OSError."""
@@ -197,7 +198,7 @@ class MaildirTransport:
             with os.fdopen(descriptor, "wb") as file:
                 file.writelines(chunks)
                 file.flush()
-                if rules.quota is not None and (refusal := self._refusal(maildir, rules, chunks.size)) is not None:
+                if (refusal := self._refusal(maildir, rules, chunks.size)) is not None:
                     return refusal
                 os.fsync(descriptor)
             is_new = publish(temporary, f"{at}/new/{name},S={chunks.size},W={chunks.crlf_size}")

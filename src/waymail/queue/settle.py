@@ -102,11 +102,11 @@ def decide(
         attempts = one.attempts + attempted
         said = str(outcome.reply)
         result: dict[str, Any] = {"to": [recipient.address], "outcome": type(outcome).__name__.lower(), "reply": said}
+        if outcome.place:
+            result["place"] = outcome.place
         match outcome:
             case Delivered(reply, peer):
                 changes.append(Change(one.number, State.DELIVERED, attempts, said))
-                if outcome.place:
-                    result["place"] = outcome.place
                 if recipient.notify or envelope.options is not NO_OPTIONS:
                     action = confirmation(recipient, outcome, envelope.options, now)
                     if action is not None:

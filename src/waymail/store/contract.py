@@ -84,7 +84,7 @@ class Event:
 
         attempt    destination, host, address, tls, ms (duration), results: [{to: [address, ...], outcome: "delivered" |
                    "deferred" | "failed", reply: "250 2.0.0 ...", uncertain?: true, next?: seconds since the epoch, why?: text,
-                   place?: the folder where it was delivered}],
+                   place?: the folder of a mailbox on this machine}],
                    dialogue?: [line, ...] where not all was delivered; of a message's attempts to one destination the last
                    five to ten keep it
         bounced    notice (queue id of the DSN), to: [address, ...], why

@@ -197,9 +197,9 @@ def test_each_kind_of_event_has_a_line() -> None:
     ]
 
 
-def test_an_attempt_names_the_folders_into_which_mail_was_delivered() -> None:
+def test_an_attempt_names_the_folders_into_which_mail_was_to_go() -> None:
     ann, bob = ({"to": [f"{name}@x"], "outcome": "delivered", "reply": "250", "place": f"/srv/{name}"} for name in ("ann", "bob"))
-    full = {"to": ["carol@x"], "outcome": "deferred", "reply": "452 4.2.2 mailbox full"}
+    full = {"to": ["carol@x"], "outcome": "deferred", "reply": "452 4.2.2 mailbox full", "place": "/srv/carol"}
     events = tuple(
         Event(1.0, "attempt", {"destination": "maildir:/srv/{local}", "ms": 2, "results": results})
         for results in ([ann], [ann, bob], [full])
@@ -213,7 +213,7 @@ def test_an_attempt_names_the_folders_into_which_mail_was_delivered() -> None:
         "              in /srv/ann",
         "            bob@x: delivered: 250",
         "              in /srv/bob",
-        "attempt     maildir:/srv/{local}, 2 ms",
+        "attempt     /srv/carol, 2 ms",
         "            carol@x: deferred: 452 4.2.2 mailbox full",
     ]
 
