@@ -158,6 +158,13 @@ async def test_a_message_that_is_not_sent_to_a_host_says_why(body: Body) -> None
     assert lines[-1].startswith("* not sent to this host: 552 5.3.4 ")
 
 
+async def test_a_recipient_that_cannot_be_named_to_a_host_says_why(body: Body) -> None:
+    async with Peer([("RCPT", b"450 4.2.1 busy\r\n")]) as peer:
+        lines = await said(peer, body=body, to=("grün@example.org", BOB))
+    assert "> RCPT TO:<bob@example.org>" in lines
+    assert [line for line in lines if line.startswith("* not sent to this host: 55")]
+
+
 async def test_hosts_for_which_no_time_is_left_are_named_as_such(body: Body) -> None:
     async with Peer([(GREETING.decode(), HANG)]) as first, Peer() as second:
         lines = await said(first, second, body=body, timeouts=replace(Timeouts(quit=1), opening=0.1))
@@ -200,6 +207,15 @@ def test_recipients_that_were_accepted_are_counted_and_refused_ones_shown() -> N
         "< 250 fine",
         "* 46 more recipients were accepted",
     )
+
+
+async def test_of_several_transactions_those_that_went_well_are_one_line(body: Body) -> None:
+    to = [f"user{at}@example.org" for at in range(250)]
+    async with Peer([("RCPT TO:<user30@", b"550 5.1.1 no\r\n")], extensions=("PIPELINING", "LIMITS RCPTMAX=100")) as peer:
+        lines = await said(peer, body=body, to=to)
+    assert sum(line.startswith("> EHLO") for line in lines) == 1
+    assert lines[lines.index("> RCPT TO:<user30@example.org>") + 1] == "< 550 5.1.1 no"
+    assert lines[-2:] == ("* all went well for 100 recipients", "* all went well for 50 recipients")
 
 
 def test_challenges_and_responses_are_not_shown() -> None:

@@ -42,14 +42,19 @@ class Transcript:
 
     def lines(self) -> tuple[str, ...]:
         """All of it, as lines; where there are too many, the last ones."""
-        lines = [_clean(line) for step in self._steps for line in _lines(step)]
+        lines: list[str] = []
+        opening: Sequence[Response] | None = None  # of the session that the last step was in
+        for step in self._steps:
+            is_new = not (isinstance(step, Transaction) and step.opening is opening)
+            opening = step.opening if isinstance(step, Transaction) else None
+            lines += map(_clean, _lines(step, is_new_session=is_new))
         if len(lines) > MOST_LINES:
             left_out = len(lines) - MOST_LINES + 1
             lines[:left_out] = [f"* {left_out} lines before these are left out"]
         return tuple(lines)
 
 
-def _lines(step: str | SMTPError | Transaction) -> Iterator[str]:
+def _lines(step: str | SMTPError | Transaction, *, is_new_session: bool) -> Iterator[str]:
     match step:
         case str():
             yield f"* {step}"
@@ -59,21 +64,26 @@ def _lines(step: str | SMTPError | Transaction) -> Iterator[str]:
                 host = "" if step.peer is None or step.peer.host in str(step) else f"{step.peer.host}: "
                 yield f"* {host}{step}"
         case Transaction():
+            if is_new_session:
+                yield from session_lines(step.peer, step.opening)
+                if step.number > 1:
+                    yield f"* the connection is kept for several messages; this is number {step.number}"
             yield from _transaction(step)
 
 
 def _transaction(transaction: Transaction) -> Iterator[str]:
-    peer, number = transaction.peer, transaction.number
-    yield from session_lines(peer, transaction.opening)
-    if number > 1:
-        yield f"* the connection is kept for several messages; this is number {number}"
-    yield from _exchanges(peer, transaction.heard)
+    mail, recipients, final = transaction.mail, transaction.recipients.values(), transaction.final
+    if final is not None and final.is_positive and all(reply.is_positive for reply in recipients):
+        # One of several, for there is nobody to fail in it: what matters should not be cut off for it.
+        yield f"* all went well for {len(recipients)} recipients"
+        return
+    yield from _exchanges(transaction.peer, transaction.heard)
     yield from _unanswered(transaction.unanswered)
-    shown = [response.reply for response in transaction.heard]
-    for reply in (transaction.mail, transaction.final):
-        if reply is not None and reply not in shown:
-            yield f"* not sent to this host: {reply}"
-    if transaction.trouble is not None and transaction.trouble.reply not in shown:
+    shown = {id(response.reply) for response in transaction.heard}
+    ours = {id(reply): reply for reply in (mail, *recipients, final) if reply is not None and id(reply) not in shown}
+    for reply in ours.values():
+        yield f"* not sent to this host: {reply}"
+    if transaction.trouble is not None and id(transaction.trouble.reply) not in shown:
         yield f"* {transaction.trouble}"
     if transaction.uncertain:
         yield "* the whole message was sent, and its reply did not come: it may have been taken"
