@@ -20,6 +20,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from waymail.app import moving
 from waymail.app.asking import BEAT, FILE, MOST, VERSION, changed_json, selection_of
 from waymail.app.wiring import Machine
 from waymail.client.target import NextHop
@@ -230,6 +231,11 @@ async def _reload(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator
     yield {"done": {}}
 
 
+async def _moving(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
+    async for answer in moving.answers(request["ask"], machine.store, machine.config, machine.clock, request):
+        yield answer
+
+
 def operators(machine: Machine) -> Operators:
     """With what the machine goes by at this moment."""
     rng = random.SystemRandom()
@@ -262,4 +268,5 @@ HANDLERS: Mapping[str, Handler] = {
     "destinations": _destinations,
     "status": _status,
     "reload": _reload,
+    **dict.fromkeys(moving.ASKED, _moving),
 }

@@ -141,6 +141,7 @@ class Transfer:
                 await asyncio.to_thread(check, file)
                 file.seek(0)
             reader = ArchiveReader(file)
+            where = f"{reader.host or 'a queue'}, in {where}"
             messages, failure, is_over = reader.read(), None, False
             while not is_over:
                 batch: list[_Received | Note] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from waymail.app.cli import steer
+from waymail.app.cli import steer, transfer
 from waymail.app.cli.chosen import Narrowed
 from waymail.app.cli.output import CommandFailed, Exit, say, say_json, size_text, span_text, table, time_text
 
@@ -144,6 +144,7 @@ async def show(id: str, /, *, config: Path | None = None, as_json: Json = False)
 
 
 steer.add_to(app)
+transfer.add_to(app)
 
 
 def _waiting(story: Story, now: float) -> tuple[str, str, str]:
