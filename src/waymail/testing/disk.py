@@ -118,7 +118,8 @@ class CrashingDisk:
             self.perform(Act.MAKE, path, lambda: path.mkdir(mode=0o700))
 
     def create(self, path: Path, buffer: int) -> BinaryIO:
-        return cast("BinaryIO", io.BufferedWriter(_Recorded(self, path), buffer))
+        file = _Recorded(self, path)
+        return cast("BinaryIO", io.BufferedWriter(file, buffer) if buffer else file)
 
     def sync(self, path: Path) -> None:
         self.perform(Act.SYNC_NAMES if path.is_dir() else Act.SYNC, path)
