@@ -294,7 +294,7 @@ async def test_a_reader_of_nothing_says_so(tmp_path: Path) -> None:
 async def test_no_query_walks_through_the_history(store: SqliteStore) -> None:
     of_two = [statements.rows(one, 2, 2) for one in (statements.CLAIM, statements.MOVE, statements.RELEASE_LAPSED)]
     selected = [
-        one.format(state=state, domain=" AND domain = ?", rows="(1), (2)")
+        one.format(state=state, domain=" AND domain = ?", more=select.OF_NULL_PATH, rows="(1), (2)")
         for one in (select.OF_MESSAGES, select.OF_STATE, select.OF_DOMAIN, select.OLDEST, select.DOMAINS, select.LAST_REPLY)
         for state in (0, 2)
     ]

@@ -40,9 +40,10 @@ OF_DOMAIN = (
     " AND domain = ? AND (next_at, message, number) > (?, ?, ?) AND message < ? ORDER BY next_at, message, number LIMIT ?"
 )
 OLDEST = (
-    "SELECT DISTINCT message FROM recipient INDEXED BY recipient_waiting WHERE state = {state}{domain} AND message < ?"
+    "SELECT DISTINCT message FROM recipient INDEXED BY recipient_waiting WHERE state = {state}{more} AND message < ?"
     " ORDER BY message LIMIT ?"
 )
+OF_NULL_PATH = " AND (SELECT sender FROM message WHERE id = recipient.message) = ''"
 # From one domain to the next, not from one recipient to the next.
 DOMAINS = """
 WITH RECURSIVE domains (domain) AS (
@@ -138,16 +139,17 @@ def page(
 
 def oldest(connection: sqlite3.Connection, selection: Selection, limit: int) -> list[int]:
     """The messages with a live recipient of the selection, oldest first, `limit` at most."""
-    if is_by_message(selection) or selection.sender is not None:
+    if is_by_message(selection):
         return _oldest_by_message(connection, selection, limit)
     before = before_id(selection)
-    if not (selection.states or selection.domain or selection.is_empty):
+    if not (selection.states or selection.domain or selection.sender is not None or selection.is_empty):
         statement = "SELECT message FROM body WHERE message < ? ORDER BY message LIMIT ?"
         return [row[0] for row in connection.execute(statement, (before, limit))]
     cursor = begin(connection, selection, WAITS)
     ids: set[int] = set()
     for state, domain in cursor.ways if cursor is not None else ():
-        statement = OLDEST.format(state=state, domain="" if domain is None else " AND domain = ?")
+        more = ("" if domain is None else " AND domain = ?") + (OF_NULL_PATH if selection.sender is not None else "")
+        statement = OLDEST.format(state=state, more=more)
         values = (before, limit) if domain is None else (domain, before, limit)
         ids.update(row[0] for row in connection.execute(statement, values))
     return sorted(ids)[:limit]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tomllib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,14 @@ if TYPE_CHECKING:
 SYSTEM_CONFIG = Path("/etc/waymail/waymail.toml")
 LOCAL_CONFIG = Path("waymail.toml")
 DEVELOPMENT_DIRECTORY = Path("waymail-data")
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlace:
+    """Where a server's data is, and whether its queue is in memory instead."""
+
+    directory: Path
+    in_memory: bool
 
 
 def find(given: Path | None) -> Path | None:
@@ -49,6 +59,27 @@ def existing(given: Path | None) -> Config:
         "no configuration found: give --config FILE, or set WAYMAIL_CONFIG, or make ./waymail.toml or "
         f"{SYSTEM_CONFIG}; `waymail serve` without one starts a development server in ./{DEVELOPMENT_DIRECTORY}",
     )
+
+
+def data_place(given: Path | None) -> DataPlace:
+    """Where the data of the server is that `existing` would find. Where the two keys that say so are plain, no more of the file
+    is read or checked: that is quick, and works while somebody is changing the rest. Raises as `existing` does."""
+    if (file := find(given)) is not None and (place := _read_plainly(file)) is not None:
+        return place
+    config = existing(given)
+    return DataPlace(config.data_dir, config.queue.store == "memory")
+
+
+def _read_plainly(file: Path) -> DataPlace | None:
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    directory, queue = data.get("data_dir", "data"), data.get("queue", {})
+    store = queue.get("store", "sqlite") if isinstance(queue, dict) else None
+    if not isinstance(directory, str) or not directory or directory.startswith("~") or store not in ("sqlite", "memory"):
+        return None
+    return DataPlace((file.parent / directory).absolute(), store == "memory")
 
 
 def warning_text(path: str, line: int, key: str, message: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from waymail.app.cli.live import Live, condition, following, live, short
-from waymail.app.cli.locate import existing
+from waymail.app.cli.locate import data_place
 from waymail.app.cli.output import Exit, complain, say, say_json, span_text, table, time_json
 from waymail.app.cli.stored import reading
 from waymail.net.clock import SystemClock
@@ -20,7 +20,7 @@ async def overview(config_file: Path | None, limit: int, *, as_json: bool) -> in
     """Tell it. Raises CommandFailed, ConfigError, StoreError."""
     async with reading(config_file) as store:
         backlog = await store.waiting(limit)
-    known = await live(existing(config_file).data_dir, [one.domain for one in backlog.largest])
+    known = await live(data_place(config_file).directory, [one.domain for one in backlog.largest])
     now = SystemClock().now()
     if as_json:
         say_json(_as_json(backlog, known))

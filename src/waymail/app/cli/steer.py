@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from waymail.app.cli.chosen import Chosen
-from waymail.app.cli.locate import existing
+from waymail.app.cli.locate import data_place, existing
 from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json
 
 if TYPE_CHECKING:
@@ -137,10 +137,10 @@ async def _steer(
 ) -> int:
     from waymail.net.clock import SystemClock
 
-    selection, config = chosen.strictly(ids, now=SystemClock().now()), existing(config_file)
+    selection = chosen.strictly(ids, now=SystemClock().now())
     if confirm and not selection.ids:
         await _confirm(action, selection, config_file)
-    done = await _asked(action, selection, config, more)
+    done = await _asked(action, selection, config_file, more)
     if as_json:
         say_json(done)
         return Exit.OK
@@ -149,7 +149,7 @@ async def _steer(
         return Exit.UNAVAILABLE
     say(f"{DONE[action]}: {done_text(done)}{_left_alone(done)}")
     if not done["server"]:
-        say(f"No server runs for {config.data_dir}: nothing is attempted before it is started.")
+        say("No server runs: nothing is attempted before it is started.")
     return Exit.OK
 
 
@@ -188,13 +188,13 @@ async def _confirm(action: str, selection: Selection, config_file: Path | None) 
         raise CommandFailed(Exit.UNAVAILABLE, "nothing was changed")
 
 
-async def _asked(action: str, selection: Selection, config: Config, more: Mapping[str, str]) -> dict[str, Any]:
+async def _asked(action: str, selection: Selection, config_file: Path | None, more: Mapping[str, str]) -> dict[str, Any]:
     """What the server did, or what was done here where none runs."""
     from waymail.app.asking import NobodyThere, Refused, ask, changed_json, selection_json
 
     done: dict[str, Any] = {}
     try:
-        async for answer in ask(config.data_dir, action, selection=selection_json(selection), **more):
+        async for answer in ask(data_place(config_file).directory, action, selection=selection_json(selection), **more):
             if "working" in answer and sys.stderr.isatty():
                 complain(f"still working, {answer['working']:.0f} s")
             done = dict(answer.get("done", {}))
@@ -202,7 +202,8 @@ async def _asked(action: str, selection: Selection, config: Config, more: Mappin
     except Refused as refusal:
         raise CommandFailed(Exit(refusal.code), str(refusal)) from None
     except NobodyThere:
-        return changed_json(await _done_here(action, selection, config, more.get("reason", ""))) | {"server": False}
+        changed = await _done_here(action, selection, existing(config_file), more.get("reason", ""))
+        return changed_json(changed) | {"server": False}
 
 
 async def _done_here(action: str, selection: Selection, config: Config, reason: str) -> Changed:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from waymail.app.cli.locate import existing
+from waymail.app.cli.locate import data_place
 from waymail.app.cli.output import CommandFailed, Exit
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ async def reading(config_file: Path | None) -> AsyncIterator[SqliteReader]:
     """The store of the server with this configuration. Raises CommandFailed, ConfigError, and StoreError where it never ran."""
     from waymail.store.read import SqliteReader
 
-    config = existing(config_file)
-    if config.queue.store == "memory":
+    place = data_place(config_file)
+    if place.in_memory:
         raise CommandFailed(Exit.UNAVAILABLE, "this queue is in the memory of its server: nobody else can look into it")
-    reader = await SqliteReader.open(config.data_dir / "queue")
+    reader = await SqliteReader.open(place.directory / "queue")
     try:
         yield reader
     finally:
