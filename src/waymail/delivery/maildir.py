@@ -5,8 +5,8 @@ and new/ synced, and with it the directories that lead there. Anything that stop
 system's own words as private cause; an address that cannot be a mailbox here makes it Failed.
 
 A message's file name is always the same, so a second delivery finds the first: in new/, or in cur/, where readers move what they
-have seen. Where a reader has moved it to another folder, or a session read and removed it, the message is written a second
-time; it can never be lost between two attempts.
+have seen. Where a reader has moved it to another folder, or removed it, the message is written a second time; it can never be
+lost between two attempts.
 
 The file has LF line ends, as other delivery agents write them and readers expect them; what else becomes of the content is in
 `delivery.final`. Names are lower-cased for the path: mailboxes that differ only in case are one (RFC 5321 §2.4 leaves that to the
@@ -97,9 +97,8 @@ class MaildirTransport:
         self._now = now
         self._since = now()
         self._directories = Directories(Path(self._template.partition("{")[0] + "x").parent)
-        # Names in tmp/ that nobody else takes, not even another machine with the same disk and the same process id, nor the
-        # process that had this id before a crash.
-        self._temporary = (f"{os.getpid()}.{os.urandom(8).hex()}.{number}" for number in count())
+        # For names in tmp/ that nobody else takes: no other machine with this disk, nor who had the process id before a crash.
+        self._process, self._written = f"{os.getpid()}.{os.urandom(8).hex()}", count()
         # Its own: a file system that hangs must hold up nothing but mailboxes.
         self._threads = ThreadPoolExecutor(THREADS, "waymail-maildir")
 
@@ -192,7 +191,7 @@ class MaildirTransport:
     def _write(self, maildir: Path, folder: Path, name: str, chunks: Counted, rules: Rules) -> Outcome | None:
         """Write the message, or say why not. Raises OSError; nothing of the message is left then, or all of it."""
         at = str(folder)  # paths as text: to put Path objects together takes longer than the work on the files
-        temporary = f"{at}/tmp/{int(self._now())}.{next(self._temporary)}.{self._hostname}"  # noqa: S108, the Maildir's own
+        temporary = f"{at}/tmp/{int(self._now())}.{self._process}.{next(self._written)}"  # noqa: S108 - the Maildir's own
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -204,7 +203,7 @@ class MaildirTransport:
             is_new = publish(temporary, f"{at}/new/{name},S={chunks.size},W={chunks.crlf_size}")
         finally:
             with suppress(FileNotFoundError):  # it was renamed
-                os.unlink(temporary)  # noqa: PTH108
+                os.unlink(temporary)  # noqa: PTH108 - as above
         sync_directory(f"{at}/new")
         if is_new:
             quotas.note(maildir, chunks.size)
