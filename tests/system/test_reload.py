@@ -187,6 +187,33 @@ def test_what_needs_a_restart_is_said_and_the_rest_is_taken_up(tmp_path: Path, p
         server.wait_for_mail("first/bob")
 
 
+def test_a_service_manager_is_told_what_goes_on(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(SOON)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with ServerProcess(tmp_path / "server", CONFIG.format(port=port), [port]) as server:
+            assert manager.recv(100) == b"READY=1"
+            assert Session(port).say("NOOP") == ["250"], "and it was"
+            reload(server)
+            assert [manager.recv(100)[:11], manager.recv(100)] == [b"RELOADING=1", b"READY=1"]
+            os.kill(server.pid, signal.SIGTERM)
+            assert manager.recv(100) == b"STOPPING=1"
+            assert server.stop() == 0
+
+
+def test_the_log_follows(tmp_path: Path, port: int) -> None:
+    text = CONFIG.format(port=port)
+    with ServerProcess(tmp_path, text, [port]) as server:
+        news = reload(server, text.replace('level = "info"', 'format = "json"'), '"message": "reloaded"')
+        assert '"changed": ["log.format"]' in news
+        reload(server, text.replace('"info"', '"debug"'))
+        session = Session(port)
+        session.say("EHLO client.example")
+        assert session.message() == "250"
+        until(lambda: " accepted " in server.log.read_text(), "a line for people, and of debugging")
+
+
 def test_twenty_reloads_under_load_lose_nothing(tmp_path: Path, port: int) -> None:
     sinks = [CountingSink(), CountingSink()]
     for sink in sinks:

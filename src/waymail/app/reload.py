@@ -1,7 +1,7 @@
 """SIGHUP: the configuration file is read anew, and a running server goes by it. No session is ended by that.
 
 First everything is made that could fail: the file is read and checked, back ends and certificates are loaded, new addresses
-opened. Whatever fails is logged with its line, and all stays as it was. Then the new parts take the place of the old ones at once.
+opened. Whatever fails is logged with its line, and all stays as it was. Then the new parts take the place of the old ones.
 
     sessions that are open     go by the new rules from their next command; what their last EHLO was told (size, extensions) stays
     attempts under way         end with the routes and transports that they began with
@@ -216,13 +216,15 @@ async def take_up(serving: Serving, wanted: Config) -> None:
     machine.history.bounds, machine.intake.room.reserve = wanted.history, wanted.queue.reserve
     replaced = [(one, await serving.replace(one, old)) for one, old in steps.replaced]
     for one, listener in steps.gone:
-        if listener not in serving.leaving:
+        if listener in serving.tasks and listener not in serving.leaving:
             serving.leave(one, listener)
     serving.reconfigure(steps.kept)
     made = {id(one): listener for one, listener in (*steps.kept, *replaced, *opened)}
     machine.listeners = tuple((one, made[id(one)]) for one in wanted.listeners)
-    logs.configure(wanted.log.format, wanted.log.level)
-    logs.batch(asyncio.get_running_loop())
+    if wanted.log != running.log:
+        logs.flush()
+        logs.configure(wanted.log.format, wanted.log.level)
+        logs.batch(asyncio.get_running_loop())
     serving.retire(left.transports.close())
     serving.retire(left.smtp.close())  # its idle connections; an attempt under way keeps its own
     if kept_users is None:
