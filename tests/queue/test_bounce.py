@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Options, Origin, QueueIds, Recipient, decode_id
+from waymail.mail.needs import needs
 from waymail.queue.bounce import NO_SUCH_SENDER, NOT_ASKED, NULL_SENDER, NoticeWriter
 from waymail.queue.settle import Report
 from waymail.store.contract import NewMessage, Pending
@@ -180,7 +181,7 @@ def test_what_tells_of_a_double_bounce_causes_no_other_one_wherever_it_fails(cap
     _, [told] = tell(it, null())
     came_back = b"Received: from there.example\r\n" + octets(told)
     for envelope, content in (
-        (told.envelope, octets(told)),
+        (null(protocol=told.envelope.origin.protocol), ASCII),
         (null(), came_back),  # over another server, which forwards it to a mailbox here
         (null(Recipient(POSTMASTER)), ASCII),
         (null(Recipient("ann@example.org", POSTMASTER)), ASCII),
@@ -231,9 +232,9 @@ JOERG = Recipient("jörg@there.example")
 LACKS_UTF8 = Reply(554, "header fields beyond ASCII need SMTPUTF8, which the next host does not offer", "5.6.9")
 
 
-def international(sender: str) -> NewMessage:
+def international(sender: str, it: NoticeWriter | None = None) -> NewMessage:
     envelope = Envelope("0123456789abc", sender, (JOERG,), NOW, options=Options(smtputf8=True, priority=3))
-    _, [told] = tell(writer(), envelope, "Subject: grüße\r\n\r\nhallo\r\n".encode())
+    _, [told] = tell(it or writer(), envelope, "Subject: grüße\r\n\r\nhallo\r\n".encode())
     assert told.envelope.options.smtputf8
     return told
 
@@ -243,12 +244,14 @@ def international(sender: str) -> NewMessage:
 )
 @pytest.mark.parametrize("status", ["5.6.7", "5.6.9"])
 def test_a_notice_that_cannot_go_by_smtputf8_goes_again_in_ascii(sender: str, spelled: str, status: str) -> None:
-    first = international(sender)
-    events, [again] = tell(writer(double_bounce=POSTMASTER), first.envelope, octets(first), Reply(550, "no", status))
+    it = writer(double_bounce=POSTMASTER)
+    first = international(sender, it)
+    events, [again] = tell(it, first.envelope, octets(first), Reply(550, "no", status))
     envelope = again.envelope
     assert envelope.id in str(events[0]["why"])
     assert (envelope.sender, envelope.recipients, envelope.body) == ("", (Recipient(spelled),), "7BIT")
     assert (envelope.options, envelope.origin.protocol) == (Options(priority=3), "notice")
+    assert envelope.id != first.envelope.id
     assert envelope.message_id == first.envelope.message_id
     assert octets(again).isascii()
     _, notices = tell(writer(), envelope, octets(again), Reply(550, "no", status))
@@ -262,6 +265,13 @@ def test_where_ascii_does_not_help_the_notice_has_failed(sender: str, reply: Rep
     first = international(sender)
     events, notices = tell(writer(), first.envelope, octets(first), reply)
     assert (events[0]["why"], notices) == (NULL_SENDER, [])
+
+
+def test_a_double_bounce_needs_no_smtputf8() -> None:
+    first = international("äni@example.org")
+    _, [told] = tell(writer(double_bounce=POSTMASTER), first.envelope, octets(first), LACKS_UTF8)
+    assert told.envelope.options == Options(priority=3)
+    assert needs([octets(told)]).utf8_headers is False
 
 
 def test_somebody_else_s_message_is_never_written_again() -> None:
