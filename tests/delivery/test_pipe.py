@@ -95,8 +95,8 @@ async def test_the_null_path_is_an_empty_argument(tmp_path: Path) -> None:
 
 
 async def test_the_environment_tells_of_the_message_and_has_what_the_operator_names(tmp_path: Path) -> None:
-    settings = {"environment": {"API_KEY": "k", "SENDER": "not this one"}}
-    await deliver(transport(*SHELL, f"env >{tmp_path}/env", **settings), "ann+lists@here.example")
+    named = {"API_KEY": "k", "SENDER": "not this one"}
+    await deliver(transport(*SHELL, f"env >{tmp_path}/env", environment=named), "ann+lists@here.example")
     found = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
     assert found == {
         "API_KEY": "k", "RECIPIENT": "ann+lists@here.example", "ORIGINAL_RECIPIENT": "ann+lists@here.example",

@@ -3,7 +3,7 @@
 import pytest
 
 from waymail.client.target import Credentials, Host, NextHop, Tls
-from waymail.delivery.routes import ByMx, Mailboxes, RouteError, Routes, parse_target
+from waymail.delivery.routes import ByMx, Mailboxes, Pipe, PythonHandler, RouteError, Routes, Webhook, parse_target
 
 
 def test_a_smarthost_defaults_to_port_25_and_opportunistic_tls() -> None:
@@ -63,6 +63,55 @@ def test_a_refused_target_does_not_print_its_password() -> None:
     with pytest.raises(RouteError) as caught:
         parse_target("smtp://user:topsecret@host:99999")
     assert "topsecret" not in str(caught.value)
+
+
+def test_programs_and_python_are_named() -> None:
+    assert parse_target("pipe:archive-2") == Pipe("archive-2")
+    assert parse_target("python:our.mail:handle") == PythonHandler("our.mail:handle")
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("https://App.Example", "https://app.example/"),
+        ("HTTPS://app.example:8443/In?a=B", "https://app.example:8443/In?a=B"),
+        ("http://127.0.0.1:8000/in", "http://127.0.0.1:8000/in"),
+        ("http://[::1]:8000", "http://[::1]:8000/"),
+        ("http://localhost/in", "http://localhost/in"),
+    ],
+)
+def test_a_webhook_has_one_spelling(text: str, url: str) -> None:
+    assert parse_target(f"webhook+{text}") == Webhook(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("webhook+http://app.example/", "must begin with https://"),
+        ("webhook+http://10.0.0.1/", "must begin with https://"),
+        ("webhook+http://localhost.example/", "must begin with https://"),
+        ("webhook+ftp://app.example/", "must begin with https://"),
+        ("webhook+https://", "no address of a webhook"),
+        ("webhook+https://app.example:x/", "no address of a webhook"),
+        ("webhook+https://app.example/a b", "%20"),
+        ("webhook+https://app.example/{local}", "no address of a webhook"),
+        ("webhook+https://user:topsecret@app.example/", "no user, password"),
+        ("webhook+https://app.example/#x", "no user, password or #fragment"),
+        ("pipe:", "no name of a pipe"),
+        ("pipe:/bin/sh", "no name of a pipe"),
+        ("python:module", "write python:MODULE:NAME"),
+        ("python:a b:c", "write python:MODULE:NAME"),
+    ],
+)
+def test_a_target_of_final_delivery_that_is_none_says_why(text: str, why: str) -> None:
+    with pytest.raises(RouteError, match=why) as caught:
+        parse_target(text)
+    assert "topsecret" not in str(caught.value)
+
+
+def test_two_targets_are_never_one_destination() -> None:
+    texts = ["pipe:a", "maildir:a", "python:a:a", "webhook+https://a/", "webhook+https://a/?x", "webhook+http://localhost/"]
+    assert len({getattr(parse_target(text), "key", "") for text in texts}) == len(texts)
 
 
 A, B, C, LOCAL = (Mailboxes(name) for name in ("a", "b", "c", "local"))

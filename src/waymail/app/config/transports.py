@@ -88,7 +88,7 @@ def secrets(value: object) -> tuple[str, ...]:
 
 PipeName = Annotated[str, PlainValidator(pipe_name)]
 WebhookUrl = Annotated[str, PlainValidator(webhook_url)]
-Command = Annotated[tuple[str, ...], PlainValidator(command)]
+Command = Annotated[tuple[str, ...], PlainValidator(command), PlainSerializer(list)]
 Variables = Annotated[Mapping[str, str], PlainValidator(variables), PlainSerializer(lambda value: dict.fromkeys(value, "***"))]
 Fields = Annotated[Mapping[str, str], PlainValidator(fields), PlainSerializer(lambda value: dict.fromkeys(value, "***"))]
 Secrets = Annotated[tuple[str, ...], PlainValidator(secrets), PlainSerializer(lambda _: "***")]

@@ -75,7 +75,9 @@ def keys_of(hook: Webhook) -> tuple[bytes, ...]:
     """What its requests are signed with. Raises UnusableHere."""
     if hook.secret is not None:
         return tuple(map(webhook_signature.secret, hook.secret))
-    file = hook.secret_file or Path("/dev/null")
+    file = hook.secret_file
+    if file is None:
+        return ()  # `transports.problems` has said so
     try:
         lines = file.read_text("utf-8").split()
     except (OSError, UnicodeDecodeError) as error:
