@@ -17,15 +17,15 @@ from pathlib import Path
 
 import pytest
 
-from waymail.app.config.load import parse
+from waymail.app.config.load import load, parse
 from waymail.app.config.schema import Config
 from waymail.app.running import first_cause, on_unraisable, operate, patiently
 from waymail.app.wiring import build, server_identity
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
-from waymail.store.contract import NewMessage, State
+from waymail.store.contract import NewMessage, State, StoreError
 from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
-from waymail.testing.process import ServerProcess
+from waymail.testing.process import ServerProcess, free_port
 
 BASE = """
 hostname = "mail.example.org"
@@ -223,3 +223,38 @@ async def test_a_session_that_waits_for_an_answer_that_never_comes_does_not_hold
         await operating
     assert asyncio.get_running_loop().time() - began < 1.5
     assert task.cancelled()
+
+
+async def test_a_store_that_must_be_opened_anew_ends_the_server_with_its_reason(tmp_path: Path) -> None:
+    machine = await build(config(BASE, tmp_path))
+    assert isinstance(machine.store, SqliteStore)
+    machine.store._checkpointer._give_up()  # stands for a sync that failed
+    async with asyncio.timeout(10) as deadline:
+        with pytest.raises(BaseExceptionGroup) as ended:
+            await operate(machine, asyncio.Event())
+    assert not deadline.expired()
+    assert isinstance(first_cause(ended.value), StoreError), "serve() ends with EX_IOERR"
+    assert "start the server anew" in str(first_cause(ended.value))
+
+
+@pytest.mark.parametrize("after", [0.0, 0.005, 0.01, 0.02, 0.05])
+async def test_a_stop_in_the_middle_of_a_reload_leaves_nothing_behind(tmp_path: Path, after: float) -> None:
+    file = tmp_path / "waymail.toml"
+    old, new = free_port(), free_port()
+    text = 'stop_after = "3s"\n' + BASE.replace(":0", f":{old}")
+    file.write_text(text)
+    machine = await build(load(file))
+    stop, ready, hangup = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    operating = asyncio.create_task(operate(machine, stop, ready.set, hangup=hangup))
+    async with asyncio.timeout(10):
+        await ready.wait()
+        file.write_text(text.replace("127.0.0.1", "0.0.0.0") + BASE[BASE.index("[[") :].replace(":0", f":{new}"))  # noqa: S104
+        hangup.set()
+        await asyncio.sleep(after)
+        began = asyncio.get_running_loop().time()
+        stop.set()
+        await operating
+    assert asyncio.get_running_loop().time() - began < 1.5
+    for port in (old, new):
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)

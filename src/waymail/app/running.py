@@ -36,7 +36,7 @@ from waymail.server.freezes import FreezesUnusable
 from waymail.server.quota import WRITE_INTERVAL
 from waymail.server.room import LOOK, Room
 from waymail.server.users import UsersFileError
-from waymail.store.contract import StoreError
+from waymail.store.contract import Store, StoreError
 
 log = logging.getLogger("waymail")
 
@@ -44,6 +44,7 @@ SESSIONS = 10.0  # seconds of a stop that sessions get at most to finish their m
 LAST = 2.0  # seconds of a stop that are kept for its end: what is known of attempts is written down, the store closes
 HURRY = 5.0  # seconds that a stop takes at most from the second signal on
 CUT_OFF = 0.2  # seconds that a task gets to end when it is cut off
+STORE_LOOK = 1.0  # seconds between two looks at whether the store can be used
 LATE = 0.5  # seconds behind the deadline after which the process is ended by force
 # Objects made before the collector looks for circles: a message makes some two hundred that end by themselves, and with ten
 # thousand sessions open each look is long. The default of 700 costs a tenth of the CPU time where sessions are reused.
@@ -73,6 +74,7 @@ async def operate(
             group.create_task(save_counts(machine)),
             group.create_task(watch_room(machine.intake.room)),
             group.create_task(stay_alive()),
+            group.create_task(watch_store(machine.store)),
             group.create_task(reload_at(hangup or asyncio.Event(), serving)),
         ]
         try:
@@ -110,6 +112,7 @@ async def stop(serving: Serving, running: asyncio.Task[None], chores: list[async
     ends = time() + machine.config.stop_after - last
     for chore in (*chores, *serving.retiring):
         chore.cancel()
+    await asyncio.wait(chores, timeout=CUT_OFF)  # a reload that is cut off may have opened something
     listeners = dict(serving.tasks)
     await asyncio.gather(*(within(min(SESSIONS, (ends - time()) / 3), one.stop, hurry) for one in listeners))
     await patiently(listeners.values(), (ends - time()) / 2, hurry)
@@ -161,6 +164,13 @@ async def watch_room(room: Room) -> None:
     while True:
         room.look()
         await asyncio.sleep(LOOK)
+
+
+async def watch_store(store: Store) -> None:
+    """A store that has to be opened anew ends the server, and whoever looks after it starts it again. Raises StoreError."""
+    while True:
+        await asyncio.sleep(STORE_LOOK)
+        store.check()
 
 
 async def stay_alive() -> None:
