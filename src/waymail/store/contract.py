@@ -35,7 +35,8 @@ Where the process can die, and what the next start does about it:
        file is removed
     9  after a deferral                         QUEUED rows with a time       waits for the time; it counts from the wall clock
 
-Damage from outside, a live message whose body file is gone, is not lost silently: it is HELD, with a "damaged" event.
+Damage from outside (`damage`), as where a body file is gone, is not lost silently, nor does it stop others: the message is HELD,
+with a "damaged" event, at the start or when it is claimed.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Event:
         returned   to, by, reply: an operator gave them up, and the sender is told
         exported   to, why: they went to another store, in a file; what comes from one says so:
         imported   to, why
-        damaged    to, why; the body is gone, the recipients are HELD until an operator decides
+        damaged    to, why: envelope or body is not what was accepted; the recipients are HELD until an operator decides
     """
 
     at: float
@@ -377,6 +378,9 @@ class Store(Protocol):
         """Where what is kept takes more than `size` octets: delete the history of the oldest messages that are no longer live,
         until it takes less than nine tenths of that, or nothing but live messages is left. Returns how many were deleted. It
         may take long; others do not wait for it. A store that cannot tell its size deletes nothing."""
+
+    def check(self) -> None:
+        """Raises StoreError where all that changes something does, until another process opens the store anew."""
 
     async def close(self) -> None:
         """Wait for what was asked to be durable, and end. Claims are handed back: ACTIVE becomes QUEUED, due now."""

@@ -323,6 +323,9 @@ class MemoryStore:
         self._check_open()
         return 0
 
+    def check(self) -> None:
+        """As `Store.check`."""
+
     async def close(self) -> None:
         """As `Store.close`. Safe to call twice."""
         if self._closed:

@@ -373,6 +373,11 @@ class SqliteStore:
         while slice is not None:
             slice = await self._submit(partial(statements.forget_words, before=before, after_slice=slice))
 
+    def check(self) -> None:
+        """As `Store.check`."""
+        if self._checkpointer.failed:
+            raise StoreError(f"a sync of {self._directory / schema.FILE} failed: look at the disk, and start the server anew")
+
     async def close(self) -> None:
         """As `Store.close`. Safe to call twice."""
         if self._closed:
@@ -405,8 +410,7 @@ class SqliteStore:
     def _submit(self, item: Item, *, urgent: bool = True) -> asyncio.Future[Any]:
         if self._closed:
             raise StoreError(f"the store in {self._directory} is closed")
-        if self._checkpointer.failed:
-            raise StoreError(f"a sync of {self._directory / schema.FILE} failed: look at the disk, and start the server anew")
+        self.check()
         return self._writer.submit(item, urgent=urgent)
 
     def _slice(self) -> int:
