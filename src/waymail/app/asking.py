@@ -74,7 +74,8 @@ async def _connect(path: Path) -> Lines:
 def selection_json(selection: Selection) -> dict[str, Any]:
     """A selection as it stands in a request: what is given."""
     given = {one.name: value for one in fields(Selection) if (value := getattr(selection, one.name)) != one.default}
-    return given | ({"states": [state.name.lower() for state in selection.states]} if selection.states else {})
+    lists = {"ids": list(selection.ids), "states": [state.name.lower() for state in selection.states]}
+    return given | {name: values for name, values in lists.items() if values}
 
 
 def selection_of(data: object) -> Selection:

@@ -35,6 +35,11 @@ log = logging.getLogger("waymail.control")
 FOLDER = "transfer"
 NAME = re.compile(r"(export|import)-[0-9a-f]{16}\.tar")
 ASKED = ("export", "export-finish", "export-undo", "import")
+TOLD = {
+    "export": "messages were written to a file",
+    "export-finish": "messages were moved to a file",
+    "import": "messages were taken in from a file",
+}
 
 _under_way: set[Path] = set()  # data directories
 
@@ -109,7 +114,7 @@ async def _done(what: str, transfer: Transfer, config: Config, request: Mapping[
     if what == "export-finish":
         (directory / name).unlink()
     counted = {"messages": done.messages, "recipients": done.recipients}
-    log.info(what, extra={"fields": counted | {"file": name, "where": where}})
+    log.info(TOLD[what], extra={"fields": counted | {"file": where if "where" in request else name}})
     yield {"done": counted | {"file": name, "error": error}}
 
 

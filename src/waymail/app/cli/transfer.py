@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 Switch = Annotated[bool, Parameter(negative="")]
+File = Annotated[str, Parameter(allow_leading_hyphen=True)]
 NOTHING = Chosen()
 STANDARD = "-"
 SHOWN = 20  # messages that were not moved and are named
 
 
 async def export(
-    file: str,
+    file: File,
     /,
     *ids: str,
     chosen: Chosen = NOTHING,
@@ -76,7 +77,7 @@ async def export(
     return _exported(result, file, remove=remove, as_json=as_json)
 
 
-async def import_(file: str, /, *, partly: Switch = False, config: Path | None = None, as_json: Json = False) -> int:
+async def import_(file: File, /, *, partly: Switch = False, config: Path | None = None, as_json: Json = False) -> int:
     """Take the messages of a file that `waymail queue export` wrote into the queue. What is there already is left as it is.
 
     Parameters
@@ -100,6 +101,10 @@ async def import_(file: str, /, *, partly: Switch = False, config: Path | None =
         _copied_in(file, path, found)
         where = "what came by standard input" if file == STANDARD else Path(file).name
         taken = await _all(found, "import", file=name, where=where, partly=partly)
+    except CommandFailed as failure:
+        if failure.code is Exit.DATA:
+            raise CommandFailed(Exit.DATA, f"{file}: {failure}. Nothing was taken in; --partly takes what is whole") from failure
+        raise
     finally:
         path.unlink(missing_ok=True)
     if as_json:
