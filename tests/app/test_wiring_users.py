@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -173,3 +176,17 @@ async def test_the_start_warns_of_mechanisms_that_cannot_be_offered(
     assert len(messages) == len(said)
     assert all(message.startswith(start) for message, start in zip(messages, said, strict=True))
     await accounts.authenticator.close()
+
+
+async def test_the_freeze_of_an_account_does_not_keep_the_loop_waiting(tmp_path: Path) -> None:
+    loop, disk = asyncio.get_running_loop(), threading.Event()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    loop.run_in_executor(None, disk.wait)  # whoever writes has to wait for it
+    accounts = open_accounts(config("[submission]\nfreeze_after = 1\n", tmp_path), SystemClock())
+    assert accounts.stolen is not None
+    assert [accounts.stolen.logged_in("ann", f"10.0.{third}.1", 0.0) for third in range(2)] == [False, True]
+    assert not (tmp_path / "data" / "frozen.json").exists()
+    disk.set()
+    await loop.shutdown_default_executor()
+    assert "ann" in (tmp_path / "data" / "frozen.json").read_text()
+    await accounts.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,24 @@ def test_an_account_used_from_too_many_networks_within_an_hour_is_frozen_and_the
     assert seen == [False, False, False, True]
     assert freezes.is_frozen("ann")
     assert "waymail user thaw ann" in str([record.__dict__.get("fields") for record in caplog.records])
+
+
+def test_an_account_is_closed_at_once_and_the_disk_is_waited_for_by_somebody_else(file: Path) -> None:
+    freezes, later = Freezes(file), list[Callable[[], None]]()
+    stolen = StolenAccounts(freezes, 0, later=later.append)
+    assert stolen.logged_in("ann", "192.0.2.1", 0.0)
+    assert freezes.is_frozen("ann")
+    assert not file.exists()
+    later[0]()
+    assert Freezes(file).is_frozen("ann")
+
+
+def test_what_was_seen_goes_on_with_another_limit(file: Path) -> None:
+    old = StolenAccounts(Freezes(file), 5)
+    assert not any(old.logged_in("ann", f"10.0.{third}.1", 0.0) for third in range(3))
+    new = StolenAccounts(Freezes(file), 3)
+    new.go_on_from(old)
+    assert new.logged_in("ann", "10.0.3.1", 0.0)
 
 
 def test_one_network_is_one_however_many_hosts_and_an_hour_ago_is_forgotten(file: Path) -> None:
