@@ -131,3 +131,19 @@ def test_another_server_s_file_is_not_removed(tmp_path: Path) -> None:
     assert not path.exists()
     first.socket.close()
     second.socket.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="Linux alone names folders by their descriptors")
+def test_a_socket_whose_path_is_too_long_is_reached_by_a_shorter_one(tmp_path: Path) -> None:
+    folder = tmp_path / ("d" * 120)
+    folder.mkdir()
+    with unix.reachable(folder / "s") as path:
+        made = unix.bind(path, 0o600)
+    with made.socket, socket.socket(socket.AF_UNIX) as client, unix.reachable(folder / "s") as path:
+        client.connect(str(path))
+    assert stat.S_IMODE((folder / "s").stat().st_mode) == 0o600
+
+
+def test_a_path_that_is_short_enough_is_taken_as_it_is(tmp_path: Path) -> None:
+    with unix.reachable(tmp_path / "s") as path:
+        assert path == tmp_path / "s"

@@ -73,8 +73,10 @@ class Control:
                     group.create_task(self._serve(reader, writer))
 
                 server = await asyncio.start_unix_server(connected, sock=self._bound.socket, limit=MOST)
-                async with server:
-                    await server.serve_forever()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    server.close()  # it is not waited for: the commands under way are called off with the group
         finally:
             self._bound.remove()
 
