@@ -69,6 +69,35 @@ async def test_a_form_is_sent_with_basic_authentication() -> None:
         await fetcher.close()
 
 
+async def test_what_is_delivered_is_posted_with_its_header_and_the_answer_counts_by_its_status() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"he"
+        yield b"llo"
+
+    async with https(OK) as server:
+        fetcher = Fetcher(context=server.trust)
+        answer = await fetcher.deliver(server.url + "/in", pieces(), {"content-length": "5", "x-id": "1"})
+        assert (answer.status, answer.content, answer.headers["x-kind"]) == (200, b"", "Test")
+        assert server.requests[0].startswith(b"POST /in HTTP/1.1\r\n")
+        assert server.requests[0].endswith(b"\r\n\r\nhello")
+        assert b"x-id: 1\r\n" in server.requests[0].lower()
+        await fetcher.close()
+
+
+async def test_a_failure_says_whether_anything_can_have_been_asked() -> None:
+    async with https(b"") as server:
+        for context, url, connected in (
+            (None, server.url, False),  # a certificate that nobody vouches for
+            (server.trust, "https://127.0.0.1:9/", False),
+            (server.trust, server.url, True),
+        ):
+            fetcher = Fetcher(context=context, timeout=0.5)
+            with pytest.raises(FetchFailed) as caught:
+                await fetcher.deliver(url, b"x", {})
+            assert caught.value.connected is connected
+            await fetcher.close()
+
+
 async def test_a_status_of_500_is_an_answer_and_a_redirection_is_not_followed() -> None:
     for status in (b"500 No", b"302 Found\r\nLocation: http://localhost/"):
         async with https(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n") as server:
