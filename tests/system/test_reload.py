@@ -125,7 +125,10 @@ def test_a_listener_is_added_one_is_removed_and_one_changes_its_kind(tmp_path: P
         wait_for_port(third)
         with pytest.raises(ConnectionRefusedError):
             Session(second)
-        assert f"127.0.0.1:{second}" in news
+        words = " ".join(news.split())
+        assert f"listening no more kind=mx address=127.0.0.1:{second}" in words
+        assert f"listening kind=mx address=127.0.0.1:{third}" in words
+        assert f"listening kind=submission address=127.0.0.1:{port}" in words
         assert old.say("EHLO client.example") == ["250"]
         assert old.message() == "250", "its session goes on"
         assert stays.say("EHLO client.example") == ["250"]

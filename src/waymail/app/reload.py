@@ -96,8 +96,8 @@ class Serving:
 
     async def open(self, one: ListenerConfig, listener: Listener) -> None:
         """Raises ListenFailed."""
-        for address in await listener.open(str(one.address), one.mode):
-            log.info("listening", extra={"fields": {"kind": one.kind, "address": address, "tls": one.tls}})
+        await listener.open(str(one.address), one.mode)
+        _tell(one, listener)
 
     async def open_new(self, config: Config, receiving: Receiving, steps: Plan) -> list[tuple[ListenerConfig, Listener]]:
         """Open what is new; where that fails, all is as before. Raises ConfigError."""
@@ -143,6 +143,7 @@ class Serving:
         self.leaving[old] = before
         if (bound := old.hand_over()) is not None:
             await listener.serve(bound)
+        _tell(one, listener)
         return listener
 
     def leave(self, one: ListenerConfig, listener: Listener) -> None:
@@ -244,6 +245,11 @@ async def _let_go(users: UserBackend) -> None:
         await asyncio.sleep(LEAVE)
     finally:
         await users.close()
+
+
+def _tell(one: ListenerConfig, listener: Listener) -> None:
+    for address in listener.addresses:
+        log.info("listening", extra={"fields": {"kind": one.kind, "address": address, "tls": one.tls}})
 
 
 def _clash(old: ListenerConfig, new: ListenerConfig) -> bool:

@@ -112,7 +112,7 @@ async def stop(serving: Serving, running: asyncio.Task[None], chores: list[async
     ends = time() + machine.config.stop_after - last
     for chore in (*chores, *serving.retiring):
         chore.cancel()
-    pass
+    await patiently(chores, CUT_OFF, hurry)  # a reload that is cut off may have opened something
     listeners = dict(serving.tasks)
     await asyncio.gather(*(within(min(SESSIONS, (ends - time()) / 3), one.stop, hurry) for one in listeners))
     await patiently(listeners.values(), (ends - time()) / 2, hurry)
@@ -127,9 +127,9 @@ async def stop(serving: Serving, running: asyncio.Task[None], chores: list[async
 
 async def patiently(tasks: Iterable[asyncio.Future[None]], seconds: float, hurry: asyncio.Event) -> None:
     """Wait for tasks, but no longer than that, and not at all in a hurry; those that are not done then are cut off."""
-    waited, hurried = set(tasks), asyncio.ensure_future(hurry.wait())
-    if not waited:
+    if not (waited := set(tasks)):
         return
+    hurried = asyncio.ensure_future(hurry.wait())
     ended = asyncio.ensure_future(asyncio.wait(waited, timeout=max(0.0, seconds)))
     await asyncio.wait({ended, hurried}, return_when=asyncio.FIRST_COMPLETED)
     ended.cancel()
