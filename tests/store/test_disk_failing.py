@@ -132,6 +132,29 @@ async def test_whichever_write_fails_the_store_said_what_is_so(memory: Path, err
     assert at > 50
 
 
+async def test_whichever_write_fails_at_the_start_what_is_accepted_afterwards_is_there(memory: Path) -> None:
+    """SQLite does not say where the name of its log could not be synced."""
+    at, failed = 0, 1
+    while failed:
+        disk = CrashingDisk(memory / "disk")
+        disk.fail(at)
+        try:
+            store = await SqliteStore.open(disk.root / "queue", now=lambda: START, disk=disk)
+        except StoreError:
+            failed = disk.repair()
+            store = await SqliteStore.open(disk.root / "queue", now=lambda: START, disk=disk)
+        else:
+            failed = disk.repair()
+        run = Run(disk, store)
+        assert await run.accept() is not None
+        await assert_true_after_a_crash(run, memory)
+        await store.abort()
+        disk.close()
+        shutil.rmtree(memory / "disk")
+        at += 1
+    assert at > 30
+
+
 async def assert_true(store: SqliteStore, said: Said, point: int) -> None:
     """What the store has is what it had said after `point` operations."""
     for id, new in said.messages.items():

@@ -36,8 +36,13 @@ class BodyFiles:
         directory = self.folder.parent
         self._disk.make_directory(directory)
         self._disk.make_directory(self.folder)
-        self._disk.sync(directory)
+        self.sync_names()
         self._disk.sync(directory.parent)
+
+    def sync_names(self) -> None:
+        """Bring the names in the store's directory to the disk. Those of the database and of its log are among them, once the log
+        is begun: SQLite syncs them, too, and does not say when that fails. Raises OSError."""
+        self._disk.sync(self.folder.parent)
 
     def create(self, id: int) -> BinaryIO:
         """A new file for the body of message `id`. Raises OSError."""

@@ -99,6 +99,7 @@ class SqliteStore:
         self._numbers = count(opening << 40)  # of tokens and of events
         self._arrivals = count((opening << 24) * schema.WORD_SLICE)  # of messages: gives the slice for their words
         self._kept = recover.recover(self._connection, self._files, self._numbers, now())
+        files.sync_names()
         self._ended: list[int] = []  # body files that the transaction under way makes superfluous
         self._lapse_at = monotonic() + lease  # no lease can be over before that
         self._closed = False

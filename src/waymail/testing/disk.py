@@ -210,7 +210,9 @@ class _Sqlite:
 
     def syncing(self, path: str, *, with_directory: bool) -> int:
         code = self._change(Act.SYNC, lambda: self._disk.perform(Act.SYNC, Path(path)))
-        return self._sync_names(path) if code == 0 and with_directory else code
+        if code == 0 and with_directory:
+            self._sync_names(path)  # where that fails, SQLite's own VFS says nothing
+        return code
 
     def deleting(self, path: str, act: Callable[[], int], *, with_directory: bool) -> int:
         if not Path(path).exists():

@@ -6,8 +6,9 @@ The model:
   in any order (`Loss`); of one write it may keep some sectors of `SECTOR` octets. What was synced is there.
 - A name (a file or directory that was made or removed) is in memory until its directory is synced, even where the file was
   synced.
-- A sync that fails has brought some of it to the disk and not the rest, and no later sync makes up for it: the system takes what
-  it could not write for written. Only what is written once more is safe after the next sync.
+- A file's sync that fails has brought some of it to the disk and not the rest, and no later sync makes up for it: the system
+  takes what it could not write for written. Only what is written once more is safe after the next sync. A directory's sync that
+  fails has done nothing: names are kept in a journal, and a file system that cannot write that stops.
 
 What is left out: a disk that reports a sync it did not do, sectors that go bad or change by themselves, and a sector that is half
 written. POSIX says no more than this model does; most file systems keep more.
@@ -91,7 +92,7 @@ class Replay:
             Act.SYNC: self._sync,
             Act.FAILED_SYNC: self._sync,
             Act.SYNC_NAMES: self._sync_names,
-            Act.FAILED_SYNC_NAMES: self._sync_names,
+            Act.FAILED_SYNC_NAMES: lambda _: None,
         }
 
     def apply(self, operation: Operation) -> None:
@@ -133,7 +134,7 @@ class Replay:
 
     def _sync_names(self, operation: Operation) -> None:
         for path, file in self._pending:
-            if str(PurePosixPath(path).parent) == operation.path and (operation.act is Act.SYNC_NAMES or self._is_kept()):
+            if str(PurePosixPath(path).parent) == operation.path:
                 _set(self._names, path, file)
         self._pending = [one for one in self._pending if str(PurePosixPath(one[0]).parent) != operation.path]
 
