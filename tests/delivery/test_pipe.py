@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,19 +9,19 @@ from pathlib import Path
 import pytest
 
 from waymail.delivery import pipe
-from waymail.delivery.pipe import BUDGET, PipeTransport, Settings, judged
+from waymail.delivery.pipe import PipeTransport, Settings, judged
+from waymail.delivery.turns import BUDGET
 from waymail.mail.envelope import Body, Envelope, Origin, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome
 from waymail.net.process import Bounds, Ended
-from waymail.testing.clock import JumpingClock
 
 MESSAGE = b"Received: x\r\nReturn-Path: <forged@there.example>\r\nSubject: x\r\n\r\nHello\r\n.dot\r\n"
 SHELL = ("/bin/sh", "-c")
 
 
-def transport(*command: str, clock: JumpingClock | None = None, **settings: object) -> PipeTransport:
+def transport(*command: str, budget: float = BUDGET, **settings: object) -> PipeTransport:
     made = replace(Settings(command or ("/bin/cat",), timeout=20.0), **settings)  # type: ignore[arg-type]
-    return PipeTransport(made, monotonic=(clock or JumpingClock()).monotonic)
+    return PipeTransport(made, budget=budget)
 
 
 def envelope(*addresses: str, sender: str = "bob@there.example", body: str = "8BITMIME") -> Envelope:
@@ -190,12 +189,8 @@ async def test_no_more_run_at_a_time_than_are_allowed(tmp_path: Path) -> None:
 
 
 async def test_who_has_no_turn_in_time_waits_for_the_next_attempt() -> None:
-    clock = JumpingClock()
-    to = transport(*SHELL, "sleep 0.3", clock=clock, concurrency=1)
-    delivering = asyncio.ensure_future(deliver(to, "a@x", "b@x"))
-    await asyncio.sleep(0.1)
-    await clock.advance(BUDGET)
-    outcomes = await delivering
+    to = transport(*SHELL, "sleep 0.5", concurrency=1, budget=0.1)
+    outcomes = await deliver(to, "a@x", "b@x")
     assert isinstance(outcomes["a@x"], Delivered)
     assert isinstance(outcomes["b@x"], Deferred)
     assert not outcomes["b@x"].uncertain

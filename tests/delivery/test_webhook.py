@@ -173,6 +173,25 @@ async def test_recipients_that_do_not_fit_into_a_header_field_have_several_posts
     assert len({request.headers["webhook-id"] for request in application.requests}) == len(fields)
 
 
+async def test_after_a_failure_that_all_would_meet_the_rest_is_not_posted(application: Application) -> None:
+    application.status = 503
+    outcomes = await deliver(application, *(f"{'x' * 60}{n}@x.example" for n in range(200)))
+    assert {type(outcome) for outcome in outcomes.values()} == {Deferred}
+    assert len(application.requests) == 1
+
+
+async def test_who_has_no_turn_in_time_is_put_off_and_not_uncertain(application: Application) -> None:
+    application.delay = 0.5
+    message, body = envelope("a@x"), Body(MESSAGE, len(MESSAGE))
+    settings = Settings(application.url, (KEY,), concurrency=1)
+    transport = WebhookTransport(settings, Fetcher(context=application.trust), now=lambda: NOW, budget=0.1)
+    first, second = await asyncio.gather(*(transport.deliver(message, body, message.recipients) for _ in range(2)))
+    assert isinstance(first["a@x"], Delivered)
+    assert isinstance(second["a@x"], Deferred)
+    assert not second["a@x"].uncertain
+    await transport.close()
+
+
 def test_the_id_is_the_same_for_the_same_recipients_and_for_no_others() -> None:
     ann, bob = Recipient("ann@x"), Recipient("bob@x")
     ids = {message_id(envelope(), group) for group in ((ann, bob), (bob, ann))}

@@ -41,7 +41,7 @@ def open_transports(config: Config, clock: SystemClock) -> Transports:
                 case _ if target in found:
                     continue
                 case routes.Pipe():
-                    found[target] = open_pipe(config, target, clock)
+                    found[target] = open_pipe(config, target)
                 case routes.Webhook():
                     found[target] = open_webhook(config, target, clock)
                 case routes.PythonHandler():
@@ -52,7 +52,7 @@ def open_transports(config: Config, clock: SystemClock) -> Transports:
     return Transports(found, tuple(one for one in found.values() if isinstance(one, webhook.WebhookTransport)))
 
 
-def open_pipe(config: Config, target: routes.Pipe, clock: SystemClock) -> pipe.PipeTransport:
+def open_pipe(config: Config, target: routes.Pipe) -> pipe.PipeTransport:
     """Raises UnusableHere."""
     one = config.pipes[target.name]
     settings = pipe.Settings(
@@ -65,7 +65,7 @@ def open_pipe(config: Config, target: routes.Pipe, clock: SystemClock) -> pipe.P
         one.concurrency,
         one.line_ends == "lf",
     )
-    return pipe.PipeTransport(settings, monotonic=clock.monotonic)
+    return pipe.PipeTransport(settings)
 
 
 def open_webhook(config: Config, target: routes.Webhook, clock: SystemClock) -> webhook.WebhookTransport:

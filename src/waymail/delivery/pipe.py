@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from waymail.delivery import final
+from waymail.delivery.turns import BUDGET, Turns
 from waymail.mail import address as addresses
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome
@@ -24,7 +25,6 @@ from waymail.mail.received import delivered_to, return_path
 from waymail.net.process import Bounds, CannotStart, Ended, Identity, Program, run
 from waymail.wire.replies import Reply
 
-BUDGET = 1_500.0  # seconds in which runs of one attempt begin; who had no turn by then has it in the next
 SAID = 300  # characters of a line of output, and
 LINES = 20  # lines of it, that are told on
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -65,25 +65,28 @@ class Settings:
 
 
 class PipeTransport:
-    """Delivers to one program. `monotonic` is a clock in seconds. Raises ValueError for a placeholder that does not exist."""
+    """Delivers to one program. `budget` as for `Turns`. Raises ValueError for a placeholder that does not exist."""
 
-    def __init__(self, settings: Settings, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, *, budget: float = BUDGET) -> None:
         if unknown := unknown_placeholders(settings.command):
             raise ValueError(f"{{{unknown[0]}}} means nothing in a command: there are {', '.join(PLACEHOLDERS)}")
         self._settings = settings
-        self._monotonic = monotonic
-        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._turns = Turns(settings.concurrency, budget=budget)
 
     async def deliver(self, envelope: Envelope, body: Body, recipients: Sequence[Recipient]) -> dict[str, Outcome]:
         """Run the program for each recipient. The outcomes are by `Recipient.address`."""
-        until = self._monotonic() + BUDGET
+        until = self._turns.until()
         async with asyncio.TaskGroup() as group:
             tasks = {one.address: group.create_task(self._in_turn(envelope, body, one, until)) for one in recipients}
         return {address: task.result() for address, task in tasks.items()}
 
     async def _in_turn(self, envelope: Envelope, body: Body, recipient: Recipient, until: float) -> Outcome:
-        async with self._slots:
-            return _NO_TURN if self._monotonic() >= until else await self._deliver(envelope, body, recipient)
+        if not await self._turns.take(until):
+            return _NO_TURN
+        try:
+            return await self._deliver(envelope, body, recipient)
+        finally:
+            self._turns.give_back()
 
     async def _deliver(self, envelope: Envelope, body: Body, recipient: Recipient) -> Outcome:
         settings = self._settings

@@ -16,12 +16,13 @@ import json
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from waymail.delivery import final
 from waymail.delivery.parsed import Attachment, Mailbox, view
+from waymail.delivery.turns import BUDGET, Turns
 from waymail.delivery.webhook_signature import message_id, signed
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
@@ -60,14 +61,15 @@ class Settings:
 
 
 class WebhookTransport:
-    """Delivers to one application. `fetcher` has the timeout of the settings; `now` gives seconds since the epoch."""
+    """Delivers to one application. `fetcher` has the timeout of the settings; `now` gives seconds since the epoch; `budget` as
+    for `Turns`."""
 
-    def __init__(self, settings: Settings, fetcher: Fetcher, *, now: Callable[[], float]) -> None:
+    def __init__(self, settings: Settings, fetcher: Fetcher, *, now: Callable[[], float], budget: float = BUDGET) -> None:
         self._settings = settings
         self._fetcher = fetcher
         self._now = now
         self._is_closed = False
-        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._turns = Turns(settings.concurrency, budget=budget)
         self._threads = ThreadPoolExecutor(THREADS, "waymail-webhook")
         self._peer = Peer(settings.url.partition("://")[2].partition("/")[0])
 
@@ -77,19 +79,31 @@ class WebhookTransport:
             return dict.fromkeys((one.address for one in recipients), Failed(_TOO_LARGE, self._peer))
         groups = [recipients] if self._settings.format == "json" else list(grouped(envelope, recipients))
         outcomes: dict[str, Outcome] = {}
+        until = self._turns.until()
+        outcome: Outcome | None = None
         for group in groups:
-            async with self._slots:
-                outcome = await self._post(envelope, body, group)
+            if isinstance(outcome, Deferred) and (outcome.destination_down or outcome.uncertain):
+                outcome = replace(outcome, uncertain=False)  # the rest need not run into the same
+            else:
+                outcome = await self._in_turn(envelope, body, group, until)
             outcomes |= dict.fromkeys((one.address for one in group), outcome)
         return outcomes
 
+    async def _in_turn(self, envelope: Envelope, body: Body, recipients: Sequence[Recipient], until: float) -> Outcome:
+        if not await self._turns.take(until):
+            return Deferred(_TOO_BUSY, self._peer, cause="no request could be made in time: more concurrency, or less timeout")
+        try:
+            return await self._post(envelope, body, recipients)
+        finally:
+            self._turns.give_back()
+
     async def close(self) -> None:
         """End the connections that are kept; requests under way are finished first."""
-        for _ in range(self._settings.concurrency):
-            await self._slots.acquire()
+        for _ in range(self._turns.count):
+            await self._turns.take(None)
         self._is_closed = True
-        for _ in range(self._settings.concurrency):
-            self._slots.release()
+        for _ in range(self._turns.count):
+            self._turns.give_back()
         await self._fetcher.close()
         self._threads.shutdown(wait=False)
 
