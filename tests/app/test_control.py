@@ -74,8 +74,10 @@ async def answers(machine: Machine, what: str, **more: Any) -> list[Mapping[str,
 
 async def act(machine: Machine, what: str, selection: Mapping[str, Any]) -> None:
     """Change one recipient, once nobody attempts it."""
-    while (await answers(machine, what, selection=selection))[-1]["done"]["recipients"] != 1:
-        await asyncio.sleep(0)
+    for _ in range(1000):
+        if (await answers(machine, what, selection=selection))[-1]["done"]["recipients"] == 1:
+            return
+    raise AssertionError(f"nothing to {what}")
 
 
 async def said(machine: Machine, octets: bytes) -> Any:
@@ -141,6 +143,7 @@ async def test_destinations_and_ways_are_told(machine: Machine) -> None:
     id = await put(machine)
     await answers(machine, "flush", selection=selection_json(Selection(ids=(id,))))
     destination: Mapping[str, Any] = {}
+    items: list[Mapping[str, Any]] = []
     while destination.get("state") != "down":
         await asyncio.sleep(0)  # until the attempt has met nobody
         items = [one.get("item", {}) for one in await answers(machine, "destinations", domains=["x.example"])]
