@@ -72,5 +72,5 @@ def open_webhook(config: Config, target: routes.Webhook, clock: SystemClock) -> 
     """Raises UnusableHere."""
     one = config.webhooks[target.url]
     settings = webhook.Settings(target.url, here.keys_of(one), one.format, one.headers, one.timeout, one.largest, one.concurrency)
-    fetcher = Fetcher(timeout=one.timeout, most=ANSWER, connections=one.concurrency)
+    fetcher = Fetcher(context=here.trust_of(one), timeout=one.timeout, most=ANSWER, connections=one.concurrency)
     return webhook.WebhookTransport(settings, fetcher, now=clock.now)

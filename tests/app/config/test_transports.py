@@ -7,6 +7,7 @@ from base64 import b64encode
 from pathlib import Path
 
 import pytest
+import trustme
 
 from waymail.app.config import ConfigError, load
 from waymail.app.config.show import settings
@@ -100,6 +101,16 @@ def test_what_is_wrong_in_a_file_of_secrets_is_said(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("nonsense\n")
     assert "each line must be" in said(tmp_path, text)[0]
     (tmp_path / "secret").write_text(f"{SECRET}\n{SECRET}\n")
+    assert said(tmp_path, text) == []
+
+
+def test_authorities_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
+    text = HOOK + f'secret = "{SECRET}"\nca = "ca.pem"'
+    [missing] = said(tmp_path, text)
+    assert missing.startswith('7: webhooks."https://a.example/in".ca: ')
+    (tmp_path / "ca.pem").write_text("nonsense\n")
+    assert "holds no certificates" in said(tmp_path, text)[0]
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     assert said(tmp_path, text) == []
 
 

@@ -116,6 +116,7 @@ class Webhook(Section):
 
     secret: Secrets | None = optional()
     secret_file: AbsolutePath | None = optional()
+    ca: AbsolutePath | None = optional()
     format: Literal["message", "json"] = default("message")
     headers: Fields = default({})
     timeout: Seconds = default("30s")

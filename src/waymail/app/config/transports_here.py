@@ -6,6 +6,7 @@ Used by the check before a start and by the start itself, so that both say the s
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from waymail.app.config.check import Finding
 from waymail.app.config.schema import Config
 from waymail.app.config.transports import Pipe, Webhook
 from waymail.delivery import handler, routes, webhook_signature
+from waymail.net import tls
 from waymail.net.process import Identity, UnknownUser, identity
 
 
@@ -34,6 +36,7 @@ def check_transports(config: Config) -> Iterator[Finding]:
     for url, hook in config.webhooks.items():
         try:
             keys_of(hook)
+            trust_of(hook)
         except UnusableHere as problem:
             yield Finding(("webhooks", url, problem.key), str(problem))
     for at, target in transports.targets(config):
@@ -69,6 +72,16 @@ def identity_of(pipe: Pipe) -> Identity | None:
     if found.uid != os.geteuid() or (pipe.group is not None and found.gid != os.getegid()):
         raise UnusableHere("user", f'only root can run a program as "{pipe.user}": leave it out, or start waymail as root')
     return None
+
+
+def trust_of(hook: Webhook) -> ssl.SSLContext | None:
+    """What its certificate is verified with; None for the system's authorities. Raises UnusableHere."""
+    try:
+        return None if hook.ca is None else tls.verified(str(hook.ca))
+    except ssl.SSLError:
+        raise UnusableHere("ca", f"{hook.ca} holds no certificates in PEM") from None
+    except OSError as error:
+        raise UnusableHere("ca", f"{hook.ca} cannot be read: {error.strerror}") from None
 
 
 def keys_of(hook: Webhook) -> tuple[bytes, ...]:
