@@ -45,6 +45,10 @@ DAMAGES = {
     "envelope is too short": (sql("UPDATE message SET envelope = '[]' WHERE id = :id"), UNREADABLE),
     "envelope is too long": (sql("UPDATE message SET envelope = '[1,2,3,4,5,6,7,8,9]' WHERE id = :id"), UNREADABLE),
     "envelope is a number": (sql("UPDATE message SET envelope = 7.5, sender = 8 WHERE id = :id"), UNREADABLE),
+    "origin is a number": (sql("UPDATE message SET envelope = '[1,2,3,4,5,6]' WHERE id = :id"), UNREADABLE),
+    "time is no number": (sql("UPDATE message SET accepted_at = 'noon' WHERE id = :id"), UNREADABLE),
+    "size is no number": (sql("UPDATE message SET size = 'big' WHERE id = :id"), UNREADABLE),
+    "attempts are no number": (sql("UPDATE recipient SET attempts = 'few' WHERE message = :id"), UNREADABLE),
     "envelope is no UTF-8": (sql("UPDATE message SET envelope = CAST(x'ff' AS TEXT) WHERE id = :id"), UNREADABLE),
     "sender is no UTF-8": (sql("UPDATE message SET sender = CAST(x'61ff' AS TEXT) WHERE id = :id"), UNREADABLE),
     "sender is no text": (sql("UPDATE message SET sender = x'61' WHERE id = :id"), UNREADABLE),
@@ -148,7 +152,15 @@ async def test_a_recipient_in_no_state_is_held_at_the_start(
     assert (await states(scene.store, scene.damaged))[0] is State.HELD, "so it is shown until then"
     await scene.store.close()
     await scene.open()
-    await scene.assert_set_aside("the state of a recipient is none", caplog)
+    await scene.assert_set_aside("a recipient is in no state", caplog)
+    await scene.store.close()
+
+
+async def test_a_recipient_that_is_due_at_no_time_is_held_at_the_start(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+    scene.damage(sql("UPDATE recipient SET next_at = 'soon' WHERE message = :id AND number = 1"))
+    await scene.store.close()
+    await scene.open()
+    await scene.assert_set_aside("a recipient is due at no time", caplog)
     await scene.store.close()
 
 

@@ -12,6 +12,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def delivery_of(
     if [row[1] for row in recipients] != list(range(len(recipients))):
         raise Damaged("one of its recipients is missing")
     try:
-        _check_texts(message, recipients)
+        _check_columns(message, recipients)
         envelope = rows.envelope_of(message, list(recipients))
+        "".join([envelope.body, *astuple(envelope.origin)])
         people = envelope.recipients
         pending = tuple(Pending(number, people[number], recipients[number][5], bool(recipients[number][8])) for number in claimed)
     except _UNREADABLE as error:
@@ -68,26 +70,33 @@ def story_of(message: Row | None, recipients: list[Row], events: list[Row]) -> S
     """A story, of the same rows; of damaged ones as far as they can be read."""
     try:
         if message is not None:
-            _check_texts(message, recipients)
+            _check_columns(message, recipients)
             return rows.story_of(message, recipients, events)
     except _UNREADABLE:
         pass
     id, at, sender, message_id, size, text = message or (recipients[0][0], 0.0, "", "", 0, "")
     recipients = [(*row[:2], _text(row[2]), None if row[3] is None else _text(row[3]), *row[4:]) for row in recipients]
-    message = (id, at, _text(sender), _text(message_id), size, text)
+    message = (id, _number(at), _text(sender), _text(message_id), _number(size), text)
     try:
         envelope = rows.envelope_of(message, recipients)
     except _UNREADABLE:
-        envelope = Envelope(encode_id(id), message[2], tuple(Recipient(row[2], row[3]) for row in recipients), at)
+        envelope = Envelope(encode_id(id), message[2], tuple(Recipient(row[2], row[3]) for row in recipients), message[1])
     states = tuple(
-        RecipientState(row[1], row[2], row[3], _state(row[4]), row[5], row[6], row[7], bool(row[8])) for row in recipients
+        RecipientState(row[1], row[2], row[3], _state(row[4]), _number(row[5]), _number(row[6]), _text(row[7]), bool(row[8]))
+        for row in recipients
     )
-    return Story(envelope, size, states, tuple(Event(at, kind, _detail(detail)) for at, kind, detail in events))
+    events = [(_number(at), _text(kind), detail) for at, kind, detail in events]
+    return Story(envelope, message[4], states, tuple(Event(at, kind, _detail(detail)) for at, kind, detail in events))
 
 
-def _check_texts(message: Row, recipients: Sequence[Row]) -> None:
-    """Raises one of _UNREADABLE."""
+def _check_columns(message: Row, recipients: Sequence[Row]) -> None:
+    """Whether texts are texts and numbers are numbers: SQLite takes either in a column. Raises one of _UNREADABLE."""
     "".join([*message[2:4], *(row[2] for row in recipients), *(row[3] or "" for row in recipients)]).encode()
+    sum((message[1], message[4], *(number for row in recipients for number in row[5:7])))
+
+
+def _number(value: Any) -> Any:
+    return value if isinstance(value, int | float) else 0
 
 
 def _text(value: Any) -> str:

@@ -23,7 +23,7 @@ GONE = "its recipients are missing"
 # In one pass over what is live: what was claimed, and what no store writes.
 LEFT = (
     "SELECT body.message, number, address, state FROM body LEFT JOIN recipient ON recipient.message = body.message"
-    f" WHERE state = 1 OR state IS NULL OR state NOT IN ({', '.join(map(str, STATES))}) ORDER BY body.message, number"
+    f" WHERE state = 1 OR typeof(next_at) <> 'real' OR state NOT IN ({', '.join(map(str, STATES))}) ORDER BY body.message, number"
 )
 NO_STATE = f"UPDATE recipient SET state = 2 WHERE message = ? AND state NOT IN ({', '.join(map(str, STATES))})"
 
@@ -38,7 +38,8 @@ def recover(connection: sqlite3.Connection, files: BodyFiles, numbers: Iterator[
         left = connection.execute(LEFT).fetchall()
     _requeue(connection, [row[:3] for row in left if row[3] == State.ACTIVE], numbers, now)
     damaged = dict.fromkeys(sorted(in_file - present), "its body file is missing")
-    damaged.update({row[0]: "the state of a recipient is none" for row in left if row[3] not in STATES})
+    damaged.update({row[0]: "a recipient is in no state" for row in left if row[3] not in STATES})
+    damaged.update({row[0]: "a recipient is due at no time" for row in left if row[3] == State.QUEUED})
     damaged.update({row[0]: GONE for row in left if row[1] is None})
     hold(connection, damaged, numbers, now)
     connection.execute("COMMIT")
