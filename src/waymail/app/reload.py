@@ -38,7 +38,7 @@ from waymail.server.users import UsersFileError
 
 log = logging.getLogger("waymail")
 
-LEAVE = 60.0  # seconds that a back end of users has to answer what it was asked before it was replaced
+LEAVE = 600.0  # seconds for which a back end of users that was replaced answers those who had begun to log in
 
 Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
