@@ -129,6 +129,24 @@ async def test_input_that_cannot_be_read_ends_it_and_is_the_callers_to_hear_of()
     assert await gone("6128")
 
 
+async def test_a_program_never_takes_the_beginning_of_its_input_for_all_of_it(tmp_path: Path) -> None:
+    def after_its_start(name: str, *, breaks: bool) -> Iterator[bytes]:
+        yield b"x"
+        while not (tmp_path / f"{name}.started").exists():
+            time.sleep(0.005)
+        if breaks:
+            raise OSError("the disk")
+
+    def script(name: str) -> str:
+        return f"touch {tmp_path}/{name}.started; cat >/dev/null; touch {tmp_path}/{name}.ended"
+
+    for number in range(5):
+        with pytest.raises(OSError, match="the disk"):
+            await sh(script(f"broken{number}"), after_its_start(f"broken{number}", breaks=True))
+    assert (await sh(script("whole"), after_its_start("whole", breaks=False))).status == 0
+    assert [file.name for file in tmp_path.glob("*.ended")] == ["whole.ended"]
+
+
 async def test_no_descriptor_is_left_open() -> None:
     await sh("cat")
     before = len(list(Path("/proc/self/fd").iterdir()))

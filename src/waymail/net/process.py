@@ -179,13 +179,12 @@ async def _supervise(process: asyncio.subprocess.Process, feed: Coroutine[Any, A
 
 async def _feed(writer: asyncio.WriteTransport, feeder: _Feeder, content: Iterable[bytes]) -> None:
     pieces = iter(content)
-    try:
-        while not feeder.ended.is_set() and (piece := next(pieces, None)) is not None:
-            writer.write(piece)
-            await feeder.ready.wait()
-            await asyncio.sleep(0)  # others have their turn, also where the program is quick
-    finally:
-        writer.close()  # what is in its buffer is still written
+    while not feeder.ended.is_set() and (piece := next(pieces, None)) is not None:
+        writer.write(piece)
+        await feeder.ready.wait()
+        await asyncio.sleep(0)  # others have their turn, also where the program is quick
+    # Only here: a program that saw the end of what is not all would take it for the whole message. Its buffer is still written.
+    writer.close()
 
 
 class _Pipe(asyncio.BaseProtocol):
