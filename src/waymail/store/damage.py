@@ -9,9 +9,7 @@ Not noticed: what is changed and still makes sense, and that a message's last re
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -29,17 +27,8 @@ class Damaged(Exception):
     """Why a message cannot be delivered."""
 
 
-@contextmanager
-def any_text(connection: sqlite3.Connection) -> Iterator[None]:
-    """Texts that are no UTF-8 can be read; otherwise one of them fails the statement. `delivery_of` refuses them."""
-    connection.text_factory = _decode
-    try:
-        yield
-    finally:
-        connection.text_factory = str
-
-
-def _decode(text: bytes) -> str:
+def decode(text: bytes) -> str:
+    """A text of the database, though it be no UTF-8: by itself, sqlite3 fails the whole statement. `delivery_of` refuses it."""
     return text.decode("utf-8", "surrogateescape")
 
 
@@ -100,7 +89,7 @@ def _number(value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return _decode(value) if isinstance(value, bytes) else str(value)
+    return decode(value) if isinstance(value, bytes) else str(value)
 
 
 def _check(body: Body) -> None:

@@ -17,7 +17,7 @@ from waymail.mail.envelope import Body, decode_id
 from waymail.store import schema, select
 from waymail.store.body import BodyFiles
 from waymail.store.contract import EVERYTHING, Backlog, Delivery, Selection, StoreError, Story
-from waymail.store.damage import Damaged, any_text, delivery_of, story_of
+from waymail.store.damage import Damaged, decode, delivery_of, story_of
 from waymail.store.due import next_due
 from waymail.store.rows import Row, body_of, plain, word_of
 from waymail.store.statements import chunks, rows
@@ -77,11 +77,25 @@ class SqliteReader:
     async def run(self, read: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `read(connection, ...)` in the reader's thread."""
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: read(self._connection, *args, **kwargs))
+            return await asyncio.get_running_loop().run_in_executor(
+                self._thread, self._read, lambda connection: read(connection, *args, **kwargs)
+            )
         except sqlite3.Error as error:
             raise schema.unreadable(error, self._directory) from error
         except RuntimeError as error:  # the executor was shut down
             raise StoreError("the store is closed") from error
+
+    def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return read(self._connection)
+        except sqlite3.OperationalError as error:
+            if "decode" not in str(error):
+                raise
+        self._connection.text_factory = decode  # a text that is no UTF-8 is one message's damage, and hides no other
+        try:
+            return read(self._connection)
+        finally:
+            self._connection.text_factory = str
 
     async def next_due(self, after: float = 0.0) -> float | None:
         """As `Store.next_due`."""
@@ -194,15 +208,7 @@ def lapsed(connection: sqlite3.Connection, now: float) -> tuple[list[Row], float
 
 def _select(connection: sqlite3.Connection, statement: str, ids: Sequence[int]) -> Iterable[Row]:
     for chunk in chunks(ids):
-        text = rows(statement, 1, len(chunk))
-        try:
-            yield from connection.execute(text, chunk).fetchall()
-        except sqlite3.OperationalError as error:
-            if "decode" not in str(error):  # a text that is no UTF-8 is only one message's damage
-                raise
-            with any_text(connection):
-                found = connection.execute(text, chunk).fetchall()
-            yield from found
+        yield from connection.execute(rows(statement, 1, len(chunk)), chunk)
 
 
 def _by_message(found: Iterable[Row]) -> dict[int, list[Any]]:

@@ -13,7 +13,7 @@ from waymail.mail.envelope import encode_id
 from waymail.store import statements
 from waymail.store.body import BodyFiles
 from waymail.store.contract import Event, State
-from waymail.store.damage import STATES, any_text
+from waymail.store.damage import STATES
 from waymail.store.rows import Row, event_row
 
 log = logging.getLogger("waymail.store")
@@ -26,6 +26,10 @@ LEFT = (
     f" WHERE state = 1 OR typeof(next_at) <> 'real' OR state NOT IN ({', '.join(map(str, STATES))}) ORDER BY body.message, number"
 )
 NO_STATE = f"UPDATE recipient SET state = 2 WHERE message = ? AND state NOT IN ({', '.join(map(str, STATES))})"
+IS_LIVE = "SELECT 1 FROM recipient WHERE message = ? AND state <= 2 LIMIT 1"
+# What stands in for rows that are gone. An envelope without a text is damaged.
+NO_BODY = "INSERT OR IGNORE INTO body (message, prefix, content) VALUES (?, x'', NULL)"
+NO_ENVELOPE = "INSERT OR IGNORE INTO message (id, accepted_at, sender, message_id, size, envelope) VALUES (?, ?, '', '', 0, '')"
 
 
 def recover(connection: sqlite3.Connection, files: BodyFiles, numbers: Iterator[int], now: float) -> set[int]:
@@ -34,18 +38,20 @@ def recover(connection: sqlite3.Connection, files: BodyFiles, numbers: Iterator[
     connection.execute("BEGIN IMMEDIATE")
     in_file = {row[0] for row in connection.execute("SELECT message FROM body WHERE content IS NULL")}
     present = files.present()
-    with any_text(connection):
-        left = connection.execute(LEFT).fetchall()
+    left = connection.execute(LEFT).fetchall()
     _requeue(connection, [row[:3] for row in left if row[3] == State.ACTIVE], numbers, now)
     damaged = dict.fromkeys(sorted(in_file - present), "its body file is missing")
     damaged.update({row[0]: "a recipient is in no state" for row in left if row[3] not in STATES})
     damaged.update({row[0]: "a recipient is due at no time" for row in left if row[3] == State.QUEUED})
     damaged.update({row[0]: GONE for row in left if row[1] is None})
+    needed = {id for id in present - in_file if connection.execute(IS_LIVE, (id,)).fetchone()}
+    damaged.update(dict.fromkeys(sorted(needed - statements.live(connection, list(needed))), "its body is missing"))
+    connection.executemany(NO_BODY, [(id,) for id in needed])
     hold(connection, damaged, numbers, now)
     connection.execute("COMMIT")
     # States 1, 2 and 8 of the table: a file that no live message needs.
-    files.remove(present - in_file)
-    return in_file
+    files.remove(present - in_file - needed)
+    return in_file | needed
 
 
 def _requeue(connection: sqlite3.Connection, claimed: list[Row], numbers: Iterator[int], now: float) -> None:
@@ -61,12 +67,12 @@ def hold(connection: sqlite3.Connection, damaged: Mapping[int, str], numbers: It
     """Nobody can deliver these messages, for the reason given for each, and they must not vanish unnoticed: an operator
     decides. What was removed meanwhile is left alone."""
     for id, why in damaged.items():
-        with any_text(connection):
-            held = statements.move(connection, [id], (State.QUEUED, State.ACTIVE), State.HELD, now)
-            held += connection.execute(f"{NO_STATE} RETURNING message, number, address", (id,)).fetchall()
+        held = statements.move(connection, [id], (State.QUEUED, State.ACTIVE), State.HELD, now)
+        held += connection.execute(f"{NO_STATE} RETURNING message, number, address", (id,)).fetchall()
         if held:
-            # What is live has a row here, or nobody would find it.
-            connection.execute("INSERT OR IGNORE INTO body (message, prefix, content) VALUES (?, x'', NULL)", (id,))
+            # What is live has these rows, or nobody would find it.
+            connection.execute(NO_BODY, (id,))
+            connection.execute(NO_ENVELOPE, (id, now))
             tell(connection, held, "damaged", numbers, now, {"why": why})
         if held or why == GONE:
             log.error("a message is damaged: it is held", extra={"fields": {"id": encode_id(id), "why": why}})

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from waymail.mail.envelope import Body, decode_id, encode_id
-from waymail.store import moving, operate, read, recover, schema, select, statements
+from waymail.store import damage, moving, operate, read, recover, schema, select, statements
 from waymail.store.body import BodyFiles, FileSpool
 from waymail.store.checkpoint import Checkpointer
 from waymail.store.contract import (
@@ -95,6 +95,7 @@ class SqliteStore:
         self._elapsed = monotonic  # leases count by it: no jump of the wall clock ends one
         self._files = files
         self._connection, reading, copying = connections
+        self._connection.text_factory = damage.decode
         opening: int = self._connection.execute("UPDATE opening SET number = number + 1 RETURNING number").fetchone()[0]
         self._numbers = count(opening << 40)  # of tokens and of events
         self._arrivals = count((opening << 24) * schema.WORD_SLICE)  # of messages: gives the slice for their words
