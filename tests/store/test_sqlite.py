@@ -7,13 +7,15 @@ import json
 import re
 import sqlite3
 from collections.abc import AsyncIterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from waymail.mail.envelope import Body, Options, Recipient, encode_id
-from waymail.store import due, read, recover, schema, select, statements
-from waymail.store.contract import Change, Delivery, NewMessage, Selection, State, StoreError
+from waymail.store import due, operate, read, recover, schema, select, statements
+from waymail.store.contract import Change, Changed, Delivery, NewMessage, Selection, State, StoreError
 from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
 from waymail.testing.store_cases import START, Messages, delivered, kinds, octets, outcome, states
@@ -360,3 +362,43 @@ async def test_the_tables_of_version_1_are_brought_up_to_date(messages: Messages
     first, second = await store.claim(START, 10)
     assert (first.envelope.options.priority, second.envelope) == (3, new.envelope)
     await store.close()
+
+
+async def test_what_comes_back_while_the_rest_is_released_is_not_released_again(
+    store: SqliteStore, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody holds at once whatever is released: with that, a release of all would never end."""
+    for _ in range(30):
+        await store.accept(messages.new(claim=False))
+    everything = Selection(everything=True)
+    await store.hold(everything, START)
+    submit, times = store._operations._submit, count(int(START) + 6)
+    hold_all = "UPDATE recipient SET state = 2, next_at = ? WHERE state = 0"
+
+    async def and_hold_again(item: Any) -> Any:
+        released = await submit(item)
+        await submit(lambda connection: connection.execute(hold_all, (next(times),)))
+        return released
+
+    monkeypatch.setattr(store._operations, "_submit", and_hold_again)
+    monkeypatch.setattr(operate, "BATCH", 5)
+    async with asyncio.timeout(10):
+        assert (await store.release(everything, START + 5)).recipients == 30
+
+
+async def test_what_is_claimed_between_looking_and_changing_is_left_alone(
+    store: SqliteStore, messages: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = messages.new(claim=False)
+    await store.accept(new)
+    submit = store._operations._submit
+
+    async def claimed_first(item: Any) -> Any:
+        assert len(await store.claim(START, 10)) == 1
+        return await submit(item)
+
+    monkeypatch.setattr(store._operations, "_submit", claimed_first)
+    assert await store.remove(Selection(ids=(new.envelope.id,)), START) == Changed()
+    story = await store.get(new.envelope.id)
+    assert story is not None
+    assert (story.recipients[0].state, story.events) == (State.ACTIVE, ())

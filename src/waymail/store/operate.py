@@ -20,6 +20,7 @@ from waymail.store.rows import Row
 from waymail.store.select import Found
 from waymail.values import value
 
+NUMBERS = 32  # bits for the number of a recipient in its message
 BATCH = 500  # recipients that one transaction changes, so that no accept waits long behind it
 
 
@@ -45,21 +46,29 @@ class Submit(Protocol):
 
 
 class Tally:
-    """Counts what was done."""
+    """Counts what was done, and knows to whom: what comes back while the rest is done is not done again, or it never ended."""
 
     def __init__(self) -> None:
-        self._recipients = 0
-        self._messages: set[int] = set()
+        self._done: set[int] = set()
         self._domains: set[str] = set()
         self.active = 0
 
+    def new(self, found: Sequence[Found]) -> list[Found]:
+        """Those that were not counted yet."""
+        return [one for one in found if _place(one) not in self._done]
+
     def add(self, found: Sequence[Found]) -> None:
-        self._recipients += len(found)
-        self._messages.update(one.message for one in found)
+        self._done.update(map(_place, found))
         self._domains.update(one.domain for one in found)
 
     def changed(self) -> Changed:
-        return Changed(self._recipients, len(self._messages), tuple(sorted(self._domains)), self.active)
+        messages = len({place >> NUMBERS for place in self._done})
+        return Changed(len(self._done), messages, tuple(sorted(self._domains)), self.active)
+
+
+def _place(one: Found) -> int:
+    """Message and number as one."""
+    return one.message << NUMBERS | one.number
 
 
 class Operations:
@@ -91,7 +100,7 @@ class Operations:
         tally = Tally()
         async for found in self.pages(selection, (*move.states, State.ACTIVE)):
             tally.active += sum(one.state is State.ACTIVE for one in found)
-            chosen = [one for one in found if one.state is not State.ACTIVE]
+            chosen = tally.new([one for one in found if one.state is not State.ACTIVE])
             if move is FLUSH:
                 chosen = [one for one in chosen if not one.is_held_by_sender(now)]
                 tally.add([one for one in chosen if one.next_at <= now])
