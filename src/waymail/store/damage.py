@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,8 @@ def delivery_of(
     try:
         _check_columns(message, recipients)
         envelope = rows.envelope_of(message, list(recipients))
-        "".join([envelope.body, *astuple(envelope.origin)])
+        origin = envelope.origin
+        "".join([envelope.body, origin.protocol, origin.helo, origin.address, origin.tls, origin.user])
         people = envelope.recipients
         pending = tuple(Pending(number, people[number], recipients[number][5], bool(recipients[number][8])) for number in claimed)
     except _UNREADABLE as error:

@@ -75,7 +75,8 @@ def hold(connection: sqlite3.Connection, damaged: Mapping[int, str], numbers: It
             connection.execute(NO_ENVELOPE, (id, now))
             tell(connection, held, "damaged", numbers, now, {"why": why})
         if held or why == GONE:
-            log.error("a message is damaged: it is held", extra={"fields": {"id": encode_id(id), "why": why}})
+            text = "a message is damaged: it is held" if held else "a message is damaged, and nobody is left to get it"
+            log.error(text, extra={"fields": {"id": encode_id(id), "why": why}})
 
 
 def tell(
