@@ -45,7 +45,8 @@ def delivery_of(
         _check_columns(message, recipients)
         envelope = rows.envelope_of(message, list(recipients))
         origin = envelope.origin
-        "".join([envelope.body, origin.protocol, origin.helo, origin.address, origin.tls, origin.user])
+        texts = [envelope.body, origin.protocol, origin.helo, origin.address, origin.tls, origin.user]
+        "".join(texts)  # fails where one is none
         people = envelope.recipients
         pending = tuple(Pending(number, people[number], recipients[number][5], bool(recipients[number][8])) for number in claimed)
     except _UNREADABLE as error:
@@ -80,7 +81,8 @@ def story_of(message: Row | None, recipients: list[Row], events: list[Row]) -> S
 
 def _check_columns(message: Row, recipients: Sequence[Row]) -> None:
     """Whether texts are texts and numbers are numbers: SQLite takes either in a column. Raises one of _UNREADABLE."""
-    "".join([*message[2:4], *(row[2] for row in recipients), *(row[3] or "" for row in recipients)]).encode()
+    texts = [*message[2:4], *(row[2] for row in recipients), *(row[3] or "" for row in recipients)]
+    "".join(texts).encode()
     sum((message[1], message[4], *(number for row in recipients for number in row[5:7])))
 
 
