@@ -247,6 +247,7 @@ async def test_the_server_stops_while_a_command_is_under_way(tmp_path: Path) -> 
         Selection(older=0.0),
         Selection(ids=("a", "b"), sender="x", recipient="y", domain="z", below=True, older=1.5, states=(State.HELD,)),
         Selection(everything=True),
+        Selection(domains=frozenset({"a.example", "b.example"})),
     ],
     ids=str,
 )

@@ -74,7 +74,8 @@ async def _connect(path: Path) -> Lines:
 def selection_json(selection: Selection) -> dict[str, Any]:
     """A selection as it stands in a request: what is given."""
     given = {one.name: value for one in fields(Selection) if (value := getattr(selection, one.name)) != one.default}
-    lists = {"ids": list(selection.ids), "states": [state.name.lower() for state in selection.states]}
+    states = [state.name.lower() for state in selection.states]
+    lists = {"ids": list(selection.ids), "domains": sorted(selection.domains), "states": states}
     return given | {name: values for name, values in lists.items() if values}
 
 
@@ -88,7 +89,8 @@ def selection_of(data: object) -> Selection:
         if not _CHECKS[name](value):
             raise ValueError(f"selection: {name}: {value!r} cannot be")
     states = tuple(State[one.upper()] for one in data.get("states", ()))
-    return Selection(**(data | {"ids": tuple(data.get("ids", ())), "states": states}))
+    several = {"ids": tuple(data.get("ids", ())), "domains": frozenset(data.get("domains", ())), "states": states}
+    return Selection(**(data | several))
 
 
 def changed_json(changed: Changed) -> dict[str, Any]:
@@ -100,16 +102,21 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
 def _is_truth(value: object) -> bool:
     return isinstance(value, bool)
 
 
 _CHECKS = {
-    "ids": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+    "ids": _are_texts,
     "sender": _is_text,
     "recipient": _is_text,
     "domain": _is_text,
     "below": _is_truth,
+    "domains": _are_texts,
     "older": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     "states": lambda value: isinstance(value, list) and all(one in ("queued", "active", "held") for one in value),
     "everything": _is_truth,

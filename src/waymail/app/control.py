@@ -192,7 +192,8 @@ async def _in_hand(machine: Machine, selection: Selection) -> dict[str, Any]:
     domain or age."""
     if selection.is_empty or is_by_message(selection):
         return {}
-    to = (await _way(machine, selection.domain))["to"] if selection.domain else None
+    domain = selection.domain or min(selection.domains, default="")
+    to = (await _way(machine, domain))["to"] if domain else None
     found = [one for one in machine.runner.states() if to in (None, one.key) or selection.below]
     return {"in_hand": sum(one.active + one.waiting for one in found)}
 

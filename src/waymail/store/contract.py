@@ -208,8 +208,8 @@ class Selection:
 
     `ids` are queue ids. `sender` is the reverse-path ("" the null path), `recipient` an address, or one that an alias led
     away from; both are compared as `Store.find` does. `domain` is that of the recipient, as `Recipient.domain` has it, with
-    `below` also those below it. `older`: accepted before that time, in seconds since the epoch. `states` leaves only
-    recipients in one of them, and is no reason to be selected.
+    `below` also those below it; `domains` are several. `older`: accepted before that time, in seconds since the epoch.
+    `states` leaves only recipients in one of them, and is no reason to be selected.
     """
 
     ids: tuple[str, ...] = ()
@@ -217,6 +217,7 @@ class Selection:
     recipient: str = ""
     domain: str = ""
     below: bool = False
+    domains: frozenset[str] = frozenset()
     older: float | None = None
     states: tuple[State, ...] = ()
     everything: bool = False
@@ -224,7 +225,7 @@ class Selection:
     @property
     def is_empty(self) -> bool:
         """Whether it selects nothing."""
-        given = self.ids or self.recipient or self.domain or self.everything
+        given = self.ids or self.recipient or self.domain or self.domains or self.everything
         return not given and self.sender is None and self.older is None
 
     def among(self, states: Sequence[State]) -> tuple[State, ...]:

@@ -36,7 +36,7 @@ from waymail.store.due import LEAST
 from waymail.store.moving import GIVEN_UP, WHILE_EXPORTED
 from waymail.store.operate import FLUSH, HOLD, RELEASE, REMOVE, Move
 from waymail.store.rows import DIALOGUES, number_of, plain, thinned
-from waymail.store.select import LIVE, WAITS, is_by_message, numbers_of, selects
+from waymail.store.select import LIVE, WAITS, is_by_message, is_of_all_states, numbers_of, selects
 
 Due = tuple[int, float, str, int]  # by what is claimed first: the priority negated, when it is due, the queue id, the number
 
@@ -174,8 +174,7 @@ class MemoryStore:
     async def list(self, limit: int = 1000, selection: Selection = EVERYTHING) -> Sequence[Story]:
         """As `Store.list`."""
         self._check_open()
-        is_live = is_by_message(selection) or not (selection.domain or selection.states or selection.sender is not None)
-        states = LIVE if is_live else WAITS
+        states = LIVE if is_of_all_states(selection) else WAITS
         return [_story(record) for record, _ in self._chosen(selection, states)][:limit]
 
     async def get(self, id: str) -> Story | None:

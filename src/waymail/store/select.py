@@ -116,7 +116,7 @@ def begin(connection: sqlite3.Connection, selection: Selection, states: Sequence
     if is_by_message(selection):
         return Cursor()
     waits = [int(state) for state in states if state in WAITS]
-    if not selection.domain:
+    if not (selection.domain or selection.domains):
         return Cursor(tuple((state, None) for state in waits))
     return Cursor(tuple((state, domain) for state in waits for domain in _domains(connection, selection, state)))
 
@@ -142,7 +142,7 @@ def oldest(connection: sqlite3.Connection, selection: Selection, limit: int) -> 
     if is_by_message(selection):
         return _oldest_by_message(connection, selection, limit)
     before = before_id(selection)
-    if not (selection.states or selection.domain or selection.sender is not None or selection.is_empty):
+    if is_of_all_states(selection) and not selection.is_empty:
         statement = "SELECT message FROM body WHERE message < ? ORDER BY message LIMIT ?"
         return [row[0] for row in connection.execute(statement, (before, limit))]
     cursor = begin(connection, selection, WAITS)
@@ -191,14 +191,18 @@ def selects(selection: Selection, id: int, sender: str, addresses: Sequence[str 
         return False
     if selection.recipient and plain(selection.recipient) not in [plain(one) for one in addresses if one]:
         return False
-    if selection.domain and domain != selection.domain and not (selection.below and domain.endswith(f".{selection.domain}")):
-        return False
-    return id < before_id(selection)
+    return _is_of(selection, domain) and id < before_id(selection)
 
 
 def numbers_of(ids: Sequence[str]) -> frozenset[int]:
     """The messages of those ids that are any."""
     return frozenset(number for id in ids if (number := decode_id(id)) is not None)
+
+
+def is_of_all_states(selection: Selection) -> bool:
+    """Whether those that are being attempted are found, too."""
+    by_waiting = selection.states or selection.domain or selection.domains or selection.sender is not None
+    return is_by_message(selection) or not by_waiting
 
 
 def before_id(selection: Selection) -> int:
@@ -249,10 +253,21 @@ def _waiting_page(
 
 
 def _domains(connection: sqlite3.Connection, selection: Selection, state: int) -> list[str]:
-    if not selection.below:
-        return [selection.domain]
-    every = (row[0] for row in connection.execute(DOMAINS.format(state=state)))
-    return [one for one in every if one == selection.domain or one.endswith(f".{selection.domain}")]
+    if selection.domains:
+        every = sorted(selection.domains)
+    elif selection.below:
+        every = [row[0] for row in connection.execute(DOMAINS.format(state=state))]
+    else:
+        every = [selection.domain]
+    return [one for one in every if _is_of(selection, one)]
+
+
+def _is_of(selection: Selection, domain: str) -> bool:
+    """Whether a domain is one of those that a selection is for."""
+    if selection.domains and domain not in selection.domains:
+        return False
+    wanted = selection.domain
+    return not wanted or domain == wanted or (selection.below and domain.endswith(f".{wanted}"))
 
 
 def _last_reply(connection: sqlite3.Connection, domain: str, is_queued: bool) -> str:
