@@ -132,6 +132,24 @@ async def test_whichever_write_fails_the_store_said_what_is_so(memory: Path, err
     assert at > 50
 
 
+async def test_what_was_refused_because_its_sync_failed_does_not_appear_after_a_crash(memory: Path) -> None:
+    """All of the transaction stands in the log by then, its commit included."""
+    async with running(memory) as run:
+        log = "queue/queue.sqlite-wal"
+        run.disk.fail(0, act=Act.SYNC, path=log, times=2)  # the commit's, and that of its repetition
+        assert await run.accept() is None
+        assert run.disk.repair() == 2
+        refused_at = run.disk.point
+        assert [one.act for one in run.disk.operations if one.path == log].count(Act.FAILED_SYNC) == 2
+        for crash in run.disk.crashes(refused_at, seeds=range(20)):
+            lay_out(crash.image, memory / "after")
+            store = await SqliteStore.open(memory / "after" / "queue", now=lambda: START)
+            assert await store.list() == []
+            await store.close()
+            shutil.rmtree(memory / "after")
+        assert await run.accept() is not None
+
+
 async def test_whichever_write_fails_at_the_start_what_is_accepted_afterwards_is_there(memory: Path) -> None:
     """SQLite does not say where the name of its log could not be synced."""
     at, failed = 0, 1
