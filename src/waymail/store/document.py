@@ -74,7 +74,7 @@ def _story(data: Any, size: int) -> Story:
         _text(data, "sender"),
         tuple(recipient_of(what, one.number, one.address, one.original) for one in states),
         _number(data, "accepted_at"),
-        _text(data, "body"),
+        _body(data),
         _text(data, "message_id"),
         Origin(**{name: _text(origin, name) for name in _ORIGIN if name in origin}),
         options_of(what) if options else NO_OPTIONS,
@@ -103,9 +103,15 @@ def _state(number: int, data: Any) -> RecipientState:
         _STATES[_text(data, "state")],
         _typed(data, "attempts", int),
         _number(data, "next_at"),
-        _typed(data, "reply", str),
+        _unicode(_typed(data, "reply", str)),
         _typed(data, "warned", bool),
     )
+
+
+def _body(data: Any) -> str:
+    if (body := data["body"]) not in ("7BIT", "8BITMIME", "BINARYMIME"):
+        raise ValueError(f"body is {body!r:.60}")
+    return str(body)
 
 
 def _event(data: Any) -> Event:
@@ -143,8 +149,13 @@ def _is_number(value: object) -> bool:
 
 
 def _text(data: Any, name: str) -> str:
-    value: str = _typed(data, name, str)
-    value.encode()  # half a surrogate pair is in no address and no reply: UnicodeEncodeError is a ValueError
+    value = _unicode(_typed(data, name, str))
     if _CONTROL.search(value):
         raise ValueError(f"{name} has control characters: {value!r:.60}")
     return value
+
+
+def _unicode(text: str) -> str:
+    """Without half a surrogate pair, which no store takes: UnicodeEncodeError is a ValueError."""
+    text.encode()
+    return text
