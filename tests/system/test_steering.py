@@ -85,3 +85,8 @@ def test_the_store_is_changed_without_a_server_too(server: ServerProcess) -> Non
     server.start()
     found = seen(server)
     assert (found["queued"], found["held"], found["server"]) == (0, 1, True)
+
+
+def test_mail_is_chosen_by_where_the_overview_says_that_it_goes(server: ServerProcess) -> None:
+    destination = seen(server)["destinations"][0]["destination"]
+    assert server.run("queue", "hold", "--via", destination) == "held: 3 recipients of 3 messages\n"

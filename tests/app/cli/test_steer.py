@@ -294,3 +294,21 @@ def test_what_its_sender_wants_held_is_left_alone_by_a_flush(run: Run, place: Pa
 
     asyncio.run(add())
     assert run("queue", "flush", "--recipient", "z@z.example")[0] == Exit.UNAVAILABLE
+
+
+def test_mail_is_chosen_by_where_it_goes(run: Run, place: Path) -> None:
+    assert run("queue", "hold", "--via", "smtp://relay.example:25")[1].splitlines()[0] == "held: 1 recipient of 1 message"
+    assert states(place)[:2] == ["a@x.example QUEUED", "b@dead.example HELD"]
+    assert len(json.loads(run("queue", "list", "--via", "smtp://relay.example:25", "--held", "--json")[1])) == 1
+    code, _, _ = run("queue", "release", "--via", "smtp://relay.example:25", "--sender", "eve@example.org")
+    assert code == Exit.UNAVAILABLE
+    assert states(place)[1] == "b@dead.example HELD"
+
+
+def test_a_destination_to_which_nothing_goes_is_said_and_nothing_is_chosen(run: Run, place: Path) -> None:
+    before = states(place)
+    code, _, err = run("queue", "remove", "--via", "mx.x.example", "--yes")
+    assert code == Exit.UNAVAILABLE
+    assert "nothing waits that goes to mx.x.example" in err
+    assert "only a running server knows" in err
+    assert states(place) == before

@@ -12,7 +12,7 @@ from waymail.app.cli.output import CommandFailed, Exit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from waymail.store.contract import Selection, State
+    from waymail.store.contract import Selection
 
 Switch = Annotated[bool, Parameter(negative="")]
 
@@ -38,7 +38,7 @@ class Narrowed:
         """Whether anything is."""
         return any(one is not None for one in (self.sender, self.recipient, self.destination, self.older))
 
-    def selection(self, ids: Sequence[str] = (), states: Sequence[State] = (), *, now: float) -> Selection:
+    def selection(self, ids: Sequence[str] = (), *, now: float) -> Selection:
         """As the store understands it; without anything given, all. Raises CommandFailed for what cannot be."""
         from waymail.mail.envelope import decode_id
         from waymail.store.contract import Selection
@@ -55,7 +55,6 @@ class Narrowed:
             domain=domain_of(_not_empty("--destination", self.destination)),
             below=self.below,
             older=None if self.older is None else now - _seconds(self.older),
-            states=tuple(states),
             everything=not (ids or self.is_given),
         )
 
@@ -71,7 +70,7 @@ class Chosen(Narrowed):
     def strictly(self, ids: Sequence[str], *, now: float) -> Selection:
         """The selection. Raises CommandFailed where it was not said which messages, or two ways that do not go together."""
         if not (ids or self.is_given or self.everything):
-            which = "give queue ids, --sender, --recipient, --destination or --older; or --all"
+            which = "give queue ids, --sender, --recipient, --destination, --via or --older; or --all"
             raise CommandFailed(Exit.USAGE, f"which messages? {which}")
         if self.everything and (ids or self.is_given):
             raise CommandFailed(Exit.USAGE, "--all is for all messages: leave out the ids and the other options, or --all")

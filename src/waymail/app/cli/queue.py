@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,6 +44,7 @@ async def overview(*, config: Path | None = None, limit: int = 20, as_json: Json
 async def list_(
     *,
     narrowed: Narrowed = EVERYBODY,
+    via: steer.Via = None,
     held: Switch = False,
     queued: Switch = False,
     config: Path | None = None,
@@ -55,6 +57,8 @@ async def list_(
 
     Parameters
     ----------
+    via
+        Recipients whose mail goes to this destination, as `waymail queue` names it.
     held
         Only those with recipients that are held.
     queued
@@ -73,13 +77,13 @@ async def list_(
 
     now = SystemClock().now()
     states = [state for state, is_asked in ((State.HELD, held), (State.QUEUED, queued)) if is_asked]
-    selection = narrowed.selection(states=states, now=now)
+    selection = replace(await steer.selected((), narrowed, via, config), states=tuple(states))
     async with reading(config) as store:
         stories = await store.list(limit, selection)
     if as_json:
         say_json([summary_json(story) for story in stories])
     elif not stories:
-        say("The queue is empty." if not (narrowed.is_given or states) else "Nothing like that is in the queue.")
+        say("The queue is empty." if not (narrowed.is_given or states or via) else "Nothing like that is in the queue.")
     else:
         rows = [
             (

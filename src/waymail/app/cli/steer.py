@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from waymail.app.cli.chosen import Chosen
+from waymail.app.cli.chosen import Chosen, Narrowed
 from waymail.app.cli.locate import data_place, existing
 from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from waymail.store.contract import Changed, Selection
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
+Via = Annotated[str | None, Parameter(negative="")]
 Yes = Annotated[bool, Parameter(negative="")]
 NOTHING = Chosen()
 
@@ -27,7 +28,7 @@ FITS = {"hold": "queued", "release": "held", "flush": "queued", "remove": "queue
 COUNTED = 1001  # messages that are counted before somebody is asked whether he means it
 
 
-async def flush(*ids: str, chosen: Chosen = NOTHING, config: Path | None = None, as_json: Json = False) -> int:
+async def flush(*ids: str, chosen: Chosen = NOTHING, via: Via = None, config: Path | None = None, as_json: Json = False) -> int:
     """Try at once what waits for a later time. A destination that was down is probed, whatever was known of it.
 
     What its sender wants held (RFC 4865) is left alone, and what is held by `waymail queue hold`.
@@ -36,51 +37,61 @@ async def flush(*ids: str, chosen: Chosen = NOTHING, config: Path | None = None,
     ----------
     ids
         Queue ids.
+    via
+        Recipients whose mail goes to this destination, as `waymail queue` names it.
     config
         The configuration file of the server.
     as_json
         Print a JSON object.
     """
-    return await _steer("flush", ids, chosen, config, as_json)
+    return await _steer("flush", ids, chosen, via, config, as_json)
 
 
-async def hold(*ids: str, chosen: Chosen = NOTHING, config: Path | None = None, as_json: Json = False) -> int:
+async def hold(*ids: str, chosen: Chosen = NOTHING, via: Via = None, config: Path | None = None, as_json: Json = False) -> int:
     """Let messages wait until they are released. Nothing is attempted, and nothing given up.
 
     Parameters
     ----------
     ids
         Queue ids.
+    via
+        Recipients whose mail goes to this destination, as `waymail queue` names it.
     config
         The configuration file of the server.
     as_json
         Print a JSON object.
     """
-    return await _steer("hold", ids, chosen, config, as_json)
+    return await _steer("hold", ids, chosen, via, config, as_json)
 
 
-async def release(*ids: str, chosen: Chosen = NOTHING, config: Path | None = None, as_json: Json = False) -> int:
+async def release(*ids: str, chosen: Chosen = NOTHING, via: Via = None, config: Path | None = None, as_json: Json = False) -> int:
     """Let go what is held, and try it at once.
 
     Parameters
     ----------
     ids
         Queue ids.
+    via
+        Recipients whose mail goes to this destination, as `waymail queue` names it.
     config
         The configuration file of the server.
     as_json
         Print a JSON object.
     """
-    return await _steer("release", ids, chosen, config, as_json)
+    return await _steer("release", ids, chosen, via, config, as_json)
 
 
-async def remove(*ids: str, chosen: Chosen = NOTHING, yes: Yes = False, config: Path | None = None, as_json: Json = False) -> int:
+async def remove(
+    *ids: str, chosen: Chosen = NOTHING, via: Via = None, yes: Yes = False, config: Path | None = None, as_json: Json = False
+) -> int:
     """Give messages up without telling anybody.
 
     Parameters
     ----------
     ids
         Queue ids.
+    via
+        Recipients whose mail goes to this destination, as `waymail queue` names it.
     yes
         Do not ask.
     config
@@ -88,12 +99,13 @@ async def remove(*ids: str, chosen: Chosen = NOTHING, yes: Yes = False, config: 
     as_json
         Print a JSON object.
     """
-    return await _steer("remove", ids, chosen, config, as_json, confirm=not yes)
+    return await _steer("remove", ids, chosen, via, config, as_json, confirm=not yes)
 
 
 async def bounce(
     *ids: str,
     chosen: Chosen = NOTHING,
+    via: Via = None,
     reason: str = "",
     yes: Yes = False,
     config: Path | None = None,
@@ -105,6 +117,8 @@ async def bounce(
     ----------
     ids
         Queue ids.
+    via
+        Recipients whose mail goes to this destination, as `waymail queue` names it.
     reason
         What the notice says of why, behind "given up by the administrator".
     yes
@@ -116,7 +130,7 @@ async def bounce(
     """
     if len(reason) > 200 or not reason.isprintable():
         raise CommandFailed(Exit.USAGE, "--reason: one line of at most 200 characters")
-    return await _steer("bounce", ids, chosen, config, as_json, confirm=not yes, reason=reason)
+    return await _steer("bounce", ids, chosen, via, config, as_json, confirm=not yes, reason=reason)
 
 
 def add_to(app: App) -> None:
@@ -129,15 +143,14 @@ async def _steer(
     action: str,
     ids: tuple[str, ...],
     chosen: Chosen,
+    via: str | None,
     config_file: Path | None,
     as_json: bool,
     *,
     confirm: bool = False,
     **more: str,
 ) -> int:
-    from waymail.net.clock import SystemClock
-
-    selection = chosen.strictly(ids, now=SystemClock().now())
+    selection = await selected(ids, chosen, via, config_file)
     if confirm and not selection.ids:
         await _confirm(action, selection, config_file)
     done = await _asked(action, selection, config_file, more)
@@ -151,6 +164,22 @@ async def _steer(
     if not done["server"]:
         say("No server runs: nothing is attempted before it is started.")
     return Exit.OK
+
+
+async def selected(ids: tuple[str, ...], chosen: Narrowed, via: str | None, config_file: Path | None) -> Selection:
+    """What was chosen. Raises CommandFailed where that cannot be meant, and where nothing that waits goes to the destination."""
+    from dataclasses import replace
+
+    from waymail.net.clock import SystemClock
+    from waymail.store.contract import Selection
+
+    now = SystemClock().now()
+    if via is None:
+        return chosen.strictly(ids, now=now) if isinstance(chosen, Chosen) else chosen.selection(ids, now=now)
+    from waymail.app.cli.via import domains_via
+
+    rest = chosen.selection(ids, now=now) if ids or chosen.is_given else Selection()
+    return replace(rest, domains=await domains_via(config_file, via))
 
 
 def done_text(done: Mapping[str, Any]) -> str:
