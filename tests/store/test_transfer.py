@@ -19,7 +19,7 @@ import pytest
 
 from waymail.mail.envelope import Recipient
 from waymail.store.archive import ArchiveError
-from waymail.store.contract import EVERYTHING, Change, Event, NewMessage, Selection, State, Store, Story
+from waymail.store.contract import EVERYTHING, Change, Event, NewMessage, Selection, State, Store, StoreError, Story
 from waymail.store.memory import MemoryStore
 from waymail.store.sqlite import SqliteStore
 from waymail.store.transfer import Note, Transfer
@@ -268,6 +268,42 @@ async def test_an_export_that_is_left_early_holds_nothing_and_leaves_no_file(
     now = await stories(store)
     assert {id: story.recipients for id, story in now.items()} == {id: story.recipients for id, story in before.items()}
     assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("turns", range(0, 60, 3))
+async def test_an_export_that_is_cancelled_at_any_moment_holds_nothing(messages: Messages, tmp_path: Path, turns: int) -> None:
+    store = await SqliteStore.open(tmp_path / "old", now=lambda: START)
+    before = await fill(store, messages)
+    exporting = asyncio.create_task(told(moving(store).export(tmp_path / "file", EVERYTHING, move=True)))
+    for _ in range(turns):
+        await asyncio.sleep(0.0005)
+    exporting.cancel()
+    (result,) = await asyncio.gather(exporting, return_exceptions=True)
+    now = await stories(store)
+    if isinstance(result, asyncio.CancelledError):
+        assert {id: story.recipients for id, story in now.items()} == {id: story.recipients for id, story in before.items()}
+        assert not (tmp_path / "file").exists()
+    else:
+        assert {one.state for story in now.values() for one in story.recipients if one.state.is_live} == {State.HELD}
+    await store.close()
+
+
+async def test_a_disk_that_is_full_while_taking_in_leaves_whole_messages_and_no_file_in_the_way(
+    messages: Messages, tmp_path: Path
+) -> None:
+    old = MemoryStore(now=lambda: START)
+    large = [messages.new(content=b"X: y\r\n\r\n" + b"x" * size, claim=False) for size in (100_000, 200_000, 400_000)]
+    for one in large:
+        await old.accept(one)
+    before = await stories(old)
+    await exported(old, tmp_path / "file")
+    new = await SqliteStore.open(tmp_path / "new", now=lambda: START)
+    with largest_file(300_000), pytest.raises(StoreError, match="could not be written"):
+        await told(moving(new).take_in(tmp_path / "file", "x"))
+    assert list(await stories(new)) == [one.envelope.id for one in large[:2]]
+    assert [note.why for note in await told(moving(new).take_in(tmp_path / "file", "x"))][2:] == [""]
+    assert {id: without_the_import(story) for id, story in (await stories(new)).items()} == before
+    await new.close()
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from typing import BinaryIO
 from waymail.mail.envelope import Body, decode_id
 from waymail.store.archive import Archived, ArchiveError, ArchiveReader, ArchiveWriter, check
 from waymail.store.body import IN_MEMORY
-from waymail.store.contract import Event, Packed, Selection, Spool, State, Store, Story
+from waymail.store.contract import Event, Packed, Selection, Spool, State, Store, StoreError, Story
 from waymail.store.disk import SYSTEM
 from waymail.store.select import LIVE, selects
 from waymail.values import value
@@ -72,7 +72,7 @@ class Transfer:
         try:
             writer = ArchiveWriter(file, host=self._host, version=self._version, at=self._now(), moved=move)
             async for ids in self._chosen(selection):
-                page = await self._store.pack(ids, self._now(), hold=move)
+                page = await self._held(ids) if move else await self._store.pack(ids, self._now())
                 notes = await asyncio.to_thread(_write, writer, file, page, move=move)
                 if stays := [one for one, note in zip(page, notes, strict=True) if note.why and not one.is_attempted and move]:
                     await self._store.put_back(stays, self._now())
@@ -84,6 +84,15 @@ class Transfer:
                 file.close()
             await self._store.put_back(page if move else (), self._now())
             await self.give_up(path)
+            raise
+
+    async def _held(self, ids: Sequence[str]) -> Sequence[Packed]:
+        """Pack and hold. When it is cancelled, what may have been held by then is not."""
+        packing = asyncio.ensure_future(self._store.pack(ids, self._now(), hold=True))
+        try:
+            return await asyncio.shield(packing)
+        except asyncio.CancelledError:
+            await self._store.put_back(await packing, self._now())
             raise
 
     async def finish(self, path: Path, where: str) -> AsyncGenerator[Note, None]:
@@ -142,14 +151,19 @@ class Transfer:
                 file.seek(0)
             reader = ArchiveReader(file)
             where = f"{reader.host or 'a queue'}, in {where}"
-            messages, failure, is_over = reader.read(), None, False
+            messages, is_over = reader.read(), False
+            failure: Exception | None = None
             while not is_over:
                 batch: list[_Received | Note] = []
                 try:
                     while len(batch) < PAGE and (one := await asyncio.to_thread(_next, messages)) is not None:
                         batch.append(await self._receive(*one, where, is_copy=not reader.moved))
-                except ArchiveError as error:
+                except (ArchiveError, StoreError, OSError) as error:
                     failure = error
+                except BaseException:
+                    for received in batch:
+                        _discard(received)
+                    raise
                 is_over = len(batch) < PAGE
                 # Together: they share a transaction. Those that are whole are taken in, also where what follows is not.
                 notes = await asyncio.gather(*(self._put(one) for one in batch), return_exceptions=True)
@@ -183,8 +197,8 @@ class Transfer:
         try:
             is_taken = await self._store.unpack(one.packed)
         finally:
-            if not is_taken and one.spool is not None:
-                one.spool.discard()
+            if not is_taken:
+                _discard(one)
         return Note(story.envelope.id, _live(story), "" if is_taken else await self._why_not(story) or TAKEN)
 
     async def _why_not(self, story: Story) -> str:
@@ -208,6 +222,11 @@ class Transfer:
 class _Received:
     packed: Packed
     spool: Spool | None = None
+
+
+def _discard(one: _Received | Note) -> None:
+    if isinstance(one, _Received) and one.spool is not None:
+        one.spool.discard()
 
 
 def _arrived(story: Story, where: str, now: float, *, is_copy: bool) -> Story:
