@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from waymail.store.contract import Change, Delivery, NewMessage, Selection, Settlement, StaleToken, State, Story
+from waymail.store.contract import Change, Delivery, NewMessage, Selection, Settlement, StaleToken, State, Store, Story, Waiting
 from waymail.store.memory import MemoryStore, Tables
 from waymail.store.sqlite import SqliteStore
 from waymail.testing.store_cases import LEASE, START, Messages, octets
@@ -22,6 +23,17 @@ Pair = tuple[Delivery, Delivery]
 
 ENDS = st.sampled_from([State.QUEUED, State.DELIVERED, State.FAILED, State.HELD])
 ADDRESSES = st.lists(st.sampled_from(["a@example.net", "b@example.net", "c@example.net"]), min_size=1, max_size=3)
+ACTIONS = st.sampled_from(["hold", "release", "flush", "remove"])
+SELECTIONS = st.builds(
+    Selection,
+    sender=st.sampled_from([None, None, None, "ann@example.org", ""]),
+    recipient=st.sampled_from(["", "", "", "b@example.net"]),
+    domain=st.sampled_from(["", "", "example.net", "net"]),
+    below=st.booleans(),
+    domains=st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"example.net", "x.example"})]),
+    states=st.sampled_from([(), (), (State.HELD,), (State.QUEUED, State.ACTIVE)]),
+    everything=st.booleans(),
+)
 
 
 class Stores(RuleBasedStateMachine):
@@ -92,12 +104,30 @@ class Stores(RuleBasedStateMachine):
                 results.append("stale")
         assert results[0] == results[1]
 
-    @rule(some=st.lists(ids, max_size=3), action=st.sampled_from(["hold", "release", "flush", "remove"]))
+    @rule(some=st.lists(ids, max_size=3), action=ACTIONS)
     def operate(self, some: list[str], action: str) -> None:
-        changed = [
-            self.run(getattr(store, action)(Selection(ids=tuple(some)), self.time)) for store in (self.sqlite, self.memory)
-        ]
+        self.act(action, Selection(ids=tuple(some)))
+
+    @rule(selection=SELECTIONS, age=st.sampled_from([None, None, 0.0, 30.0]), action=ACTIONS)
+    def operate_on_a_selection(self, selection: Selection, age: float | None, action: str) -> None:
+        self.act(action, replace(selection, older=None if age is None else self.time - age))
+
+    def act(self, action: str, selection: Selection) -> None:
+        changed = [self.run(getattr(store, action)(selection, self.time)) for store in (self.sqlite, self.memory)]
         assert changed[0] == changed[1]
+
+    @rule(selection=SELECTIONS)
+    def take(self, selection: Selection) -> None:
+        """Some are claimed, and their claim is nobody's: they come back when the lease is over."""
+        taken = [self.run(taken_from(store, selection, self.time)) for store in (self.sqlite, self.memory)]
+        assert taken[0] == taken[1]
+
+    @rule(selection=SELECTIONS)
+    def look(self, selection: Selection) -> None:
+        ours, theirs = (self.run(store.list(3, selection)) for store in (self.sqlite, self.memory))
+        assert [_told(one) for one in ours] == [_told(one) for one in theirs]
+        waiting = [self.run(store.waiting()) for store in (self.sqlite, self.memory)]
+        assert [_counted(one) for one in waiting[0].largest] == [_counted(one) for one in waiting[1].largest]
 
     @rule(seconds=st.sampled_from([1.0, 60.0, LEASE + 1]))
     def wait(self, seconds: float) -> None:
@@ -135,6 +165,15 @@ class Stores(RuleBasedStateMachine):
             self.run(self.sqlite.close())
         self.runner.close()
         self.folder.cleanup()
+
+
+async def taken_from(store: Store, selection: Selection, now: float) -> list[tuple[object, ...]]:
+    taken = [one async for batch in store.take(selection, now) for one in batch]
+    return sorted(((one.envelope.id, one.pending) for one in taken), key=str)
+
+
+def _counted(one: Waiting) -> tuple[object, ...]:
+    return (one.domain, one.queued, one.held, one.oldest, one.next_at)
 
 
 def _told(story: Story) -> tuple[object, ...]:
