@@ -4,23 +4,45 @@ import random
 
 import pytest
 
-from waymail.queue.plan import DestinationState, RunnerLimits, Turns, slots
+from waymail.queue.plan import FIRST, DestinationState, RunnerLimits, Turns, allowed, slots
 from waymail.queue.retry import Schedule
 from waymail.wire.replies import Reply
 
 REFUSED = Reply(451, "connection refused", "4.4.1")
 SCHEDULE = Schedule(intervals=(60, 300, 900), jitter=0.0)
 RNG = random.Random(1)
+LIMITS = RunnerLimits(per_destination=20)
+FREE = 1_000  # places for slow attempts
 
 
 def test_a_destination_gets_no_more_attempts_than_its_concurrency() -> None:
-    state = DestinationState("a", waiting=100, active=15)
-    assert slots(state, 0, RunnerLimits(per_destination=20)) == 5
-    assert slots(DestinationState("a", waiting=100, active=20), 0, RunnerLimits(per_destination=20)) == 0
+    state = DestinationState("a", waiting=100, active=15, proven=99)
+    assert slots(state, 0, LIMITS, FREE) == 5
+    assert slots(DestinationState("a", waiting=100, active=20, proven=99), 0, LIMITS, FREE) == 0
 
 
 def test_a_destination_gets_no_more_attempts_than_messages_wait() -> None:
-    assert slots(DestinationState("a", waiting=3), 0, RunnerLimits(per_destination=20)) == 3
+    assert slots(DestinationState("a", waiting=3, proven=99), 0, LIMITS, FREE) == 3
+
+
+def test_a_destination_of_which_nothing_is_known_gets_few_and_with_each_success_one_more() -> None:
+    state = DestinationState("a", waiting=100)
+    at_a_time = []
+    for _ in range(30):
+        at_a_time.append(allowed(state, LIMITS, FREE))
+        state.came_up(delivered=True)
+    assert at_a_time[:3] == [FIRST, FIRST + 1, FIRST + 2]
+    assert at_a_time[-1] == 20
+    state.came_up(delivered=False)
+    assert allowed(state, LIMITS, FREE) == 20, "what it says of a message is no reason to distrust it"
+    state.took_down(REFUSED, started=0, now=0, rng=RNG, schedules=SCHEDULE)
+    state.came_up(delivered=True)
+    assert allowed(state, LIMITS, FREE) == FIRST + 1
+
+
+def test_destinations_that_are_slow_share_the_places_for_them() -> None:
+    state = DestinationState("a", waiting=100, proven=99, is_slow=True)
+    assert [allowed(state, LIMITS, free) for free in (1000, 80, 8, 0)] == [20, 10, 1, 1]
 
 
 def test_destinations_take_turns() -> None:
@@ -60,15 +82,15 @@ def test_nothing_goes_to_a_destination_that_is_down() -> None:
     state = DestinationState("a", waiting=10)
     state.took_down(REFUSED, started=990, now=1000, rng=RNG, schedules=SCHEDULE)
     assert state.down_until == 1060
-    assert slots(state, 1059, RunnerLimits()) == 0
+    assert slots(state, 1059, LIMITS, FREE) == 0
 
 
 def test_exactly_one_attempt_probes_when_the_back_off_is_over() -> None:
     state = DestinationState("a", waiting=10)
     state.took_down(REFUSED, started=990, now=1000, rng=RNG, schedules=SCHEDULE)
-    assert slots(state, 1060, RunnerLimits()) == 1
+    assert slots(state, 1060, LIMITS, FREE) == 1
     state.active = 1
-    assert slots(state, 1060, RunnerLimits()) == 0
+    assert slots(state, 1060, LIMITS, FREE) == 0
 
 
 def test_a_failed_probe_lengthens_the_back_off_and_a_successful_one_ends_it() -> None:
@@ -76,8 +98,8 @@ def test_a_failed_probe_lengthens_the_back_off_and_a_successful_one_ends_it() ->
     for now, until in ((1000, 1060), (1060, 1360), (1360, 2260), (2260, 3160)):
         state.took_down(REFUSED, started=now, now=now, rng=RNG, schedules=SCHEDULE)
         assert state.down_until == until
-    state.came_up()
-    assert slots(state, 3000, RunnerLimits(per_destination=20)) == 10
+    state.came_up(delivered=False)
+    assert slots(state, 3000, LIMITS, FREE) == FIRST
     assert state.last_reply is None
 
 

@@ -312,6 +312,13 @@ async def test_no_query_walks_through_the_history(store: SqliteStore) -> None:
         ), steps
 
 
+async def test_what_is_due_first_is_found_without_a_look_at_all_that_waits(store: SqliteStore) -> None:
+    for query in (due.DUE_ORDINARY, due.DUE_RANKED, due.DUE_OF_DOMAIN, due.NEXT_ORDINARY, due.NEXT_RANKED, statements.HASTEN[0]):
+        steps = [row[3] for row in store._connection.execute("EXPLAIN QUERY PLAN " + re.sub(r"\?\d?", "1", query))]
+        assert any("next_at" in step for step in steps), steps
+        assert not any("TEMP B-TREE" in step for step in steps), steps
+
+
 async def test_whether_anybody_has_a_priority_is_seen_at_a_glance(store: SqliteStore) -> None:
     (step,) = store._connection.execute(f"EXPLAIN QUERY PLAN {due.ANY_RANKED}").fetchall()
     assert step[3] == "SCAN recipient USING INDEX recipient_ranked"

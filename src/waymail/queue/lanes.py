@@ -12,8 +12,8 @@ store and is claimed again later. That is so
 
 What finds its lane full, or another one probing, stays due: whoever claims leaves out its domain while `is_blocked` says so.
 
-A lane is full when it has its part of the room that is left: so those of slow destinations become short while others need
-the room, and there is always some for a destination that comes anew.
+A lane is full when it has its part of the room that is left, and that of a destination which is slow, or of which nothing is
+known yet, when there is somebody behind each attempt: so there is always room for one that comes anew.
 
 Within a lane the higher priority (RFC 6710) starts first, and the older within a priority. The deque of a lane is for those of
 priority 0, and all there is where nobody asked for another.
@@ -32,7 +32,7 @@ from typing import Generic, Protocol, TypeVar
 
 from waymail.mail.envelope import NO_OPTIONS
 from waymail.mail.outcome import Deferred, Delivered, Outcome
-from waymail.queue.plan import SLOW, DestinationState, RunnerLimits, Turns, slots
+from waymail.queue.plan import PART, SLOW, DestinationState, RunnerLimits, Turns, allowed, slots
 from waymail.queue.retry import HOUR, MINUTE, Rng, Schedules, is_overdue
 from waymail.queue.settle import OVERDUE
 from waymail.store.contract import Delivery, Pending
@@ -41,8 +41,8 @@ from waymail.wire.replies import Reply
 
 LONGEST_WAIT = 600.0  # seconds in a lane; with the longest attempt it stays below a claim's lease
 PROBE_SPREAD = 6.0  # seconds over which those who wait for a back-off come again
-PART = 8  # a lane may have this part of the room that is left
-FORGET = 6 * HOUR  # a destination in trouble that nobody writes to any more is forgotten
+IDLE = MINUTE  # for which a destination that is up and quick is remembered
+FORGET = 6 * HOUR  # the same of one that is not
 
 IS_BUSY = Reply(451, "many messages wait for this destination", "4.3.2")
 UNREACHED = Reply(451, "the destination could not be reached", "4.4.1")
@@ -114,7 +114,7 @@ class Lanes(Generic[D]):
     @property
     def is_relieved(self) -> bool:
         """Whether there is so much room again that claiming is worth the while."""
-        return self.recipients <= self._limits.ready // 2 and self.octets <= self._limits.ready_octets // 2
+        return self.recipients <= self._limits.ready * 3 // 4 and self.octets <= self._limits.ready_octets * 3 // 4
 
     def hold(self, delivery: Delivery, pending: Sequence[Pending]) -> None:
         """Count recipients that are in memory and in no lane: on the way into one, or back to the store."""
@@ -140,11 +140,11 @@ class Lanes(Generic[D]):
         state = self._states.get(key)
         if state is None or state.is_down(now):  # where it is down, each is put off until it is probed
             return False
-        return state.waiting > self._most() // 2 or (state.is_probing(now) and state.waiting + state.active > 0)
+        return state.waiting > self._most(state) // 2 or (state.is_probing(now) and state.waiting + state.active > 0)
 
     def add(self, share: Share[D], now: float) -> PutOff[D] | None:
         """Let a share wait in its lane, or put it off."""
-        key, most, priority = share.destination.key, self._most(), 0
+        key, priority = share.destination.key, 0
         options = share.delivery.envelope.options
         if options is not NO_OPTIONS:
             if options.hold_until > now:  # an operator's release or flush does not go past it
@@ -152,7 +152,6 @@ class Lanes(Generic[D]):
             if (overdue := _overdue(share, now)) is not None:
                 return overdue
             priority = options.priority
-            most *= 2 if priority > 0 else 1  # a lane that is full of others keeps out nobody who goes before them
         state = self._states.get(key)
         if state is None:
             state = self._states[key] = DestinationState(key)
@@ -160,7 +159,8 @@ class Lanes(Generic[D]):
             return self._behind_a_probe(share, state)
         if state.is_probing(now) and state.waiting + state.active:
             return PutOff(share, now, state.last_reply or UNREACHED, "one message probes the destination, the others wait")
-        if state.waiting >= most:
+        most = self._most(state)
+        if state.waiting >= (2 * most if priority > 0 else most):  # one that is full of others keeps out nobody who goes first
             return PutOff(share, now, IS_BUSY, "many messages wait for the destination")
         lane = self._waiting.setdefault(key, deque())
         if priority:
@@ -199,15 +199,16 @@ class Lanes(Generic[D]):
         return None
 
     def _let_others_go_on(self, now: float) -> None:
-        """Attempts that take long are counted apart from now on."""
-        while self._young and len(self._long) < self._limits.slow:
-            one = next(iter(self._young))
-            since, state = self._young[one]
+        """Attempts that take long are counted apart from now on, as far as there is room for them."""
+        aged = []
+        for one, (since, state) in self._young.items():
             if now - since < SLOW:
-                return
+                break
+            aged.append(one)
+            self._set_pace(state, now, is_slow=True)
+        for one in aged[: self._limits.slow - len(self._long)]:
             del self._young[one]
             self._long.add(one)
-            self._set_pace(state, now, is_slow=True)
 
     def _set_pace(self, state: DestinationState, now: float, *, is_slow: bool) -> None:
         if state.is_slow is not is_slow:
@@ -218,15 +219,16 @@ class Lanes(Generic[D]):
     def _queue_up(self, state: DestinationState, now: float) -> None:
         """See to it that it is the destination's turn in time, if anything may start there."""
         turns = self._slow if state.is_slow else self._quick
-        if slots(state, now, self._limits):
+        if slots(state, now, self._limits, self._limits.slow - len(self._long)):
             turns.put(state.key, self._rank(state.key) if self._ranked else 0)
         else:
             turns.drop(state.key)
 
-    def _most(self) -> int:
-        """How many may wait in one lane."""
+    def _most(self, state: DestinationState) -> int:
+        """How many may wait in its lane."""
         limits = self._limits
-        return max(min(limits.waiting, self.room // PART), min(limits.waiting, 2 * limits.per_destination))
+        few = 2 * allowed(state, limits, limits.slow - len(self._long))
+        return min(limits.waiting, max(few, self.room // PART) if state.proven and not state.is_slow else few)
 
     @staticmethod
     def _too_late(share: Share[D], now: float) -> PutOff[D] | None:
@@ -245,18 +247,18 @@ class Lanes(Generic[D]):
             self._long.discard(id(share))
         self.release(share.delivery, share.pending)
         self._set_pace(state, now, is_slow=now - started >= SLOW)
-        trouble = None
+        trouble, delivered = None, False
         for one in outcomes.values():
-            if type(one) is not Delivered:
+            if type(one) is Delivered:
+                delivered = True
+            else:
                 if isinstance(one, Deferred) and one.destination_down:
                     trouble = one
                 if not state.replies or state.replies[-1] != (now, one.reply):
                     state.replies.append((now, one.reply))
         if trouble is None:
-            state.came_up()
+            state.came_up(delivered=delivered)
             self._queue_up(state, now)
-            if not (state.waiting or state.active or state.is_slow or state.replies):
-                del self._states[state.key]
             return ()
         state.took_down(trouble.reply, started, now, self._rng, self._schedule)
         put_off = []
@@ -298,7 +300,9 @@ class Lanes(Generic[D]):
             return
         self._forget_at = now + MINUTE
         for state in self.states():
-            if not (state.waiting or state.active) and now > max(state.down_until, state.used_at) + FORGET:
+            is_well = not (state.failures or state.is_slow or state.replies)
+            until = state.used_at + IDLE if is_well else max(state.down_until, state.used_at) + FORGET
+            if not (state.waiting or state.active) and now > until:
                 del self._states[state.key]
 
     def _next(self, state: DestinationState) -> Share[D]:

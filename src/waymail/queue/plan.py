@@ -2,7 +2,7 @@
 
 A destination (a host set, or the local mailboxes) is in one of three conditions:
 
-    up        up to `per_destination` attempts at a time
+    up        some attempts at a time: few at first, and with each success one more, up to `per_destination`
     down      an attempt failed because of the destination itself (no connection, no greeting, 421): nothing is tried
               before `down_until`, whoever the message is from; each further failure lengthens the wait by the schedule
     probing   `down_until` is over: exactly one attempt goes out. Its success brings the destination up, its
@@ -12,7 +12,8 @@ So a dead destination costs one attempt per interval however many messages wait 
 
 Destinations take turns (`Turns`), so that none waits for another's queue. And none waits for another's attempts: one that goes on
 for more than `SLOW` seconds gives its place to others and is counted apart, and so is each further one to a destination that
-was slow the last time. Hundreds of hosts that let us wait for minutes hold up nobody but each other.
+was slow the last time. Those that are slow share the places for them: each may have a part of what is free. So hundreds of hosts
+that let us wait for minutes hold up nobody but each other.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from waymail.queue.retry import Rng, Schedules, next_attempt
 from waymail.wire.replies import Reply
 
 SLOW = 1.0  # seconds
+FIRST = 2  # attempts at a time to a destination of which nothing is known
+PART = 8  # of what is free, one destination may have this part
+PROVEN = 1_000  # successes after which no more are counted
 REPLIES = 5  # that are remembered of a destination
 
 
@@ -46,8 +50,9 @@ class RunnerLimits:
 
 @dataclass(slots=True)
 class DestinationState:
-    """What the queue knows of a destination at this moment. `last_reply` is what took it down, at `down_since`; `is_slow` says
-    that its last attempt took long; `replies` are the last ones that were no success, with their times."""
+    """What the queue knows of a destination at this moment. `last_reply` is what took it down, at `down_since`; `proven` counts
+    successes, as far as they matter; `is_slow` says that its last attempt took long; `replies` are the last ones that were no
+    success, with their times."""
 
     key: str
     waiting: int = 0
@@ -56,6 +61,7 @@ class DestinationState:
     down_since: float = 0.0
     down_until: float = 0.0
     last_reply: Reply | None = None
+    proven: int = 0
     is_slow: bool = False
     used_at: float = 0.0
     replies: deque[tuple[float, Reply]] = field(default_factory=lambda: deque(maxlen=REPLIES))
@@ -68,24 +74,34 @@ class DestinationState:
 
     def took_down(self, reply: Reply, started: float, now: float, rng: Rng, schedules: Schedules) -> None:
         """An attempt that began at `started` failed because of the destination. Attempts that ran side by side count once."""
-        self.last_reply = reply
+        self.last_reply, self.proven = reply, 0
         if not self.failures or started > self.down_since:
             self.failures += 1
             self.down_since = now
             self.down_until = next_attempt(self.failures, now, rng, schedules.of("", self.key, reply))
 
-    def came_up(self) -> None:
+    def came_up(self, *, delivered: bool) -> None:
         """An attempt reached the destination, whatever it said of the message."""
         self.failures = 0
         self.last_reply = None
+        if delivered and self.proven < PROVEN:
+            self.proven += 1
 
 
-def slots(state: DestinationState, now: float, limits: RunnerLimits) -> int:
-    """How many more attempts may go to the destination now."""
-    if state.is_down(now):
+def allowed(state: DestinationState, limits: RunnerLimits, free: int) -> int:
+    """How many attempts at a time may go to a destination that is not down; `free` are the places left for slow ones."""
+    if state.failures:
+        return 1
+    if state.is_slow:
+        return max(1, min(limits.per_destination, free // PART))
+    return min(limits.per_destination, FIRST + state.proven)
+
+
+def slots(state: DestinationState, now: float, limits: RunnerLimits, free: int) -> int:
+    """How many more attempts may go to the destination now; `free` as in `allowed`."""
+    if not state.waiting or state.is_down(now):
         return 0
-    allowed = 1 if state.failures else limits.per_destination
-    return max(0, min(state.waiting, allowed - state.active))
+    return max(0, min(state.waiting, allowed(state, limits, free) - state.active))
 
 
 class Turns:

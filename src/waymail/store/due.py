@@ -15,9 +15,13 @@ from collections import deque
 from collections.abc import Collection
 from itertools import islice
 
-DUE = "SELECT message, number, domain FROM recipient WHERE state = 0 AND {} AND next_at <= ? ORDER BY next_at, message, number"
-DUE_ORDINARY = DUE.format("priority = 0") + " LIMIT ?"
-DUE_RANKED = DUE.format("priority <> 0 AND priority = ?")
+# The index is named in each: SQLite likes `recipient_waiting` better, and would sort all that waits.
+DUE = (
+    "SELECT message, number, domain FROM recipient INDEXED BY {} WHERE state = 0 AND {} AND next_at <= ?"
+    " ORDER BY next_at, message, number"
+)
+DUE_ORDINARY = DUE.format("recipient_due", "priority = 0") + " LIMIT ?"
+DUE_RANKED = DUE.format("recipient_ranked", "priority <> 0 AND priority = ?")
 DUE_OF_DOMAIN = (
     "SELECT message, number FROM recipient WHERE state = 0 AND domain = ? AND next_at <= ? AND priority = 0"
     " ORDER BY next_at LIMIT ?"
@@ -32,14 +36,16 @@ WITH RECURSIVE domains (domain) AS (
 SELECT domain FROM domains WHERE domain IS NOT NULL AND (
     SELECT next_at FROM recipient WHERE state = 0 AND recipient.domain = domains.domain ORDER BY next_at LIMIT 1) <= ?
 """
-# SQLite would rather look for it in another of the indices, and there it may have to look long.
 ANY_RANKED = "SELECT 1 FROM recipient INDEXED BY recipient_ranked WHERE state = 0 AND priority <> 0 LIMIT 1"
 PRIORITIES = range(9, -10, -1)  # RFC 6710 §3
-LEAST = 20  # recipients that a domain gives in its turn: what one destination is sent at a time
+LEAST = 5  # recipients that a domain gives in its turn
 
-NEXT_ORDINARY = "SELECT next_at FROM recipient WHERE state = 0 AND priority = 0 AND next_at > ? ORDER BY next_at LIMIT 1"
+NEXT_ORDINARY = (
+    "SELECT next_at FROM recipient INDEXED BY recipient_due WHERE state = 0 AND priority = 0 AND next_at > ?"
+    " ORDER BY next_at LIMIT 1"
+)
 NEXT_RANKED = (
-    "SELECT next_at FROM recipient WHERE state = 0 AND priority <> 0 AND priority = ? AND next_at > ?"
+    "SELECT next_at FROM recipient INDEXED BY recipient_ranked WHERE state = 0 AND priority <> 0 AND priority = ? AND next_at > ?"
     " ORDER BY priority, next_at LIMIT 1"
 )
 
@@ -78,17 +84,19 @@ class Turns:
 
     def _in_turn(self, connection: sqlite3.Connection, now: float, limit: int, skip: Collection[str]) -> list[Place]:
         found: list[Place] = []
+        served = set(skip)  # nobody has two turns in one claim
         is_new = False
         while len(found) < limit:
             if not self._domains:
                 if is_new:
                     break
                 is_new = True
-                self._domains.extend(row[0] for row in connection.execute(DOMAINS_DUE, (now,)) if row[0] not in skip)
+                self._domains.extend(row[0] for row in connection.execute(DOMAINS_DUE, (now,)) if row[0] not in served)
                 self._share = max(LEAST, limit // max(len(self._domains), 1))
                 continue
             domain = self._domains.popleft()
-            if domain not in skip:
+            if domain not in served:
+                served.add(domain)
                 room = min(self._share, limit - len(found))
                 found += connection.execute(DUE_OF_DOMAIN, (domain, now, room)).fetchall()
         return found

@@ -53,10 +53,10 @@ MOVE = f"UPDATE recipient SET state = ?, next_at = ? {THESE}"
 # What its sender wants held (RFC 4865) is due when he said. Two statements, for each of the indices that begin with a time is for
 # one of them.
 HASTEN = tuple(
-    "UPDATE recipient SET next_at = ?1 FROM (SELECT message AS one, number AS place FROM recipient JOIN message ON id = message"
-    f" WHERE state = 0 AND {priority} AND next_at > ?1 AND instr(envelope, '\"hold_until\"') = 0 LIMIT ?2)"
+    "UPDATE recipient SET next_at = ?1 FROM (SELECT message AS one, number AS place"
+    f" FROM recipient INDEXED BY {index} JOIN message ON id = message WHERE state = 0 AND {priority} AND next_at > ?1 AND instr(envelope, '\"hold_until\"') = 0 LIMIT ?2)"
     " WHERE message = one AND number = place"
-    for priority in ("priority = 0", "priority <> 0")
+    for index, priority in (("recipient_due", "priority = 0"), ("recipient_ranked", "priority <> 0"))
 )
 RELEASE_LAPSED = (
     f"UPDATE recipient SET state = 0, next_at = ? {THESE} AND state = 1 AND lease_until <= ? RETURNING message, number, address"

@@ -60,6 +60,15 @@ class JumpingClock:
         self._passed = end
         await _let_others_run()
 
+    async def advance_to_next(self) -> bool:
+        """Let time pass until somebody wakes up. False, at once, where nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        if not self._sleepers:
+            return False
+        await self.advance(self._sleepers[0][0] - self._passed)
+        return True
+
     def jump_wall_clock(self, seconds: float) -> None:
         """Set the wall clock forwards or backwards, as an operator or NTP does; no time passes."""
         self._start += seconds
