@@ -8,7 +8,7 @@ import resource
 import subprocess
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
 from itertools import product
@@ -19,7 +19,7 @@ import pytest
 
 from waymail.mail.envelope import Recipient
 from waymail.store.archive import ArchiveError
-from waymail.store.contract import EVERYTHING, Change, Event, NewMessage, Selection, State, Store, StoreError, Story
+from waymail.store.contract import EVERYTHING, Change, Event, NewMessage, Packed, Selection, State, Store, StoreError, Story
 from waymail.store.memory import MemoryStore
 from waymail.store.sqlite import SqliteStore
 from waymail.store.transfer import Note, Transfer
@@ -304,6 +304,29 @@ async def test_a_disk_that_is_full_while_taking_in_leaves_whole_messages_and_no_
     assert [note.why for note in await told(moving(new).take_in(tmp_path / "file", "x"))][2:] == [""]
     assert {id: without_the_import(story) for id, story in (await stories(new)).items()} == before
     await new.close()
+
+
+class Slow(MemoryStore):
+    """Holds, and is long about saying so."""
+
+    async def pack(self, ids: Sequence[str], now: float, *, hold: bool = False) -> Sequence[Packed]:
+        packed = await super().pack(ids, now, hold=hold)
+        await asyncio.sleep(0.05)
+        return packed
+
+
+async def test_an_export_that_is_cancelled_when_it_has_held_something_and_does_not_know_yet_lets_it_go(
+    messages: Messages, tmp_path: Path
+) -> None:
+    store = Slow(now=lambda: START)
+    before = await fill(store, messages)
+    exporting = asyncio.create_task(told(moving(store).export(tmp_path / "file", EVERYTHING, move=True)))
+    while (await stories(store)) == before:  # noqa: ASYNC110 - the store tells nobody
+        await asyncio.sleep(0.001)
+    exporting.cancel()
+    await asyncio.gather(exporting, return_exceptions=True)
+    now = await stories(store)
+    assert {id: story.recipients for id, story in now.items()} == {id: story.recipients for id, story in before.items()}
 
 
 @contextmanager

@@ -87,6 +87,14 @@ class MovingContract(StoreCase):
         assert await states(store, new.envelope.id) == [State.HELD, State.HELD]
         assert await kinds(store, new.envelope.id) == ["held"]
 
+    async def test_what_was_removed_meanwhile_is_not_put_back(self, store: Store, messages: Messages) -> None:
+        new = await mixed(store, messages)
+        (packed,) = await store.pack([new.envelope.id], START + 5, hold=True)
+        await store.remove(Selection(ids=(new.envelope.id,)), START + 6)
+        await store.put_back([packed], START + 7)
+        assert await states(store, new.envelope.id) == [State.DELIVERED, State.REMOVED, State.FAILED]
+        assert await kinds(store, new.envelope.id) == ["attempt", "held", "removed"]
+
     async def test_a_message_that_is_being_attempted_is_left_alone(self, store: Store, messages: Messages) -> None:
         delivery = await store.accept(messages.new("a@example.net", "b@example.net"))
         await store.settle(outcome(delivery, Change(0, State.QUEUED, 1, "451", LATER)))
