@@ -9,11 +9,11 @@ from email import message_from_bytes, policy
 import pytest
 
 from waymail.mail.envelope import Options, Recipient
-from waymail.mail.outcome import Deferred, Outcome
+from waymail.mail.outcome import Deferred, Failed, Outcome
 from waymail.queue.bounce import NoticeWriter
 from waymail.queue.operators import Operators
 from waymail.store.contract import Changed, Selection, State
-from waymail.testing.queue import TAKEN, Bench, ScriptedCarrier
+from waymail.testing.queue import TAKEN, Bench, Place, ScriptedCarrier
 from waymail.wire.replies import Reply
 
 DOWN = Deferred(Reply(451, "no connection", "4.4.1"), destination_down=True)
@@ -58,6 +58,28 @@ async def test_a_destination_that_was_down_is_probed_at_once(action: str) -> Non
         assert len(queue.carrier.attempts) > tried
         await queue.pass_time(60, step=5)
         assert [await queue.state(id) for id in ids] == [[State.DELIVERED]] * 3
+
+
+class Asking(ScriptedCarrier):
+    """Knows nothing without asking DNS."""
+
+    def known(self, recipient: Recipient) -> Place | None:
+        return None
+
+    async def locate(self, recipient: Recipient) -> Place | Deferred | Failed:
+        return Place(recipient.domain)
+
+
+async def test_destinations_that_dns_names_are_probed_too() -> None:
+    queue = Bench(Asking(lambda _: DOWN))
+    async with queue.running():
+        for domain in "xyz":
+            await queue.accept(f"bob@{domain}.example")
+        await queue.pass_time(400, step=10)
+        tried = len(queue.carrier.attempts)
+        await operators(queue, runs=True).act("flush", EVERYTHING)
+        await queue.settled()
+        assert sorted(address for _, address in queue.carrier.attempts[tried:]) == [f"bob@{domain}.example" for domain in "xyz"]
 
 
 async def test_what_is_held_is_not_tried() -> None:

@@ -31,7 +31,8 @@ log = logging.getLogger("waymail.queue")
 POLL = 5.0  # seconds: how late at most a change made by another process (a flush, a release) is noticed
 SETTLE_RETRY = 1.0  # seconds between attempts to settle in a store that fails
 CLAIM = 500  # recipients claimed at a time
-LIFTED = 1000  # domains below one that is flushed whose back-off is lifted
+LIFTED = 10_000  # domains that are flushed whose back-off is lifted
+LOCATED = 50  # of them, those for which DNS is asked for that
 
 SHUT_DOWN = Reply(451, "the server was stopped during the attempt", "4.3.2")
 LOST_WAY = Reply(451, "internal error while finding the way", "4.3.0")
@@ -152,16 +153,16 @@ class Runner(Generic[D]):
 
     async def lift(self, domains: Sequence[str]) -> None:
         """Somebody says that what waits for these domains is to be tried now: where it goes is probed, though it was down. It
-        takes a question to DNS at most."""
-        if not domains:
-            return
-        destinations = [self._carrier.known(Recipient(f"postmaster@{one}")) for one in domains[:LIFTED]]
-        if destinations[0] is None:
-            destinations.append(await self.destination(domains[0]))
-        for destination in destinations:
-            if destination is not None:
+        takes some questions to DNS at most, side by side."""
+        people = [Recipient(f"postmaster@{domain}") for domain in domains[:LIFTED]]
+        known = [self._carrier.known(one) for one in people]
+        unknown = [one for one, destination in zip(people, known, strict=True) if destination is None]
+        found = await asyncio.gather(*(self._carrier.locate(one) for one in unknown[:LOCATED]))
+        for destination in (*known, *found):
+            if destination is not None and not isinstance(destination, Deferred | Failed):
                 self._lanes.lift(destination.key, self._clock.now())
-        self._wake.set()
+        if people:
+            self._wake.set()
 
     async def destination(self, domain: str) -> D | None:
         """Where the mail for a domain goes; None where there is no way. It takes a question to DNS."""
