@@ -60,6 +60,19 @@ async def test_a_destination_that_was_down_is_probed_at_once(action: str) -> Non
         assert [await queue.state(id) for id in ids] == [[State.DELIVERED]] * 3
 
 
+async def test_asking_often_does_not_make_the_back_off_long() -> None:
+    queue, operator = bench(DOWN)
+    async with queue.running():
+        await queue.accept("bob@x.example")
+        for _ in range(6):
+            await queue.pass_time(10, step=1)
+            await operator.act("flush", EVERYTHING)
+        await queue.settled()
+        (state,) = queue.runner.states()
+        assert len(queue.carrier.attempts) >= 6
+        assert state.down_until - queue.clock.now() <= 300
+
+
 class Asking(ScriptedCarrier):
     """Knows nothing without asking DNS."""
 

@@ -276,10 +276,12 @@ class Lanes(Generic[D]):
         return state.down_until + PROBE_SPREAD if state is not None and state.failures else 0.0
 
     def lift(self, key: str, now: float) -> None:
-        """Somebody says that a destination is back: it is probed at once."""
+        """Somebody says that a destination is back: it is probed at once, and where it is not, its back-off begins anew. Asking
+        often must not make it long."""
         state = self._states.get(key)
         if state is not None:
             state.down_until = min(state.down_until, now)
+            state.failures = min(state.failures, 1)
 
     def reconfigure(self, limits: RunnerLimits, schedule: Schedules) -> Sequence[Share[D]]:
         """Go by other bounds and times. What waits leaves its lane, for it may go elsewhere now: it is to be added again."""

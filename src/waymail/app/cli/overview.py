@@ -38,13 +38,14 @@ async def overview(config_file: Path | None, limit: int, *, as_json: bool) -> in
 def _row(one: Waiting, known: Live | None, now: float) -> tuple[str, ...]:
     way = known.way(one.domain) if known else ""
     state = known.state(way) if known and way else None
+    down_until = state["down_until"] if state and state["state"] == "down" else 0.0  # what is due already waits for that, too
     return (
         one.domain,
         f"{one.queued:,}",
         f"{one.held:,}",
         str(state["active"] + state["waiting"]) if state else "-",
         span_text(now - one.oldest),
-        following(one.queued, one.next_at, now),
+        following(one.queued, max(one.next_at, down_until), now),
         way or "-",
         condition(state, now) if state else "-",
         short(one.reply) or "-",
