@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import resource
 import subprocess
 import sys
-import tarfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import replace
@@ -16,27 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.store.moved import bodies, exported, fill, moving, stories, told
 
-from waymail.mail.envelope import Recipient
 from waymail.store.archive import ArchiveError
-from waymail.store.contract import EVERYTHING, Change, Event, NewMessage, Packed, Selection, State, Store, StoreError, Story
+from waymail.store.contract import EVERYTHING, Change, Packed, Selection, State, Store, StoreError, Story
 from waymail.store.memory import MemoryStore
 from waymail.store.sqlite import SqliteStore
-from waymail.store.transfer import Note, Transfer
-from waymail.testing.store_asked import EVERYTHING as ALL_OPTIONS
-from waymail.testing.store_cases import START, Messages, octets, outcome
+from waymail.testing.store_cases import START, Messages, outcome
 
 LATER = START + 3600
 KINDS = ["sqlite", "memory"]
 Opener = Callable[[str, str], Any]
-
-
-def moving(store: Store) -> Transfer:
-    return Transfer(store, host="old.example.org", version="1.2.3", now=lambda: START + 100)
-
-
-async def told(notes: AsyncIterator[Note]) -> list[Note]:
-    return [note async for note in notes]
 
 
 @pytest.fixture
@@ -52,46 +40,6 @@ async def opened(tmp_path: Path) -> AsyncIterator[Opener]:
             return store
 
         yield open
-
-
-async def fill(store: Store, messages: Messages, count: int = 0) -> dict[str, Story]:
-    """Live messages of all kinds, and `count` plain ones. Returns what the store says of them, by id."""
-    large = b"Subject: large\r\n\r\n" + b"All work and no play.\r\n" * 5000
-    people = (
-        Recipient("done@example.net"),
-        Recipient("real@example.com", "alias@example.org", "SUCCESS", "rfc822;alias@example.org"),
-    )
-    half = messages.new(*people, message_id="<half@example.org>")
-    changes = (Change(0, State.DELIVERED, 1, "250 2.0.0 ok"), Change(1, State.QUEUED, 4, "451 4.2.0 büsy", LATER, True))
-    event = Event(START + 1, "attempt", {"destination": "example.net", "results": [{"to": ["done@example.net"]}]})
-    await store.settle(outcome(await store.accept(half), *changes, events=[event]))
-    asking = messages.new("pelé@bücher.example", sender="zoë@example.org", options=ALL_OPTIONS, claim=False)
-    held, notice = messages.new("held@example.net", claim=False), messages.new("ann@example.org", sender="", claim=False)
-    big = messages.new(claim=False)
-    spool = store.spool(big.envelope.id)
-    spool.write(large)
-    big = NewMessage(big.envelope, spool.finish().with_prefix(b"Received: by old.example.org\r\n"), claim=False)
-    for one in (asking, held, notice, big):
-        await store.accept(one)
-    await store.hold(Selection(ids=(held.envelope.id,)), START + 2)
-    plain = [messages.new(content=b"X: %d\r\n\r\n" % number + b"x" * 4000, claim=False) for number in range(count)]
-    await asyncio.gather(*map(store.accept, plain))
-    return await stories(store)
-
-
-async def stories(store: Store) -> dict[str, Story]:
-    """All that is live."""
-    return {id: story for id in await store.ids(limit=20_000) if (story := await store.get(id)) is not None}
-
-
-async def bodies(store: Store) -> dict[str, bytes]:
-    return {id: octets(body) for id in await store.ids() if (body := await store.body(id)) is not None}
-
-
-async def exported(store: Store, path: Path, selection: Selection = EVERYTHING) -> list[Note]:
-    """Move the messages out of a store into a file."""
-    await told(moving(store).export(path, selection, move=True))
-    return await told(moving(store).finish(path, "a file"))
 
 
 def without_the_import(story: Story) -> Story:
@@ -398,86 +346,6 @@ async def test_a_death_while_taking_in_leaves_whole_messages_and_the_next_go_tak
     await told(moving(new).take_in(tmp_path / "file", "x"))
     assert {id: without_the_import(story) for id, story in (await stories(new)).items()} == before
     await new.close()
-
-
-# --- files that are not whole ---
-
-
-@pytest.fixture
-async def file(messages: Messages, tmp_path: Path) -> Path:
-    store = MemoryStore(now=lambda: START)
-    await fill(store, messages)
-    await exported(store, tmp_path / "whole")
-    return tmp_path / "whole"
-
-
-async def test_of_a_file_that_was_cut_off_nothing_is_taken_in_or_what_is_whole(file: Path, tmp_path: Path) -> None:
-    whole = file.read_bytes()
-    with tarfile.open(file) as archive:
-        starts = [member.offset for member in archive if member.name.endswith(".json")][1:]
-    cut = tmp_path / "cut"
-    for size in [*range(0, len(whole) - 1024, 4801), *(at + more for at in starts for more in (0, 1, 600)), len(whole) - 1025]:
-        cut.write_bytes(whole[:size])
-        store = MemoryStore(now=lambda: START)
-        with pytest.raises(ArchiveError, match=r"cut off|no file that `waymail queue export` wrote"):
-            await told(moving(store).take_in(cut, "x"))
-        assert await stories(store) == {}
-        seen = []
-        with pytest.raises(ArchiveError):  # noqa: PT012 - what was told before the error counts
-            async for note in moving(store).take_in(cut, "x", partly=True):
-                seen.append(note.id)  # noqa: PERF401
-        assert seen == list(await stories(store))
-        assert len(seen) == sum(following <= size for following in starts[1:])
-
-
-async def test_an_octet_that_is_another_is_noticed(file: Path, tmp_path: Path) -> None:
-    whole = file.read_bytes()
-    changed = tmp_path / "changed"
-    for at in range(0, len(whole) - 4 * 512, 1213):  # before the end, which has no meaning beyond its sum
-        changed.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        store = MemoryStore(now=lambda: START)
-        with pytest.raises(ArchiveError):
-            await told(moving(store).take_in(changed, "x"))
-        with pytest.raises(ArchiveError):
-            await told(moving(store).finish(changed, "x"))
-        assert await stories(store) == {}
-
-
-@pytest.mark.parametrize("content", [b"", b"x", b"From ann\n" * 1000, bytes(10_240)])
-async def test_what_is_no_such_file_is_said_to_be_none(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "file").write_bytes(content)
-    with pytest.raises(ArchiveError, match="this is no file that `waymail queue export` wrote"):
-        await told(moving(MemoryStore(now=lambda: START)).take_in(tmp_path / "file", "x"))
-
-
-async def test_a_file_of_a_newer_version_is_refused_with_its_name(file: Path) -> None:
-    file.write_bytes(file.read_bytes().replace(b'"format": 1', b'"format": 2', 1))
-    with pytest.raises(ArchiveError, match=r"written by waymail 1\.2\.3 in format 2, and this one knows 1"):
-        await told(moving(MemoryStore(now=lambda: START)).take_in(file, "x"))
-
-
-async def test_tar_looks_into_the_file_and_only_its_owner_does(file: Path) -> None:
-    assert file.stat().st_mode & 0o777 == 0o600
-    with tarfile.open(file) as archive:
-        names = archive.getnames()
-        assert names[0] == "waymail-queue.json"
-        assert names[-1] == "end.json"
-        assert [name.rpartition(".")[2] for name in names[1:-1]] == ["json", "eml"] * 5
-        large = max(archive.getmembers(), key=lambda member: member.size)
-        content = archive.extractfile(large)
-        assert content is not None
-        assert content.read().startswith(b"Received: by old.example.org\r\nSubject: large\r\n")
-        head = archive.extractfile("waymail-queue.json")
-        assert head is not None
-        assert json.load(head) == {"format": 1, "host": "old.example.org", "version": "1.2.3", "at": START + 100, "moved": True}
-
-
-async def test_a_file_is_not_written_over(file: Path) -> None:
-    store = MemoryStore(now=lambda: START)
-    before = file.read_bytes()
-    with pytest.raises(FileExistsError):
-        await told(moving(store).export(file, EVERYTHING, move=True))
-    assert file.read_bytes() == before
 
 
 # --- how much memory ---
