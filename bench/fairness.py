@@ -11,7 +11,6 @@ exactly once, also at the dead destinations once they live again.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import multiprocessing
 import resource
 import tempfile

@@ -14,9 +14,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, cast
 
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Outcome
@@ -28,12 +29,14 @@ from waymail.store.contract import Delivery, NewMessage, Settlement, Store
 from waymail.testing.clock import JumpingClock
 from waymail.wire.replies import Reply
 
+T = TypeVar("T")
 Kind = Literal["quick", "slow", "dead"]
 
 TAKEN = Delivered(Reply(250, "taken", "2.0.0"))
 REFUSED = Deferred(Reply(451, "no connection", "4.4.1"), destination_down=True)
 SECONDS: Mapping[Kind, float] = {"quick": 0.1, "slow": 60.0, "dead": 30.0}  # that an attempt takes
 SETTLING = 2_000  # settlements under way past which time stands still, too
+ACCEPTORS = 50  # messages that are accepted side by side
 CONTENT = b"Subject: hello\r\n\r\nhello\r\n"
 
 
@@ -71,7 +74,7 @@ class BusyStore:
         finally:
             self.settling -= 1
 
-    async def _count(self, work: Any) -> Any:
+    async def _count(self, work: Awaitable[T]) -> T:
         self.asked += 1
         try:
             return await work
@@ -80,7 +83,11 @@ class BusyStore:
 
 
 class Crowd:
-    """The messages, the destinations, and what became of them. `dead` and `slow` are the shares of the destinations that are so."""
+    """The messages, the destinations, and what became of them.
+
+    `dead` and `slow` are the shares of the destinations that are so. `kinds` has all of them, `left` the messages that are not
+    delivered yet, `delivered` how often each was, `finished_at` when the last one of a kind was.
+    """
 
     def __init__(
         self,
@@ -96,7 +103,7 @@ class Crowd:
         self._clock = clock
         self.store = BusyStore(store)
         self._messages = messages
-        self._rng = random.Random(1)
+        self._rng = random.Random(1)  # noqa: S311 - for tests
         self._ids = QueueIds(1)
         self.kinds: dict[str, Kind] = {}
         for number in range(destinations):
@@ -109,7 +116,7 @@ class Crowd:
         self.finished_at: dict[Kind, float] = {}
         self._began = clock.now()
         self.runner: Runner[Place] = Runner(
-            self.store,
+            cast("Store", self.store),
             self,
             NoticeWriter("mail.example.org", self._ids.next),
             clock=clock,
@@ -148,40 +155,48 @@ class Crowd:
     # --- the world ---
 
     async def run(self, *, revive: Kind = "slow") -> None:
-        """Accept all messages at once, and go on until all are delivered. When those for destinations of the kind `revive` are done,
-        the dead live again."""
+        """Accept all messages at once, and go on until all are delivered. When the quick ones and those of the kind `revive` are
+        done, the dead live again."""
+        domains = list(self.kinds)
+        async with self.running():
+            await self.accept([domains[number % len(domains)] for number in range(self._messages)])
+            await self.pass_time(lambda: not self.left[revive] and not self.left["quick"])
+            self.is_dead = False
+            await self.pass_time(lambda: not any(self.left.values()))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The runner runs; at the end what it knows is settled."""
         async with asyncio.TaskGroup() as group:
             running = group.create_task(self.runner.run())
             await asyncio.sleep(0)
-            domains = list(self.kinds)
-            for number in range(self._messages):
-                self.left[self.kinds[domains[number % len(domains)]]] += 1
-            accepting = [group.create_task(self._accept(domains, first)) for first in range(ACCEPTORS)]
-            await self._pass_time(lambda: all(task.done() for task in accepting))
-            await self._pass_time(lambda: not self.left[revive] and not self.left["quick"])
-            self.is_dead = False
-            await self._pass_time(lambda: not any(self.left.values()))
-            while self.store.settling:
-                await asyncio.sleep(0.001)
-            await self.runner.stop(grace=0)
-            while not running.done():
-                await asyncio.sleep(0.001)
-                await self._clock.advance_to_next()
+            try:
+                yield
+                await self.pass_time(lambda: not self.store.settling)
+            finally:
+                stopping = group.create_task(self.runner.stop(grace=0))
+                await self.pass_time(lambda: stopping.done() and running.done())
 
-    async def _accept(self, domains: list[str], first: int) -> None:
-        for number in range(first, self._messages, ACCEPTORS):
+    async def accept(self, domains: Sequence[str]) -> None:
+        """Accept a message for each of these domains, many side by side."""
+        for domain in domains:
+            self.left[self.kinds[domain]] += 1
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._accept(domains[first::ACCEPTORS])) for first in range(ACCEPTORS)]
+            await self.pass_time(lambda: all(task.done() for task in tasks))
+
+    async def _accept(self, domains: Sequence[str]) -> None:
+        for domain in domains:
             now = self._clock.now()
-            recipient = Recipient(f"user{number}@{domains[number % len(domains)]}")
-            envelope = Envelope(self._ids.next(now), "ann@example.org", (recipient,), now)
+            id = self._ids.next(now)
+            envelope = Envelope(id, "ann@example.org", (Recipient(f"user{id}@{domain}"),), now)
             message = NewMessage(envelope, Body(CONTENT, len(CONTENT)), claim=self.runner.has_room_for(envelope))
             self.runner.offer(await self.store.accept(message))
 
-    async def _pass_time(self, is_over: Any) -> None:
+    async def pass_time(self, is_over: Callable[[], bool]) -> None:
+        """Let simulated time pass until then."""
         while not is_over():
             for _ in range(10):
                 await asyncio.sleep(0)
             if self.store.asked or self.store.settling > SETTLING or not await self._clock.advance_to_next():
                 await asyncio.sleep(0.0005)
-
-
-ACCEPTORS = 50
