@@ -35,8 +35,8 @@ tls = "off"
 
 
 @asynccontextmanager
-async def running(folder: Path) -> AsyncIterator[Machine]:
-    machine = await build(parse(CONFIG.format(port=free_port()), folder / "waymail.toml"))
+async def running(folder: Path, config: str = CONFIG) -> AsyncIterator[Machine]:
+    machine = await build(parse(config.format(port=free_port()), folder / "waymail.toml"))
     stop, ready = asyncio.Event(), asyncio.Event()
     operating = asyncio.create_task(operate(machine, stop, ready.set))
     async with asyncio.timeout(30):
@@ -253,3 +253,11 @@ async def test_the_server_stops_while_a_command_is_under_way(tmp_path: Path) -> 
 )
 def test_a_selection_survives_the_way(selection: Selection) -> None:
     assert selection_of(json.loads(json.dumps(selection_json(selection)))) == selection
+
+
+async def test_where_there_is_no_way_it_is_said_why(tmp_path: Path) -> None:
+    config = CONFIG.replace('"*" = "smtp://127.0.0.1:{port}?tls=off"', "") + '[dns]\nresolvers = ["127.0.0.1:{port}"]\n'
+    async with running(tmp_path, config) as machine:
+        way = (await answers(machine, "destinations", domains=["x.example"]))[0]["item"]
+    assert (way["way"], way["to"], way["hosts"]) == ("x.example", None, [])
+    assert "DNS" in way["why"]

@@ -25,6 +25,7 @@ from waymail.app.asking import BEAT, FILE, MOST, VERSION, changed_json, selectio
 from waymail.app.wiring import Machine
 from waymail.client.target import NextHop
 from waymail.delivery.routes import Final
+from waymail.mail.outcome import Deferred, Failed
 from waymail.net import unix
 from waymail.net.streams import ListenFailed
 from waymail.queue.operators import ACTIONS, Operators
@@ -217,8 +218,10 @@ async def _way(machine: Machine, domain: str) -> dict[str, Any]:
         async with asyncio.timeout(WAY):
             found = await machine.runner.destination(domain)
     except TimeoutError:
-        found = None
-    return {"to": None, "hosts": []} if found is None else {"to": found.key, "hosts": hosts_of(found)}
+        return {"to": None, "hosts": [], "why": f"DNS gave no answer within {WAY:g} seconds"}
+    if isinstance(found, Deferred | Failed):
+        return {"to": None, "hosts": [], "why": str(found.reply)}
+    return {"to": found.key, "hosts": hosts_of(found)}
 
 
 async def _status(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:

@@ -164,10 +164,9 @@ class Runner(Generic[D]):
         if people:
             self._wake.set()
 
-    async def destination(self, domain: str) -> D | None:
-        """Where the mail for a domain goes; None where there is no way. It takes a question to DNS."""
-        found = await self._carrier.locate(Recipient(f"postmaster@{domain}"))
-        return None if isinstance(found, Deferred | Failed) else found
+    async def destination(self, domain: str) -> D | Deferred | Failed:
+        """Where the mail for a domain goes, or why there is no way. It takes a question to DNS."""
+        return await self._carrier.locate(Recipient(f"postmaster@{domain}"))
 
     def states(self) -> Sequence[DestinationState]:
         """The destinations that are busy, waited for, or down."""

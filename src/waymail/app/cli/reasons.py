@@ -61,7 +61,7 @@ class Reasons:
             return f"{', '.join(self.hosts)}: {BY_MX}"
         if self.live is None:
             return f"{BY_MX}; which those are, a running server would say"
-        return f"{BY_MX}, and at this moment DNS names none that could be used"
+        return f"{BY_MX}, and at this moment there are none: {self.live.ways.get(self.domain, {}).get('why', '')}"
 
     def condition_text(self) -> str:
         """How the destination is."""
