@@ -203,7 +203,7 @@ async def test_other_users_are_not_heard(machine: Machine, monkeypatch: pytest.M
 
 
 async def test_a_long_command_gives_signs_of_life_and_ends_with_whoever_asked(
-    machine: Machine, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     ended = asyncio.Event()
 
@@ -216,11 +216,16 @@ async def test_a_long_command_gives_signs_of_life_and_ends_with_whoever_asked(
 
     monkeypatch.setattr(control, "BEAT", 0.01)
     monkeypatch.setattr(control, "HANDLERS", {"wait": forever})
+    monkeypatch.setattr(control, "CHANGING", ("wait",))
+    caplog.set_level("INFO", "waymail.control")
     asking = ask(machine.config.data_dir, "wait")
     assert "working" in await anext(asking)
     assert "working" in await anext(asking)
     await asking.aclose()  # type: ignore[attr-defined]
     await ended.wait()
+    while not caplog.messages:  # noqa: ASYNC110 - a log has no event
+        await asyncio.sleep(0)
+    assert "a command ended early: a part of it may be done" in caplog.messages
 
 
 async def test_too_many_at_once_are_asked_to_come_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

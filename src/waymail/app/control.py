@@ -106,17 +106,29 @@ class Control:
                 line = await reader.readuntil(b"\n")
             what, request = _parsed(line)
             answers = HANDLERS[what](self._machine, request)
-            async for answer in _with_beat(answers, reader):
-                await _say(writer, answer)
-                if "done" in answer and what in CHANGING:
-                    asked = {"asked": what, "selection": request.get("selection"), "uid": uid}
-                    log.info("the queue was changed by a command", extra={"fields": asked | dict(answer["done"])})
+            asked = {"asked": what, "selection": request.get("selection"), "uid": uid} if what in CHANGING else {}
+            await _carry_out(_with_beat(answers, reader), writer, asked)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             await _say(writer, {"error": f"a request is one line of at most {MOST} octets", "code": os.EX_USAGE})
         except ValueError as error:
             await _say(writer, {"error": str(error), "code": os.EX_USAGE})
         except StoreError as error:
             await _say(writer, {"error": str(error), "code": os.EX_IOERR})
+
+
+async def _carry_out(answers: AsyncIterator[Answer], writer: asyncio.StreamWriter, asked: dict[str, Any]) -> None:
+    """Say the answers. `asked` is for the log, where the queue is changed."""
+    is_done = False
+    try:
+        async for answer in answers:
+            if "done" in answer:
+                is_done = True
+                if asked:
+                    log.info("the queue was changed by a command", extra={"fields": asked | answer["done"]})
+            await _say(writer, answer)
+    finally:
+        if asked and not is_done:
+            log.info("a command ended early: a part of it may be done", extra={"fields": asked})
 
 
 async def _with_beat(answers: AsyncIterator[Answer], reader: asyncio.StreamReader) -> AsyncIterator[Answer]:
