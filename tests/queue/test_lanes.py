@@ -66,8 +66,8 @@ def test_a_full_lane_puts_off_and_leaves_room_for_the_others() -> None:
     put_off = taken[-1]
     assert put_off is not None
     assert put_off.until == 0, "it stays due, and is left out of claims"
-    assert made.is_blocked("slow", 0)
-    assert not made.is_blocked("quick", 0)
+    assert made.room_for("slow", 0) == 0
+    assert made.room_for("quick", 0) > 0
 
 
 def test_one_probes_and_whoever_comes_meanwhile_is_put_off() -> None:

@@ -162,7 +162,7 @@ async def test_no_more_attempts_at_once_than_the_limits_say() -> None:
     bench = Bench(carrier, per_destination=3, total=5)
     async with bench.running():
         for number in range(20):
-            await bench.accept(f"x@{number % 4}.example")
+            await bench.accept(f"x@{number % 7}.example")
         await bench.settled()
         assert carrier.most_at_once == 5
         assert carrier.hold is not None

@@ -10,7 +10,7 @@ store and is claimed again later. That is so
     where its sender wants it held          until then (RFC 4865)
     where the time that he set is over      that is settled without an attempt (RFC 2852)
 
-What finds its lane full, or another one probing, stays due: whoever claims leaves out its domain while `is_blocked` says so.
+What finds its lane full, or another one probing, stays due: whoever claims takes of its domain as many as `room_for` says.
 
 A lane is full when it has its part of the room that is left, and that of a destination which is slow, or of which nothing is
 known yet, when there is somebody behind each attempt: so there is always room for one that comes anew.
@@ -132,15 +132,19 @@ class Lanes(Generic[D]):
 
     @property
     def is_crowded(self) -> bool:
-        """Whether somebody waits for nothing but the end of other attempts."""
-        return bool(self._quick) or bool(self._slow)
+        """Whether somebody waits for the end of attempts: as they grow old, others may start."""
+        return bool(self._waiting)
 
-    def is_blocked(self, key: str, now: float) -> bool:
-        """Whether what waits in the store for this destination had better stay there for now."""
+    def room_for(self, key: str, now: float) -> int:
+        """How much of what waits in the store for this destination had better be claimed now: nothing while its lane is more than
+        half full, so that it is filled by much at a time."""
         state = self._states.get(key)
         if state is None or state.is_down(now):  # where it is down, each is put off until it is probed
-            return False
-        return state.waiting > self._most(state) // 2 or (state.is_probing(now) and state.waiting + state.active > 0)
+            return self._limits.waiting
+        if state.is_probing(now):
+            return 0 if state.waiting + state.active else 1
+        most = self._most(state)
+        return 0 if state.waiting > most // 2 else most - state.waiting
 
     def add(self, share: Share[D], now: float) -> PutOff[D] | None:
         """Let a share wait in its lane, or put it off."""
@@ -174,7 +178,7 @@ class Lanes(Generic[D]):
 
     def start(self, now: float) -> Iterator[Share[D] | PutOff[D]]:
         """The shares whose attempts begin now; and those that have waited too long."""
-        if not (self._quick or self._slow):
+        if not self._waiting:
             return
         self._let_others_go_on(now)
         while (state := self._whose_turn()) is not None:

@@ -2,7 +2,7 @@
 
 A destination (a host set, or the local mailboxes) is in one of three conditions:
 
-    up        some attempts at a time: few at first, and with each success one more, up to `per_destination`
+    up        one attempt at first, and with each success one more at a time, up to `per_destination`
     down      an attempt failed because of the destination itself (no connection, no greeting, 421): nothing is tried
               before `down_until`, whoever the message is from; each further failure lengthens the wait by the schedule
     probing   `down_until` is over: exactly one attempt goes out. Its success brings the destination up, its
@@ -25,7 +25,7 @@ from waymail.queue.retry import Rng, Schedules, next_attempt
 from waymail.wire.replies import Reply
 
 SLOW = 1.0  # seconds
-FIRST = 2  # attempts at a time to a destination of which nothing is known
+FIRST = 1  # attempts at a time to a destination of which nothing is known
 PART = 8  # of what is free, one destination may have this part
 PROVEN = 1_000  # successes after which no more are counted
 REPLIES = 5  # that are remembered of a destination

@@ -82,7 +82,7 @@ class Runner(Generic[D]):
         self._wakes_at = 0.0
         self._stopping = False
         self._overflowed = False
-        self._blocked: dict[str, set[str]] = {}  # by destination: the domains whose mail had better wait in the store for now
+        self._crowded: dict[str, set[str]] = {}  # destinations for which more waits than finds room, with the domains of that
         self._later: asyncio.Task[None] | None = None
 
     # --- what the server calls ---
@@ -94,9 +94,9 @@ class Runner(Generic[D]):
 
     def has_room_for(self, envelope: Envelope) -> bool:
         """The same of a message: not where others wait in the store for all of its destinations, unless it goes before them."""
-        if self._blocked and envelope.options.priority <= 0:
-            skipped = self._skipped()
-            return self.has_room and not all(one.domain in skipped for one in envelope.recipients)
+        if self._crowded and envelope.options.priority <= 0:
+            rooms = self._rooms(self._clock.now())
+            return self.has_room and any(rooms.get(one.domain, 1) for one in envelope.recipients)
         return self.has_room
 
     def offer(self, delivery: Delivery) -> None:
@@ -180,10 +180,8 @@ class Runner(Generic[D]):
         self._lanes.forget(now)
         while self.has_room:
             now = self._clock.now()
-            for key in [key for key in self._blocked if not self._lanes.is_blocked(key, now)]:
-                del self._blocked[key]
             try:
-                deliveries = await self._store.claim(now, min(CLAIM, self._lanes.room), self._skipped())
+                deliveries = await self._store.claim(now, min(CLAIM, self._lanes.room), self._rooms(now))
             except StoreError as error:
                 log.error("the queue cannot be read", extra={"fields": {"error": str(error)}})
                 return now
@@ -192,13 +190,19 @@ class Runner(Generic[D]):
             self._start_attempts()
             if not deliveries:
                 self._overflowed = False
+                for key in [key for key in self._crowded if self._lanes.room_for(key, now)]:
+                    del self._crowded[key]  # there is room, and nothing that needs it
                 return now
         self._overflowed = True
         return now
 
-    def _skipped(self) -> frozenset[str]:
-        """The domains that are blocked."""
-        return frozenset().union(*self._blocked.values()) if self._blocked else frozenset()
+    def _rooms(self, now: float) -> Mapping[str, int]:
+        """How many more may be claimed for the domains of destinations that are crowded."""
+        rooms: dict[str, int] = {}
+        for key, domains in self._crowded.items():
+            room = self._lanes.room_for(key, now)
+            rooms.update(dict.fromkeys(domains, -(-room // len(domains))))
+        return rooms
 
     async def _look_at_clock(self) -> None:
         """A clock that was wrong must not keep mail waiting, nor have it given up (`jumps`)."""
@@ -281,8 +285,8 @@ class Runner(Generic[D]):
     def _add(self, delivery: Delivery, pending: Sequence[Pending], destination: D, *, is_new: bool) -> None:
         share = Share(delivery, tuple(pending), destination, self._clock.now(), is_new)
         if (put_off := self._lanes.add(share, share.since)) is not None:
-            if put_off.until <= share.since and self._lanes.is_blocked(destination.key, share.since):
-                self._blocked.setdefault(destination.key, set()).update(one.recipient.domain for one in pending)
+            if put_off.until <= share.since:
+                self._crowded.setdefault(destination.key, set()).update(one.recipient.domain for one in pending)
             self._spawn_put_off(put_off)
 
     async def _put_off(self, put_off: PutOff[D]) -> None:
@@ -428,7 +432,7 @@ class Runner(Generic[D]):
 
     def _wake_if_relieved(self, key: str = "") -> None:
         if (self._overflowed and self._lanes.is_relieved) or (
-            key in self._blocked and not self._lanes.is_blocked(key, self._clock.now())
+            key in self._crowded and self._lanes.room_for(key, self._clock.now())
         ):
             self._wake.set()
 

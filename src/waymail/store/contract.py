@@ -41,13 +41,16 @@ with a "damaged" event, at the start or when it is claimed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import field
 from enum import IntEnum
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Recipient
 from waymail.values import value
+
+ALL: Mapping[str, int] = MappingProxyType({})  # of `Store.claim`: no domain has a bound of its own
 
 
 class StoreError(Exception):
@@ -295,8 +298,9 @@ class Store(Protocol):
 
         Raises StoreError also where the id is taken; ValueError where it is none, or there are no recipients."""
 
-    async def claim(self, now: float, limit: int, skip: Collection[str] = ()) -> Sequence[Delivery]:
-        """Claim up to `limit` recipients that are due at `now`, none in a domain of `skip` (as `Recipient.domain` has it).
+    async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
+        """Claim up to `limit` recipients that are due at `now`, and of the domains in `rooms` (as `Recipient.domain` has them) no
+        more than it says.
 
         The highest priority (RFC 6710) goes first, within a priority the oldest due; those of one message are in one Delivery.
 

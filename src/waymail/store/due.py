@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Mapping
+from functools import partial
 from itertools import islice
 
 # The index is named in each: SQLite likes `recipient_waiting` better, and would sort all that waits.
@@ -59,47 +60,69 @@ class Turns:
         self._domains: deque[str] = deque()
         self._share = LEAST
 
-    def pick(self, connection: sqlite3.Connection, now: float, limit: int, skip: Collection[str]) -> list[Place]:
-        """Up to `limit` recipients that are due at `now`, none of them in a domain of `skip`."""
+    def pick(self, connection: sqlite3.Connection, now: float, limit: int, rooms: Mapping[str, int]) -> list[Place]:
+        """Up to `limit` recipients that are due at `now`, and of the domains in `rooms` no more than it says."""
         found: list[Place] = []
+        left = Left(rooms)
         is_ranked = connection.execute(ANY_RANKED).fetchone() is not None
         for priority in PRIORITIES if is_ranked else (0,):
             if len(found) >= limit:
                 break
-            found += self._of_priority(connection, priority, now, limit - len(found), skip)
+            pick = self._ordinary if priority == 0 else partial(_ranked, priority)
+            found += pick(connection, now, limit - len(found), left)
         return found
 
-    def _of_priority(
-        self, connection: sqlite3.Connection, priority: int, now: float, limit: int, skip: Collection[str]
-    ) -> list[Place]:
-        if priority:
-            rows = connection.execute(DUE_RANKED, (priority, now))
-            return list(islice((row[:2] for row in rows if row[2] not in skip), limit))
-        # One more than is asked for tells whether that is all; and what is skipped should not take all the room.
-        window = 2 * limit + 1 if skip else limit + 1
+    def _ordinary(self, connection: sqlite3.Connection, now: float, limit: int, left: Left) -> list[Place]:
+        # One more than is asked for tells whether that is all; and what finds no room should not take all the places.
+        window = 2 * limit + 1 if left.rooms else limit + 1
         due = connection.execute(DUE_ORDINARY, (now, window)).fetchall()
         if len(due) < window:
-            return [row[:2] for row in due if row[2] not in skip][:limit]
-        return self._in_turn(connection, now, limit, skip)
+            return [row[:2] for row in due if left.takes(row[2])][:limit]
+        return self._in_turn(connection, now, limit, left)
 
-    def _in_turn(self, connection: sqlite3.Connection, now: float, limit: int, skip: Collection[str]) -> list[Place]:
+    def _in_turn(self, connection: sqlite3.Connection, now: float, limit: int, left: Left) -> list[Place]:
         found: list[Place] = []
-        served = set(skip)  # nobody has two turns in one claim
+        served: set[str] = set()  # nobody has two turns in one claim
         is_new = False
         while len(found) < limit:
             if not self._domains:
                 if is_new:
                     break
                 is_new = True
-                self._domains.extend(row[0] for row in connection.execute(DOMAINS_DUE, (now,)) if row[0] not in served)
+                due = (row[0] for row in connection.execute(DOMAINS_DUE, (now,)))
+                self._domains.extend(one for one in due if one not in served and left.of(one, 1))
                 self._share = max(LEAST, limit // max(len(self._domains), 1))
                 continue
             domain = self._domains.popleft()
-            if domain not in served:
+            room = left.of(domain, min(self._share, limit - len(found)))
+            if room and domain not in served:
                 served.add(domain)
-                room = min(self._share, limit - len(found))
                 found += connection.execute(DUE_OF_DOMAIN, (domain, now, room)).fetchall()
         return found
+
+
+class Left:
+    """How many more may be claimed for the domains for which that is limited."""
+
+    def __init__(self, rooms: Mapping[str, int]) -> None:
+        self.rooms = dict(rooms)
+
+    def of(self, domain: str, wanted: int) -> int:
+        """As many of `wanted` as there is room for."""
+        return min(wanted, self.rooms.get(domain, wanted))
+
+    def takes(self, domain: str) -> bool:
+        """Whether one more may be claimed; it is counted."""
+        room = self.rooms.get(domain)
+        if room is None:
+            return True
+        self.rooms[domain] = room - 1
+        return room > 0
+
+
+def _ranked(priority: int, connection: sqlite3.Connection, now: float, limit: int, left: Left) -> list[Place]:
+    rows = connection.execute(DUE_RANKED, (priority, now))
+    return list(islice((row[:2] for row in rows if left.takes(row[2])), limit))
 
 
 def next_due(connection: sqlite3.Connection, after: float) -> float | None:

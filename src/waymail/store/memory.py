@@ -7,12 +7,13 @@ It promises what `contract` promises except that "durable" means "until the proc
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from waymail.mail.envelope import Body, Envelope
 from waymail.store.contract import (
+    ALL,
     EVERYTHING,
     OPERATOR,
     Backlog,
@@ -32,7 +33,7 @@ from waymail.store.contract import (
     Story,
     Waiting,
 )
-from waymail.store.due import LEAST
+from waymail.store.due import LEAST, Left
 from waymail.store.moving import GIVEN_UP, WHILE_EXPORTED
 from waymail.store.operate import FLUSH, HOLD, RELEASE, REMOVE, Move
 from waymail.store.rows import DIALOGUES, number_of, plain, thinned
@@ -118,7 +119,7 @@ class MemoryStore:
         self._check(message)
         return self._insert(message)
 
-    async def claim(self, now: float, limit: int, skip: Collection[str] = ()) -> Sequence[Delivery]:
+    async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
         """As `Store.claim`."""
         self._check_open()
         for record in self.tables.records.values():
@@ -127,8 +128,10 @@ class MemoryStore:
             (-record.envelope.options.priority, entry.next_at, id, number)
             for id, record in self.tables.records.items()
             for number, entry in enumerate(record.entries)
-            if entry.state is State.QUEUED and entry.next_at <= now and record.envelope.recipients[number].domain not in skip
+            if entry.state is State.QUEUED and entry.next_at <= now
         )
+        left = Left(rooms)
+        due = [one for one in due if left.takes(self.tables.records[one[2]].envelope.recipients[one[3]].domain)]
         if len(due) > limit:
             due = self._in_turn(due)
         numbers: dict[str, list[int]] = {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,7 @@ from waymail.store import damage, moving, operate, read, recover, schema, select
 from waymail.store.body import BodyFiles, FileSpool
 from waymail.store.checkpoint import Checkpointer
 from waymail.store.contract import (
+    ALL,
     EVERYTHING,
     OPERATOR,
     Backlog,
@@ -202,12 +203,12 @@ class SqliteStore:
             self._kept.discard(id)
             raise
 
-    async def claim(self, now: float, limit: int, skip: Collection[str] = ()) -> Sequence[Delivery]:
+    async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
         """As `Store.claim`."""
         if self._elapsed() >= self._lapse_at:
             await self._release_lapsed(now)
         async with self._choosing:
-            due = await self._reader.run(self._turns.pick, now, limit, skip)
+            due = await self._reader.run(self._turns.pick, now, limit, rooms)
             if not due:
                 return ()
             item = Claiming(due, next(self._numbers), self._elapsed() + self._lease)

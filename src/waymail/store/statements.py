@@ -54,8 +54,8 @@ MOVE = f"UPDATE recipient SET state = ?, next_at = ? {THESE}"
 # one of them.
 HASTEN = tuple(
     "UPDATE recipient SET next_at = ?1 FROM (SELECT message AS one, number AS place"
-    f" FROM recipient INDEXED BY {index} JOIN message ON id = message WHERE state = 0 AND {priority} AND next_at > ?1 AND instr(envelope, '\"hold_until\"') = 0 LIMIT ?2)"
-    " WHERE message = one AND number = place"
+    f" FROM recipient INDEXED BY {index} JOIN message ON id = message WHERE state = 0 AND {priority} AND next_at > ?1"
+    " AND instr(envelope, '\"hold_until\"') = 0 LIMIT ?2) WHERE message = one AND number = place"
     for index, priority in (("recipient_due", "priority = 0"), ("recipient_ranked", "priority <> 0"))
 )
 RELEASE_LAPSED = (

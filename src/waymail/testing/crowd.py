@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
@@ -25,7 +25,7 @@ from waymail.queue.bounce import NoticeWriter
 from waymail.queue.plan import RunnerLimits
 from waymail.queue.retry import Schedule
 from waymail.queue.runner import Runner
-from waymail.store.contract import Delivery, NewMessage, Settlement, Store
+from waymail.store.contract import ALL, Delivery, NewMessage, Settlement, Store
 from waymail.testing.clock import JumpingClock
 from waymail.wire.replies import Reply
 
@@ -61,8 +61,8 @@ class BusyStore:
     async def accept(self, message: NewMessage) -> Delivery:
         return await self._count(self._store.accept(message))
 
-    async def claim(self, now: float, limit: int, skip: Collection[str] = ()) -> Sequence[Delivery]:
-        return await self._count(self._store.claim(now, limit, skip))
+    async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
+        return await self._count(self._store.claim(now, limit, rooms))
 
     async def next_due(self, after: float = 0.0) -> float | None:
         return await self._count(self._store.next_due(after))

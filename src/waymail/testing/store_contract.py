@@ -13,12 +13,12 @@ Run them against a store of your own (pytest-asyncio in auto mode):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 
 from waymail.mail.envelope import Body, Envelope, Options, Recipient
-from waymail.store.contract import Change, Delivery, NewMessage, Selection, Settlement, StaleToken, State, Store, StoreError
+from waymail.store.contract import ALL, Change, Delivery, NewMessage, Selection, Settlement, StaleToken, State, Store, StoreError
 from waymail.testing.store_asked import AskedContract
 from waymail.testing.store_cases import (
     CONTENT,
@@ -147,14 +147,18 @@ class StoreContract(OperatorContract, AskedContract, MovingContract):
         rest = [one async for one in _all_claimed(store, 30)]
         assert len(claimed) + len(rest) == 103
 
-    async def test_what_waits_for_domains_that_are_skipped_stays(self, store: Store, messages: Messages) -> None:
+    async def test_no_more_is_claimed_for_a_domain_than_there_is_room_for(self, store: Store, messages: Messages) -> None:
         for address in ("a@slow.example", "b@slow.example", "c@other.example", "d@bücher.example"):
             await store.accept(messages.new(address, claim=False))
         await store.accept(messages.new("e@slow.example", claim=False, options=Options(priority=3)))
-        skip = {"slow.example", "xn--bcher-kva.example"}
-        assert [one.address for one in await _claimed(store, 3, skip)] == ["c@other.example"]
-        assert await _claimed(store, 3, skip) == []
-        assert len(await _claimed(store, 9)) == 4
+        rooms = {"slow.example": 0, "xn--bcher-kva.example": 0, "of.nobody.example": 7}
+        assert [one.address for one in await _claimed(store, 3, rooms)] == ["c@other.example"]
+        assert await _claimed(store, 3, rooms) == []
+        assert [one.address for one in await _claimed(store, 2, rooms | {"slow.example": 2})] == [
+            "e@slow.example",
+            "a@slow.example",
+        ]
+        assert len(await _claimed(store, 9)) == 2
 
     async def test_what_is_due_already_is_not_due_next(self, store: Store, messages: Messages) -> None:
         for at in (0, 50, 99):
@@ -420,8 +424,8 @@ async def _accepts(store: Store, message: NewMessage) -> Delivery | StoreError:
         return error
 
 
-async def _claimed(store: Store, limit: int, skip: Collection[str] = ()) -> list[Recipient]:
-    return [one.recipient for delivery in await store.claim(START + 10, limit, skip) for one in delivery.pending]
+async def _claimed(store: Store, limit: int, rooms: Mapping[str, int] = ALL) -> list[Recipient]:
+    return [one.recipient for delivery in await store.claim(START + 10, limit, rooms) for one in delivery.pending]
 
 
 async def _all_claimed(store: Store, limit: int) -> AsyncIterator[Recipient]:
