@@ -25,7 +25,16 @@ def test_version_and_help_are_no_errors(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("waymail 0.")
     assert main(["--help"]) == 0
-    assert "trace" in capsys.readouterr().out
+    assert "Tell what happened to a message" in capsys.readouterr().out
+
+
+def test_looking_for_a_message_loads_no_other_command_and_no_configuration(tmp_path: Path) -> None:
+    look = "import sys; from waymail.app.cli import main; main(['trace', 'x@y.example', '--config', 'waymail.toml']); "
+    (tmp_path / "waymail.toml").write_text('data_dir = "data"\n')
+    command = [sys.executable, "-c", look + "print(*sys.modules, sep='\\n')"]
+    loaded = set(subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, timeout=60).stdout.split())
+    assert "waymail.app.cli.trace" in loaded
+    assert not loaded & {"waymail.app.cli.serve", "waymail.app.cli.user", "waymail.app.config", "pydantic", "rich.console"}
 
 
 @pytest.mark.parametrize(
@@ -35,7 +44,6 @@ def test_version_and_help_are_no_errors(capsys: pytest.CaptureFixture[str]) -> N
         ["queue", "bogus"],
         ["queue", "show"],
         ["queue", "list", "--bogus"],
-        ["trace"],
         ["serve", "--config"],
         ["queue", "list", "--limit", "x"],
         ["--config"],

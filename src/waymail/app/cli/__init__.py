@@ -1,25 +1,35 @@
 """The command line. `main` is the program `waymail`; each command is in the file of its name.
 
-Here errors become exit codes (sysexits.h) and one line on standard error, and nowhere else. Commands import what they need
-when they run, so that `waymail --help` and completion are quick.
+Here errors become exit codes (sysexits.h) and one line on standard error, and nowhere else. A command is imported when it is
+asked for, and imports what it needs when it runs: somebody who looks into the queue a hundred times a day waits for nothing else.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from cyclopts import App
 from cyclopts.exceptions import CycloptsError
 
-from waymail.app.cli import config, etrn, queue, send, serve, trace, user, why
 from waymail.app.cli.output import CommandFailed, Exit, complain
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+COMMANDS = {
+    "serve": "serve",
+    "send": "send",
+    "etrn": "etrn",
+    "queue": "app",
+    "trace": "trace",
+    "why": "why",
+    "user": "app",
+    "config": "app",
+}
 
 
 def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return f"waymail {version('waymail')}"
     except PackageNotFoundError:
@@ -32,19 +42,16 @@ app = App(
     version=_version,
     help_format="plaintext",
 )
-app.command(serve.serve)
-app.command(send.send)
-app.command(etrn.etrn)
-app.command(queue.app)
-app.command(trace.trace)
-app.command(why.why)
-app.command(user.app)
-app.command(config.app)
+for _name, _attribute in COMMANDS.items():
+    app.command(f"{__name__}.{_name}:{_attribute}", name=_name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own without `arguments`) and return its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] in ([], ["--help"], ["-h"]):  # each is told of with its first sentence, which is in its file
+        for name in COMMANDS:
+            app[name]
     try:
         code = app(_config_behind(given), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
@@ -83,16 +90,17 @@ def _config_behind(arguments: list[str]) -> list[str]:
 
 def _translated(error: Exception) -> int:
     """The exit code for an error of a lower layer, once it is told. Raises what is none of theirs: a bug."""
-    from waymail.app.config import ConfigError
     from waymail.store.contract import StoreError
 
-    if isinstance(error, ConfigError):
-        complain(str(error))
-        return Exit.CONFIG
     if isinstance(error, StoreError):
         complain(f"waymail: {error}")
         return Exit.IO
     if isinstance(error, PermissionError):
         complain(f"waymail: {error.filename}: permission denied")
         return Exit.NO_PERMISSION
+    from waymail.app.config import ConfigError
+
+    if isinstance(error, ConfigError):
+        complain(str(error))
+        return Exit.CONFIG
     raise error

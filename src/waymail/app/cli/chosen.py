@@ -91,7 +91,7 @@ def _not_empty(option: str, value: str | None) -> str:
 
 
 def _seconds(text: str) -> float:
-    from waymail.app.config.units import duration
+    from waymail.app.units import duration
 
     try:
         return duration(text)

@@ -47,7 +47,7 @@ async def trace(
     from waymail.app.cli.stored import reading
     from waymail.app.cli.story import as_json as story_json
     from waymail.app.cli.story import heading, told, verdict
-    from waymail.app.config import units
+    from waymail.app.units import duration
     from waymail.net.clock import SystemClock
     from waymail.store.search import Search, search
 
@@ -59,7 +59,7 @@ async def trace(
     if limit < 1:
         raise CommandFailed(Exit.USAGE, f"--limit must be 1 or more, not {limit}")
     try:
-        accepted = now - units.duration(since) if since else float("-inf")
+        accepted = now - duration(since) if since else float("-inf")
     except ValueError as error:
         raise CommandFailed(Exit.USAGE, f"--since {error}") from None
     async with reading(config) as store:

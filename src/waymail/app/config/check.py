@@ -17,8 +17,8 @@ from waymail.app.config.mailboxes import without_effect
 from waymail.app.config.notices import unreachable
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.schema import Config
-from waymail.app.config.units import duration_text, size_text
 from waymail.app.config.values import Endpoint
+from waymail.app.units import duration_text, size_text
 from waymail.client.target import NextHop, Tls
 
 

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.schema import Config, Section
-from waymail.app.config.units import shown
+from waymail.app.units import shown
 
 
 def explain(errors: Sequence[ErrorDetails]) -> Iterator[tuple[KeyPath, str]]:

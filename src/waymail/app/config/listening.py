@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import PlainSerializer, PlainValidator, ValidationInfo
 
 from waymail.app.config.positions import KeyPath
-from waymail.app.config.units import shown
 from waymail.app.config.values import Endpoint, count, domain_name, endpoint, folder
+from waymail.app.units import shown
 
 if TYPE_CHECKING:
     from waymail.app.config.schema import Config

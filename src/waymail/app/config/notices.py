@@ -11,8 +11,8 @@ from pydantic import PlainSerializer, PlainValidator, ValidationInfo
 
 from waymail.app.config.positions import KeyPath, positions
 from waymail.app.config.problems import ConfigError, Problem
-from waymail.app.config.units import shown
 from waymail.app.config.values import folder, mailbox
+from waymail.app.units import shown
 from waymail.delivery.routes import ByMx, Routes
 from waymail.mail import notice_text
 from waymail.mail.notices import LANGUAGES, shipped

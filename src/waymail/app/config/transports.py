@@ -10,9 +10,9 @@ from pydantic import PlainSerializer, PlainValidator
 
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.section import Section, default, optional
-from waymail.app.config.units import duration_text, shown
 from waymail.app.config.users import Text
 from waymail.app.config.values import AbsolutePath, Count, Octets, OctetsOrOff, Seconds, SecondsOrOff
+from waymail.app.units import duration_text, shown
 from waymail.delivery import pipe, routes, webhook_signature
 
 if TYPE_CHECKING:

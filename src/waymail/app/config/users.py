@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from pydantic import PlainSerializer, PlainValidator
 
 from waymail.app.config.section import Section, default, optional
-from waymail.app.config.units import shown
 from waymail.app.config.values import AbsolutePath, Count, Flag, Seconds
+from waymail.app.units import shown
 from waymail.wire import sasl
 
 

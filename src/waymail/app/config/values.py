@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, ValidationInfo
 
-from waymail.app.config import units
-from waymail.app.config.units import shown
+from waymail.app import units
+from waymail.app.units import shown
 from waymail.client.target import NextHop
 from waymail.delivery.routes import ByMx, Mailboxes, Pipe, PythonHandler, RouteError, Target, Webhook, parse_target
 from waymail.mail import address as addresses

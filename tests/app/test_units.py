@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waymail.app.config.units import duration, duration_or_off, duration_text, size, size_or_off, size_text
+from waymail.app.units import duration, duration_or_off, duration_text, size, size_or_off, size_text
 
 
 @pytest.mark.parametrize(
