@@ -83,6 +83,7 @@ class Runner(Generic[D]):
         self._stopping = False
         self._overflowed = False
         self._crowded: dict[str, set[str]] = {}  # destinations for which more waits than finds room, with the domains of that
+        self._crowded_by: dict[str, str] = {}  # the same by domain
         self._later: asyncio.Task[None] | None = None
 
     # --- what the server calls ---
@@ -95,9 +96,12 @@ class Runner(Generic[D]):
     def has_room_for(self, envelope: Envelope) -> bool:
         """The same of a message: not where others wait in the store for all of its destinations, unless it goes before them."""
         if self._crowded and envelope.options.priority <= 0:
-            rooms = self._rooms(self._clock.now())
-            return self.has_room and any(rooms.get(one.domain, 1) for one in envelope.recipients)
+            return self.has_room and not all(self._waits_in_store(one.domain) for one in envelope.recipients)
         return self.has_room
+
+    def _waits_in_store(self, domain: str) -> bool:
+        key = self._crowded_by.get(domain)
+        return key is not None and not self._lanes.room_for(key, self._clock.now())
 
     def offer(self, delivery: Delivery) -> None:
         """Take a claimed delivery: its first attempt starts at once where its destination takes it."""
@@ -191,7 +195,8 @@ class Runner(Generic[D]):
             if not deliveries:
                 self._overflowed = False
                 for key in [key for key in self._crowded if self._lanes.room_for(key, now)]:
-                    del self._crowded[key]  # there is room, and nothing that needs it
+                    for domain in self._crowded.pop(key):  # there is room, and nothing that needs it
+                        self._crowded_by.pop(domain, None)
                 return now
         self._overflowed = True
         return now
@@ -286,7 +291,9 @@ class Runner(Generic[D]):
         share = Share(delivery, tuple(pending), destination, self._clock.now(), is_new)
         if (put_off := self._lanes.add(share, share.since)) is not None:
             if put_off.until <= share.since:
-                self._crowded.setdefault(destination.key, set()).update(one.recipient.domain for one in pending)
+                for one in pending:
+                    self._crowded.setdefault(destination.key, set()).add(one.recipient.domain)
+                    self._crowded_by[one.recipient.domain] = destination.key
             self._spawn_put_off(put_off)
 
     async def _put_off(self, put_off: PutOff[D]) -> None:
