@@ -1,9 +1,10 @@
 """Runs another program: as another user, within bounds, without a shell, for a limited time.
 
 Promises: the program has its own session, no descriptors but the three standard ones, a umask of 077 and an environment of
-only what it is given; its bounds hold from its first instruction on. After `timeout` seconds, or when the caller is
-cancelled, it and all that it started in its session is killed. Of its output the first `OUTPUT` octets are kept, the rest is
-read and dropped.
+only what it is given; its bounds hold from its first instruction on. Its input is whole before it starts: nothing that
+happens to this process, SIGKILL included, makes it take the beginning for all. After `timeout` seconds, or when the caller is
+cancelled, it and all that it started in its session is killed. Of its output the first `OUTPUT` octets are kept, the rest
+is read and dropped.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import pwd
 import resource
 import signal
 import sys
-from collections.abc import Coroutine, Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 OUTPUT = 4_096  # octets of output that are kept
 LINGER = 0.5  # seconds for output that is still in the pipe when the program has ended
@@ -92,32 +94,41 @@ def identity(user: str, group: str | None = None) -> Identity:
 
 
 async def run(program: Program, content: Iterable[bytes], *, timeout: float) -> Ended:
-    """Run it with `content` on its standard input. Raises CannotStart, and what iterating over `content` raises; the program is
-    dead then.
+    """Run it with `content` on its standard input. Raises CannotStart, and what iterating over `content` or writing it to a
+    temporary file raises; it has not been started then.
 
     A program that does not read its input to the end is not wrong: how it ends is what counts.
     """
-    loop, feeder, head = asyncio.get_running_loop(), _Feeder(), _Head()
-    # Pipes of our own: uvloop's are sockets, and no program can open /dev/stdin then.
-    (told, tell), (input, into), (output, out) = os.pipe(), os.pipe(), os.pipe()
-    writing, reading = os.fdopen(into, "wb", 0), os.fdopen(output, "rb", 0)
+    # No pipe: its end comes when this process is killed, too, and looks like the end of the message.
+    with tempfile.TemporaryFile() as input:
+        for piece in content:
+            input.write(piece)
+            await asyncio.sleep(0)  # others have their turn
+        input.flush()
+        input.seek(0)
+        os.fchmod(input.fileno(), 0o444)  # whoever it runs as may open /dev/stdin; nobody else finds the file
+        return await _run(program, input.fileno(), timeout)
+
+
+async def _run(program: Program, input: int, timeout: float) -> Ended:
+    loop, head = asyncio.get_running_loop(), _Head()
+    (told, tell), (output, out) = os.pipe(), os.pipe()
+    reading = os.fdopen(output, "rb", 0)
     try:
         try:
-            writer, _ = await loop.connect_write_pipe(lambda: feeder, writing)
             await loop.connect_read_pipe(lambda: head, reading)
             process = await _start(program, tell, input, out)
         finally:
-            for descriptor in (tell, input, out):
+            for descriptor in (tell, out):
                 os.close(descriptor)
-        timed_out = await _supervise(process, _feed(writer, feeder, content), head, timeout)
+        timed_out = await _supervise(process, head, timeout)
         if refused := os.read(told, 1_000):
             raise CannotStart(f"{program.command[0]} cannot be started: {refused.decode('utf-8', 'replace')}")
         status = process.returncode
         return Ended(-signal.SIGKILL if status is None else status, bytes(head.kept), timed_out)
     finally:
         os.close(told)
-        for one, pipe in ((feeder, writing), (head, reading)):
-            one.close(pipe)
+        head.close(reading)
 
 
 async def _start(program: Program, tell: int, input: int, out: int) -> asyncio.subprocess.Process:
@@ -155,42 +166,27 @@ def _limits(bounds: Bounds) -> str:
     return ",".join(f"{number}={most}" for number, most in named.items() if most is not None)
 
 
-async def _supervise(process: asyncio.subprocess.Process, feed: Coroutine[Any, Any, None], head: _Head, timeout: float) -> bool:
+async def _supervise(process: asyncio.subprocess.Process, head: _Head, timeout: float) -> bool:
     """Until the program has ended, by itself or by us. Whether it took too long."""
-    feeding, ending = asyncio.ensure_future(feed), asyncio.ensure_future(process.wait())
-    deadline = asyncio.get_running_loop().time() + timeout
+    ending = asyncio.ensure_future(process.wait())
     try:
-        await asyncio.wait({feeding, ending}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if feeding.done():
-            feeding.result()
-        left = max(0.0, deadline - asyncio.get_running_loop().time())
-        ended, _ = await asyncio.wait({ending}, timeout=left)
+        ended, _ = await asyncio.wait({ending}, timeout=timeout)
         if not ended:
             return True
         with suppress(TimeoutError):
             await asyncio.wait_for(head.ended.wait(), LINGER)
         return False
     finally:
-        feeding.cancel()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.wait({feeding, ending}, timeout=REAP)
+        await asyncio.wait({ending}, timeout=REAP)
 
 
-async def _feed(writer: asyncio.WriteTransport, feeder: _Feeder, content: Iterable[bytes]) -> None:
-    pieces = iter(content)
-    while not feeder.ended.is_set() and (piece := next(pieces, None)) is not None:
-        writer.write(piece)
-        await feeder.ready.wait()
-        await asyncio.sleep(0)  # others have their turn, also where the program is quick
-    # Only here: a program that saw the end of what is not all would take it for the whole message. Its buffer is still written.
-    writer.close()
-
-
-class _Pipe(asyncio.BaseProtocol):
-    """`ended` is set when the other end is closed, or ours."""
+class _Head(asyncio.Protocol):
+    """Keeps the beginning of what comes, and drops the rest. `ended` is set when the other end is closed, or ours."""
 
     def __init__(self) -> None:
+        self.kept = bytearray()
         self.ended = asyncio.Event()
         self._transport: asyncio.BaseTransport | None = None
 
@@ -200,43 +196,11 @@ class _Pipe(asyncio.BaseProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.ended.set()
 
-    def close(self, pipe: IO[bytes]) -> None:
-        """Now, whatever waits to be written."""
-        if self._transport is None:
-            pipe.close()
-        elif self.ended.is_set():
-            return
-        elif isinstance(self._transport, asyncio.WriteTransport):
-            self._transport.abort()
-        else:
-            self._transport.close()
-
-
-class _Feeder(_Pipe):
-    """What writes to the program; `ready` is clear while it reads too slowly."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ready = asyncio.Event()
-        self.ready.set()
-
-    def pause_writing(self) -> None:
-        self.ready.clear()
-
-    def resume_writing(self) -> None:
-        self.ready.set()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.ready.set()
-
-
-class _Head(_Pipe, asyncio.Protocol):
-    """Keeps the beginning of what comes, and drops the rest."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.kept = bytearray()
-
     def data_received(self, data: bytes) -> None:
         self.kept += data[: OUTPUT - len(self.kept)]
+
+    def close(self, pipe: IO[bytes]) -> None:
+        if self._transport is None:
+            pipe.close()
+        elif not self.ended.is_set():
+            self._transport.close()
