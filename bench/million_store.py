@@ -7,7 +7,6 @@ it is due already, as after a night without the server. Among it are a message f
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,6 +95,15 @@ def sample(directory: Path) -> Sample:
     return Sample(encode_id(id), message_id, address)
 
 
+def renew(directory: Path) -> None:
+    """The message for `UP` waits, also where it was delivered already."""
+    connection = schema.connect(directory)
+    ((message,),) = connection.execute("SELECT message FROM recipient WHERE domain = ? AND state IN (0, 3)", (UP,))
+    connection.execute("INSERT OR IGNORE INTO body VALUES (?, x'', ?)", (message, CONTENT))
+    connection.execute("UPDATE recipient SET state = 0, next_at = ? WHERE message = ?", (time.time(), message))
+    connection.close()
+
+
 def _messages(plan: Plan, now: float) -> Iterator[dict[str, list[Row]]]:
     rng = random.Random(1)
     ids = QueueIds(1)
@@ -147,10 +155,3 @@ def _rows(envelope: Envelope, number: int, due: float | None) -> dict[str, list[
         "word": made.words,
         "event": [event],
     }
-
-
-def counted(connection: sqlite3.Connection) -> tuple[int, int]:
-    """Messages in all, and those that wait."""
-    ((all,),) = connection.execute("SELECT count(*) FROM message")
-    ((live,),) = connection.execute("SELECT count(*) FROM body")
-    return all, live
