@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -31,12 +33,13 @@ RECIPIENTS = (
     " WHERE message IN (VALUES {rows}) ORDER BY message, number"
 )
 BODIES = "SELECT message, prefix, content FROM body WHERE message IN (VALUES {rows})"
-# Slice by slice from the newest on: the recursive part steps from one slice to the one before it.
+# Slice by slice from the newest on: the recursive part steps from one slice to the one before it. No ORDER BY, for which SQLite
+# would gather all hits first: somebody may have sent a million messages, and the last twenty are asked for.
 WITH_WORD = """
 WITH RECURSIVE slices (slice) AS (
     SELECT max(slice) FROM word
     UNION ALL SELECT (SELECT max(word.slice) FROM word WHERE word.slice < slices.slice) FROM slices WHERE slice IS NOT NULL)
-SELECT message FROM slices CROSS JOIN word ON word.slice = slices.slice AND word = ? ORDER BY message DESC
+SELECT slices.slice, message FROM slices CROSS JOIN word ON word.slice = slices.slice AND word = ?
 """
 
 
@@ -143,10 +146,16 @@ def find(connection: sqlite3.Connection, text: str, limit: int) -> list[Story]:
         return []
     number = decode_id(wanted)
     found = stories(connection, [] if number is None else [number])
-    hits = connection.execute(WITH_WORD, (word_of(text),))
-    while len(found) < limit and (some := [row[0] for row in hits.fetchmany(limit)]):
+    hits = with_word(connection, text)
+    while len(found) < limit and (some := list(islice(hits, limit))):
         found += [one for one in stories(connection, some) if _has(one, wanted)]  # a hash may be another text's too
     return found[:limit]
+
+
+def with_word(connection: sqlite3.Connection, text: str) -> Iterator[int]:
+    """The messages that may be found by a text, those that came last to this store first."""
+    for _, hits in groupby(connection.execute(WITH_WORD, (word_of(text),)), itemgetter(0)):
+        yield from sorted((message for _, message in hits), reverse=True)
 
 
 def _has(story: Story, wanted: str) -> bool:

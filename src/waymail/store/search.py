@@ -14,8 +14,8 @@ from itertools import islice
 
 from waymail.mail.envelope import decode_id
 from waymail.store.contract import Story
-from waymail.store.read import WITH_WORD, stories
-from waymail.store.rows import plain, word_of
+from waymail.store.read import stories, with_word
+from waymail.store.rows import plain
 from waymail.store.statements import CHUNK, rows
 from waymail.values import value
 
@@ -61,7 +61,7 @@ def _candidates(connection: sqlite3.Connection, wanted: Search) -> Iterator[int]
         number = decode_id(plain(wanted.text))
         if number is not None:
             yield number
-        yield from (row[0] for row in connection.execute(WITH_WORD, (word_of(wanted.text),)))
+        yield from with_word(connection, wanted.text)
         return
     # Live messages are those with a body: few, where the history is long.
     key, table = ("message", "body") if wanted.state in _LIVE else ("id", "message")
