@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from waymail.store import statements
+from waymail.store.chores import FORGET_BATCH
 from waymail.store.contract import State
 from waymail.store.schema import FILE
-from waymail.store.sqlite import FORGET_BATCH, SqliteStore
+from waymail.store.sqlite import SqliteStore
 from waymail.testing.store_cases import LEASE, START, Messages, delivered, states
 
 MANY = 3 * FORGET_BATCH

@@ -24,6 +24,7 @@ from waymail.mail.envelope import Body, decode_id, encode_id
 from waymail.store import damage, moving, operate, read, recover, schema, select, statements
 from waymail.store.body import BodyFiles, FileSpool
 from waymail.store.checkpoint import Checkpointer
+from waymail.store.chores import Chores
 from waymail.store.contract import (
     ALL,
     EVERYTHING,
@@ -48,9 +49,6 @@ from waymail.store.read import SqliteReader
 from waymail.store.rows import Accepting, Row, Settling, accepting, number_of, settling
 
 FEW = 20  # recipients of an item that is small enough for the loop
-SHRUNK = 0.9  # of its bound is what a database that was too large is brought below
-HASTEN_BATCH = 500  # recipients that one transaction brings forward
-FORGET_BATCH = 500  # messages deleted by one transaction, so that no accept waits long behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +106,7 @@ class SqliteStore:
         self._threads = ThreadPoolExecutor(4, "waymail-store-body")
         self._reader = SqliteReader(reading, directory)
         self._operations = Operations(self._reader, self._submit, self._numbers, self._end_files)
+        self._chores = Chores(self._reader, self._submit)
         self._checkpointer = Checkpointer(copying)
         self._turns = Turns()
         self._choosing = asyncio.Lock()  # two that choose at once would choose the same
@@ -340,41 +339,15 @@ class SqliteStore:
 
     async def hasten(self, latest: float) -> int:
         """As `Store.hasten`."""
-        hastened = 0
-        while changed := await self._submit(partial(statements.hasten, latest=latest, limit=HASTEN_BATCH)):
-            hastened += changed
-        return hastened
+        return await self._chores.hasten(latest)
 
     async def forget(self, before: float) -> int:
         """As `Store.forget`."""
-        forgotten = 0
-        after: int | None = -1
-        while after is not None:
-            batch = partial(statements.forget, before=before, after_id=after, limit=FORGET_BATCH)
-            deleted, after = await self._submit(batch)
-            forgotten += deleted
-        await self._forget_words(before)
-        return forgotten
+        return await self._chores.forget(before)
 
     async def shrink(self, size: int) -> int:
         """As `Store.shrink`."""
-        forgotten = 0
-        after: int | None = -1
-        bound = float(size)
-        while after is not None and await self._reader.run(statements.used) > bound:
-            bound = size * SHRUNK
-            batch = partial(statements.forget, before=float("inf"), after_id=after, limit=FORGET_BATCH)
-            deleted, after = await self._submit(batch)
-            forgotten += deleted
-            if deleted:
-                oldest = float("inf") if after is None else await self._reader.run(statements.accepted_after, after)
-                await self._forget_words(oldest)
-        return forgotten
-
-    async def _forget_words(self, before: float) -> None:
-        slice: int | None = -1
-        while slice is not None:
-            slice = await self._submit(partial(statements.forget_words, before=before, after_slice=slice))
+        return await self._chores.shrink(size)
 
     def check(self) -> None:
         """As `Store.check`."""
