@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from math import inf
 from pathlib import Path
 
 from waymail.app.config import schema
 from waymail.app.config.load import parse
 from waymail.app.config.schema import Config
 from waymail.app.config.users import AuthLimits
-from waymail.app.wiring import build, mailbox_rules, mailboxes, server_identity, server_limits
+from waymail.app.wiring import build, mailbox_rules, mailboxes, schedules, server_identity, server_limits
 from waymail.delivery.maildir import MaildirTransport, Rules
 from waymail.delivery.maildir_quota import Quota
 from waymail.delivery.routes import Mailboxes
+from waymail.queue.retry import DAY, HOUR
 from waymail.server.limits import Limits
 from waymail.server.reception import Client
 from waymail.store.memory import MemoryStore
+from waymail.wire.replies import Reply
 
 BASE = """
 hostname = "mail.example.org"
@@ -125,3 +128,22 @@ async def test_each_listener_offers_what_its_kind_and_its_tls_allow(tmp_path: Pa
     assert offers == [(False, False, False), (True, False, False), (False, True, True)]
     assert {one.offer.hostname for _, one in machine.listeners} == {"mail.example.org"}
     assert isinstance(machine.store, MemoryStore)
+
+
+def test_a_rule_of_the_queue_has_what_it_says_and_for_the_rest_what_the_queue_has() -> None:
+    text = (
+        BASE
+        + """
+[queue]
+expire = "3d"
+[[queue.rule]]
+replies = ["greylist"]
+retry = ["5m"]
+delay_warning = "off"
+"""
+    )
+    found = schedules(parse(text, Path("waymail.toml")).queue)
+    greylisted = found.of("example.net", "", Reply(450, "you are greylisted", "4.7.1"))
+    assert (greylisted.intervals, greylisted.expire, greylisted.delay_warning) == ((300.0,), 3 * DAY, inf)
+    other = found.of("example.net", "", Reply(450, "mailbox busy", "4.2.1"))
+    assert (other.intervals[0], other.expire, other.delay_warning) == (60.0, 3 * DAY, 4 * HOUR)

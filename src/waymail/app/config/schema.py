@@ -38,6 +38,7 @@ from waymail.app.config.values import (
     ResolverAddress,
     RoutePattern,
     Seconds,
+    SecondsOrNever,
     SecondsOrOff,
 )
 
@@ -49,7 +50,7 @@ class RetryRule(Section):
     replies: tuple[ReplyText, ...] = default([])
     retry: tuple[Seconds, ...] | None = optional()
     expire: Seconds | None = optional()
-    delay_warning: SecondsOrOff = optional()
+    delay_warning: SecondsOrNever | None = optional()
 
 
 class Queue(Section):

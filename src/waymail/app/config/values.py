@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from string import Formatter
 from typing import Annotated, Any
@@ -167,6 +168,16 @@ def reply_text(value: object) -> str:
     return value
 
 
+def seconds_or_never(value: object) -> float:
+    """Seconds, infinitely many for "off": so that a key that is left out can be told from one that says "off"."""
+    return inf if (seconds := units.duration_or_off(value)) is None else seconds
+
+
+def seconds_or_never_text(value: float | None) -> str | None:
+    """The same as the file has it."""
+    return value if value is None else units.duration_text(None if value == inf else value)
+
+
 def flag(value: object) -> bool:
     """true or false, without quotes."""
     if not isinstance(value, bool):
@@ -247,6 +258,7 @@ Octets = Annotated[int, PlainValidator(units.size), PlainSerializer(units.size_t
 OctetsOrOff = Annotated[int | None, PlainValidator(units.size_or_off), PlainSerializer(units.size_text)]
 Seconds = Annotated[float, PlainValidator(units.duration), PlainSerializer(units.duration_text)]
 SecondsOrOff = Annotated[float | None, PlainValidator(units.duration_or_off), PlainSerializer(units.duration_text)]
+SecondsOrNever = Annotated[float, PlainValidator(seconds_or_never), PlainSerializer(seconds_or_never_text)]
 AbsolutePath = Annotated[Path, PlainValidator(path), PlainSerializer(str)]
 DomainName = Annotated[str, PlainValidator(domain_name)]
 RoutePattern = Annotated[str, PlainValidator(route_pattern)]
