@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.system.test_crash import CountingSink
-from tests.system.test_crash import client as keep_sending
+from tests.system.counting import CountingSink
+from tests.system.counting import client as keep_sending
 
 from waymail.testing.process import ServerProcess, free_port, wait_for_port
 
