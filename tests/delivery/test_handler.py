@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -115,8 +115,14 @@ def raising_later(error: BaseException) -> Callable[[IncomingMail], Any]:
     return handle
 
 
+class Beyond(BaseException):
+    """What some libraries end a call with: gevent's Timeout is one."""
+
+
 @pytest.mark.parametrize("make", [raising, raising_later])
-@pytest.mark.parametrize("error", [RuntimeError("secret"), SystemExit(1), TimeoutError("secret"), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("secret"), SystemExit(1), TimeoutError("secret"), asyncio.CancelledError(), Beyond()]
+)
 async def test_any_other_exception_defers_is_logged_and_tells_the_sender_nothing(
     make: Callable[[BaseException], Handler], error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -129,7 +135,7 @@ async def test_any_other_exception_defers_is_logged_and_tells_the_sender_nothing
     assert [record.getMessage() for record in caplog.records] == ["a handler failed"]
 
 
-@pytest.mark.parametrize("nonsense", [True, "ok", 250, {"a@x": "ok"}])
+@pytest.mark.parametrize("nonsense", [True, "ok", 250, {"a@x": "ok"}, Failed(cast("Any", "no such user"))])
 async def test_what_is_no_outcome_defers_and_says_so(nonsense: Any, caplog: pytest.LogCaptureFixture) -> None:
     outcome = await outcome_of(lambda mail: nonsense)
     assert isinstance(outcome, Deferred)

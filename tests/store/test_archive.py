@@ -67,6 +67,38 @@ async def test_what_is_no_such_file_is_said_to_be_none(tmp_path: Path, content: 
         await told(moving(MemoryStore(now=lambda: START)).take_in(tmp_path / "file", "x"))
 
 
+def header(name: str, size: int) -> bytes:
+    """A tar header as anybody can write one, with a sum that is right."""
+    octets = bytearray(tarfile.TarInfo(name).tobuf(tarfile.GNU_FORMAT))
+    octets[124:136] = b"\xff" + (256**11 + size).to_bytes(11, "big") if size < 0 else b"%011o\0" % size
+    octets[148:156] = b" " * 8
+    octets[148:156] = b"%06o\0 " % sum(octets)
+    return bytes(octets)
+
+
+def filled(octets: bytes) -> bytes:
+    return octets + bytes(-len(octets) % tarfile.BLOCKSIZE)
+
+
+async def test_a_member_of_less_than_nothing_is_refused(file: Path) -> None:
+    whole = bytearray(file.read_bytes())
+    with tarfile.open(file) as archive:
+        content = list(archive)[2]
+    whole[content.offset : content.offset_data] = header(content.name, -5)
+    file.write_bytes(whole.replace(b'"size": %d' % content.size, b'"size": -5'.ljust(len(b'"size": %d' % content.size))))
+    with pytest.raises(ArchiveError, match="less than nothing"):
+        await told(moving(MemoryStore(now=lambda: START)).take_in(file, "x"))
+
+
+async def test_what_is_nested_without_end_is_refused(file: Path) -> None:
+    with tarfile.open(file) as archive:
+        begins = list(archive)[1].offset
+    nested = b"[" * 200_000
+    file.write_bytes(file.read_bytes()[:begins] + header("x.json", len(nested)) + filled(nested))
+    with pytest.raises(ArchiveError, match="damaged behind 0 complete messages"):
+        await told(moving(MemoryStore(now=lambda: START)).take_in(file, "x"))
+
+
 async def test_a_file_of_a_newer_version_is_refused_with_its_name(file: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b'"format": 1', b'"format": 2', 1))
     with pytest.raises(ArchiveError, match=r"written by waymail 1\.2\.3 in format 2, and this one knows 1"):

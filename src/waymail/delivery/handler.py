@@ -182,7 +182,9 @@ class HandlerTransport:
             return Failed(refusal.reply)
         except Retry as refusal:
             return Deferred(refusal.reply)
-        except (Exception, SystemExit, asyncio.CancelledError) as error:  # it is somebody else's code
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # they are not the handler's, but the interpreter's
+        except BaseException as error:  # it is somebody else's code, and some libraries have exceptions that are no Exception
             if isinstance(error, asyncio.CancelledError) and cast("asyncio.Task[Any]", asyncio.current_task()).cancelling():
                 raise  # it is not the handler's, but ours
             if deadline.expired():
@@ -194,9 +196,9 @@ class HandlerTransport:
         return result if isinstance(result, Mapping) else self._checked(result, mail.id)
 
     def _checked(self, outcome: object, id: str) -> Outcome:
-        if isinstance(outcome, Delivered | Deferred | Failed):
+        if isinstance(outcome, Delivered | Deferred | Failed) and isinstance(outcome.reply, Reply):
             return outcome
-        cause = f"the handler returned {type(outcome).__name__}, which is no outcome"
+        cause = f"the handler returned {outcome!r:.100}, which is no outcome, or has no Reply"
         log.error(cause, extra={"fields": {"id": id}})
         return Deferred(_ERROR, cause=cause)
 

@@ -140,6 +140,8 @@ class ArchiveReader:
             member = tarfile.TarInfo.frombuf(self._read(tarfile.BLOCKSIZE), "utf-8", "strict")
         except (tarfile.TarError, UnicodeError) as error:
             raise ArchiveError(f"it is damaged behind {self._place()}: {error}") from error
+        if member.size < 0:  # tar has a form for that, too
+            raise ArchiveError(f"it is damaged behind {self._place()}: {member.name!r:.40} has less than nothing")
         return member.name, member.size
 
     def _member(self, name: str) -> int:
@@ -155,7 +157,7 @@ class ArchiveReader:
         self._read(_padding(size))
         try:
             data = json.loads(octets)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArchiveError(f"it is damaged behind {self._place()}: {error}") from error
         if not isinstance(data, dict):
             raise ArchiveError(f"it is damaged behind {self._place()}")

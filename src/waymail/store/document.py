@@ -6,7 +6,6 @@ Addresses without control characters: nothing that comes out of a file can end a
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields
@@ -16,6 +15,8 @@ from waymail.mail.envelope import NO_OPTIONS, Envelope, Options, Origin, decode_
 from waymail.store.asked import asked, options_of, recipient_of
 from waymail.store.contract import Event, RecipientState, State, Story
 
+LATEST = 253_402_300_799.0  # seconds since the epoch: no date can be written for what is later than the year 9999
+MOST_ATTEMPTS = 1_000_000
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _STATES = {state.name.lower(): state for state in State}
 _ORIGIN = [one.name for one in fields(Origin)]
@@ -101,11 +102,18 @@ def _state(number: int, data: Any) -> RecipientState:
         _text(data, "address"),
         None if original is None else _text(data, "original"),
         _STATES[_text(data, "state")],
-        _typed(data, "attempts", int),
+        _attempts(data),
         _number(data, "next_at"),
         _unicode(_typed(data, "reply", str)),
         _typed(data, "warned", bool),
     )
+
+
+def _attempts(data: Any) -> int:
+    attempts: int = _typed(data, "attempts", int)
+    if not 0 <= attempts <= MOST_ATTEMPTS:
+        raise ValueError(f"attempts is {attempts!s:.20}")
+    return attempts
 
 
 def _body(data: Any) -> str:
@@ -145,7 +153,8 @@ def _number(data: Any, name: str) -> float:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a time: all numbers here are."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST
 
 
 def _text(data: Any, name: str) -> str:
