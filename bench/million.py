@@ -5,8 +5,8 @@
 
 Makes the store (a minute; `--folder` keeps it for the next time), and runs each command as a person does: a process from its
 start to its end. "inside" is what the store alone takes of that, with nothing in its own cache. Then a server is started on that
-store, where all destinations are dead but one: how long until it listens, until the one message for that one is delivered, what it
-weighs a while later; and the commands again, while it runs.
+store, where all destinations are dead but one: how long until it listens, until the one message for that one is delivered, what
+it weighs a while later; and the commands again, while it runs.
 
 What else the machine does makes all of it slower. So `python -c pass` is measured among them, and the processor's time beside the
 clock's. What is judged is the median: it is to be at most `--at-most-ms` for `waymail queue` and `waymail trace`.

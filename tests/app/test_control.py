@@ -20,6 +20,7 @@ from waymail.app.config.load import parse
 from waymail.app.running import operate
 from waymail.app.wiring import Machine, build
 from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.queue.plan import DestinationState
 from waymail.store.contract import NewMessage, Selection, State
 from waymail.testing.process import free_port
 
@@ -156,6 +157,13 @@ async def test_destinations_and_ways_are_told(machine: Machine) -> None:
     await act(machine, "hold", selection_json(Selection(ids=(id,))))
     (status,) = await answers(machine, "status")
     assert (status["done"]["held"], status["done"]["down"]) == (1, 1)
+
+
+def test_of_thousands_of_destinations_those_are_told_that_were_asked_for_and_the_busiest() -> None:
+    states = [DestinationState(f"d{number}", active=number % 100) for number in range(5_000)]
+    told = [state.key for state in control.of_interest(states, {"d0", "d200"})]
+    assert told[:2] == ["d0", "d200"]  # nothing is attempted there, but they were asked for
+    assert set(told[2:]) == {f"d{number}" for number in range(99, 2_000, 100)}
 
 
 async def test_an_empty_selection_changes_nothing(machine: Machine) -> None:

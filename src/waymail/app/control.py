@@ -8,6 +8,7 @@ keeps no mail from going.
 from __future__ import annotations
 
 import asyncio
+import heapq
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -38,6 +39,7 @@ log = logging.getLogger("waymail.control")
 PATIENCE = 10.0  # seconds within which a request has to come, and an answer has to be taken
 AT_ONCE = 8
 WAY = 2.0  # seconds that the way to a domain may take to be found
+BUSIEST = 20  # destinations that are told of besides those that were asked for
 WAYS = 100  # domains whose way is asked for at a time
 
 Answer = Mapping[str, Any]
@@ -212,17 +214,29 @@ async def _in_hand(machine: Machine, selection: Selection) -> dict[str, Any]:
 
 
 async def _destinations(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
-    """Each destination that is known of, as an item with "destination"; and the way of each of `domains`, with "way"."""
+    """The way of each of `domains`, as an item with "way"; as items with "destination" those that they lead to, and the busiest
+    others. Without `domains`, all that are known of. Last, how much is being attempted, or about to be, in all."""
     domains = request.get("domains", [])
     if not isinstance(domains, list) or not all(isinstance(one, str) for one in domains):
         raise ValueError("domains: must be a list of texts")
     ways = await asyncio.gather(*(_way(machine, domain) for domain in domains[:WAYS]))
     for domain, way in zip(domains, ways, strict=False):
         yield {"item": {"way": domain} | way}
-    now = machine.clock.now()
-    for state in machine.runner.states():
+    now, states = machine.clock.now(), machine.runner.states()
+    told = of_interest(states, {way["to"] for way in ways}) if "domains" in request else states
+    for state in told:
         yield {"item": {"destination": state.key} | state_json(state, now)}
-    yield {"done": {}}
+    yield {"done": {"trying": sum(map(_busy, states))}}
+
+
+def of_interest(states: Sequence[DestinationState], keys: Collection[str]) -> list[DestinationState]:
+    """Those with these keys, and the busiest others: a server may know thousands, and who asks has room for few."""
+    others = [state for state in states if state.key not in keys and _busy(state)]
+    return [state for state in states if state.key in keys] + heapq.nlargest(BUSIEST, others, key=_busy)
+
+
+def _busy(state: DestinationState) -> int:
+    return state.active + state.waiting
 
 
 async def _way(machine: Machine, domain: str) -> dict[str, Any]:

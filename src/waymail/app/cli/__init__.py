@@ -6,13 +6,16 @@ asked for, and imports what it needs when it runs: somebody who looks into the q
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App
-from cyclopts.exceptions import CycloptsError
+gc.set_threshold(20_000)  # a tenth of what a short command takes was looking for garbage among what it had just imported
 
-from waymail.app.cli.output import CommandFailed, Exit, complain
+from cyclopts import App  # noqa: E402
+from cyclopts.exceptions import CycloptsError  # noqa: E402
+
+from waymail.app.cli.output import CommandFailed, Exit, complain  # noqa: E402
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = {

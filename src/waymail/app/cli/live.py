@@ -14,10 +14,12 @@ SHORT = 100  # characters of a reply in a table
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The server's answer: `ways` by domain, `states` by the key of the destination."""
+    """The server's answer: `ways` by domain; `states` by the key of the destination, of those that the ways lead to and of the
+    busiest others; and how many recipients are `trying`: being attempted, or about to be."""
 
     ways: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    trying: int = 0
 
     def way(self, domain: str) -> str:
         """The destination of a domain; "" where it has none, or none could be found so soon."""
@@ -35,7 +37,7 @@ async def live(directory: Path, domains: Sequence[str]) -> Live | None:
     """Ask the server of the data directory; None where none runs. Raises CommandFailed."""
     from waymail.app.asking import NobodyThere, Refused, ask
 
-    ways, states = {}, {}
+    ways, states, trying = {}, {}, 0
     try:
         async for answer in ask(directory, "destinations", domains=list(domains)):
             item = answer.get("item", {})
@@ -43,11 +45,12 @@ async def live(directory: Path, domains: Sequence[str]) -> Live | None:
                 ways[item["way"]] = item
             elif "destination" in item:
                 states[item["destination"]] = item
+            trying = answer.get("done", {}).get("trying", 0)
     except NobodyThere:
         return None
     except Refused as refusal:
         raise CommandFailed(Exit(refusal.code), str(refusal)) from None
-    return Live(ways, states)
+    return Live(ways, states, trying)
 
 
 def condition(state: Mapping[str, Any], now: float) -> str:

@@ -65,7 +65,7 @@ def _others(backlog: Backlog, known: Live | None, now: float) -> list[tuple[str,
 
 
 def _sum(backlog: Backlog, known: Live | None) -> str:
-    trying = sum(one["active"] + one["waiting"] for one in known.states.values()) if known else 0
+    trying = known.trying if known else 0
     if not (backlog.domains or trying):
         return "Nothing waits."
     words = [f"{backlog.queued:,} queued", f"{backlog.held:,} held"]
