@@ -50,6 +50,13 @@ def test_it_says_when_this_server_found_the_trouble_itself() -> None:
     assert "    This mail server says:\n        451 4.3.2 Busy\n" in text(reported(BUSY, None))
 
 
+def test_what_an_administrator_gave_up_is_not_laid_at_the_door_of_the_recipients_server() -> None:
+    given_up = Reply(554, "given up by the administrator: moved", "5.0.0")
+    assert "The administrator of this mail server gave your message up." in flat(text(reported(given_up, None)))
+    assert "The recipient's mail server did not take the message." in flat(text(reported(given_up)))
+    assert "The administrator" not in flat(text(reported(Reply(554, "what a program says", "5.0.0"), None)))
+
+
 def test_it_names_the_message_by_subject_time_and_queue_id() -> None:
     section = b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n =?utf-8?q?_an_alle?=\r\n"
     words = text(reported(REFUSED), section=section)

@@ -186,3 +186,13 @@ def test_an_alias_that_names_itself_keeps_a_copy_with_the_detail() -> None:
 
 def test_details_do_not_make_aliases_go_round_for_ever() -> None:
     assert DETAILED.resolve("round+y@example.org") == ALIAS_LOOP
+
+
+@pytest.mark.parametrize("address", ["postmaster@mail.example.org", "Postmaster@Mail.Example.ORG"])
+def test_the_postmaster_of_this_host_is_that_of_the_first_domain_where_the_host_is_no_domain(address: str) -> None:
+    assert DIRECTORY.resolve(address) == (Recipient("postmaster@example.org", address),)
+    assert DIRECTORY.resolve("ann@mail.example.org") is None
+
+
+def test_the_postmaster_of_a_host_without_domains_is_not_ours() -> None:
+    assert Directory("relay.example.org", {}).resolve("postmaster@relay.example.org") is None

@@ -18,7 +18,7 @@ from typing import Literal
 
 from waymail.mail import headers
 from waymail.mail.envelope import Envelope, Recipient
-from waymail.mail.notice_text import NoticeText
+from waymail.mail.notice_text import NoticeText, Reason
 from waymail.mail.outcome import Peer
 from waymail.wire.replies import Reply
 
@@ -30,6 +30,7 @@ _QUOTED_LINES = 12
 _LONG_WORD = re.compile(r"(\S{900})(?=\S)")
 # How the queue says that it gives up, with what was said last (`waymail.queue.settle`).
 _LAST_REPLY = re.compile(r"; the last reply was: (.*)", re.DOTALL)
+GIVEN_UP = "given up by the administrator"  # what `waymail.queue.operators` has a reply begin with, its status being 5.0.0
 _STATUS = re.compile(r"\d{3} ([245]\.\d{1,3}\.\d{1,3})\b", re.ASCII)
 
 
@@ -137,17 +138,24 @@ def _alias(recipient: Recipient) -> str:
 
 def _why(text: NoticeText, reported: ReportedRecipient, *, advises: bool) -> Iterator[str]:
     """What happened, and what the sender can do: of a delay nothing, nor can whoever is told of a double bounce."""
+    reason = _reason(text, reported)
+    for label, sentence in (("label.happened", reason.what), ("label.do", reason.do if advises else "")):
+        if sentence:
+            yield from _wrapped(f"{text.say(label)} {sentence}", 4)
+            yield ""
+
+
+def _reason(text: NoticeText, reported: ReportedRecipient) -> Reason:
     status, domain = reported.reply.status, _printable(reported.recipient.domain)
+    if reported.peer is None and status == "5.0.0" and reported.reply.text.startswith(GIVEN_UP):
+        return Reason(text.say("label.given_up"), text.say("label.given_up_do"))
     if last := _last_reply(reported.reply):  # why the last attempt failed says more than that the time is over
         found = _STATUS.match(last)
         status = found[1] if found else "4.0.0"
     reason = text.reason(status, domain)
     # A wrong address that an alias led to is nothing that the sender could spell better.
-    do = text.say("label.alias_do") if _alias(reported.recipient) and status[1:].startswith(".1.") else reason.do
-    for label, sentence in (("label.happened", reason.what), ("label.do", do if advises else "")):
-        if sentence:
-            yield from _wrapped(f"{text.say(label)} {sentence}", 4)
-            yield ""
+    is_alias = _alias(reported.recipient) and status[1:].startswith(".1.")
+    return Reason(reason.what, text.say("label.alias_do")) if is_alias else reason
 
 
 def _words(text: NoticeText, reported: ReportedRecipient) -> Iterator[str]:

@@ -50,6 +50,8 @@ _TEXTS: Mapping[str, str] = {
     "label.do": "",
     "label.alias": "address",
     "label.alias_do": "",
+    "label.given_up": "",
+    "label.given_up_do": "",
     "label.said": "host",
     "label.this_server": "",
     "label.last_said": "host",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol, get_args
 
+from waymail.mail.explanation import GIVEN_UP
 from waymail.mail.outcome import Failed, Outcome
 from waymail.net.clock import Clock
 from waymail.queue.bounce import NoticeWriter
@@ -19,9 +20,6 @@ from waymail.wire.replies import Reply
 
 Action = Literal["hold", "release", "flush", "remove"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
-
-# RFC 3463 §3.1: X.0.0, for there is no class for what a person decides.
-GIVEN_UP = "given up by the administrator"
 
 
 class Queue(Protocol):
@@ -53,6 +51,7 @@ class Operators:
 
     async def bounce(self, selection: Selection, reason: str = "") -> Changed:
         """Return to their senders: each recipient fails, and who is to be told of a failure is told, with the reason."""
+        # RFC 3463 §3.1: X.0.0, for there is no class for what a person decides.
         reply = Reply(554, f"{GIVEN_UP}: {reason}" if reason else GIVEN_UP, "5.0.0")
         recipients, messages, domains = 0, set[str](), set[str]()
         async for deliveries in self._store.take(selection, self._clock.now()):

@@ -53,8 +53,8 @@ class Directory:
     def __init__(self, hostname: str, domains: Mapping[str, LocalDomain]) -> None:
         self._domains = {name.lower(): domain for name, domain in domains.items()}
         # RFC 5321 §4.5.1: <Postmaster> without a domain means the one of this host.
-        home = hostname.lower()
-        self._postmaster = home if home in self._domains else next(iter(self._domains), home)
+        self._home = hostname.lower()
+        self._postmaster = self._home if self._home in self._domains else next(iter(self._domains), self._home)
 
     def resolve(self, address: str) -> tuple[Recipient, ...] | Reply | None:
         """The recipients that an address stands for: itself, or where its alias leads; a refusal; None where the address is not
@@ -64,6 +64,8 @@ class Directory:
             if self._postmaster not in self._domains:
                 return (Recipient(address),)
         name, domain = addresses.folded(addresses.mailbox_name(address)), addresses.domain_of(address)
+        if domain == self._home and addresses.is_postmaster(address):  # whom notices come from, and name for questions
+            domain = self._postmaster
         known = self._domains.get(domain)
         if known is None:
             return None
