@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
@@ -13,11 +14,39 @@ def test_a_plain_table_is_aligned_and_never_wrapped(capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == f"ID       TO\n1        {'x' * 300}\nlong-id  b\n"
 
 
-def test_a_table_on_a_terminal_shows_what_looks_like_markup_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+def drawn(monkeypatch: pytest.MonkeyPatch, room: int, columns: tuple[str, ...], *rows: tuple[str, ...]) -> list[str]:
+    """The lines of a table on a terminal with so much room, without its styles."""
+    monkeypatch.setenv("COLUMNS", str(room))
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    table(columns, rows)
+    return [line.rstrip() for line in re.sub("\x1b\\[[0-9;]*m", "", terminal.getvalue()).splitlines()]
+
+
+def test_on_a_narrow_terminal_no_cell_is_cut_and_what_does_not_fit_stands_below_its_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = ("dead.example", "3", "smtp://relay.example:2525", "451 4.4.1 no connection to relay.example")
+    lines = drawn(monkeypatch, 40, ("domain", "queued", "goes to", "last reply"), row, ("a.example", "1", "-", "-"))
+    assert lines == [
+        "DOMAIN        QUEUED",
+        "dead.example  3",
+        "    goes to     smtp://relay.example:2525",
+        "    last reply  451 4.4.1 no connection",
+        "                to relay.example",
+        "a.example     1",
+    ]
+
+
+def test_where_there_is_room_for_some_of_the_last_column_it_alone_is_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = drawn(monkeypatch, 40, ("domain", "last reply"), ("dead.example", "451 4.4.1 no connection to relay.example"))
+    assert lines == ["DOMAIN        LAST REPLY", "dead.example  451 4.4.1 no connection to", "              relay.example"]
+
+
+def test_a_table_on_a_terminal_shows_what_looks_like_markup_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     table(("id", "reply"), [("1", "550 [red]no[/red]")])

@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import IntEnum
 from functools import cache
+from itertools import accumulate
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+_GAP = 2  # blanks between columns
+_LAST = 24  # what the last column of a table needs at least
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _CONTROL_BEYOND = re.compile(r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]")  # what JSON lets stand
 
@@ -78,10 +82,11 @@ def clean(text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Rows under headings. The last column takes what room is left."""
+    """Rows under headings. The last column takes what room is left; on a terminal where that is little, what does not fit stands
+    below its row, each cell with its heading, and those that are "-" left out."""
     cleaned = [[clean(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _rich_table(columns, cleaned)
+        _drawn(columns, cleaned)
         return
     lines = [[column.upper() for column in columns], *cleaned]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns) - 1)]
@@ -96,12 +101,44 @@ def _console() -> Console:
     return Console(highlight=False)
 
 
+def _drawn(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.cells import cell_len
+    from rich.console import Console
+
+    room = Console().width
+    widths = [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
+    ends = [end - _GAP for end in accumulate(width + _GAP for width in widths)]
+    if ends[-1] - widths[-1] + min(widths[-1], _LAST) <= room:
+        _rich_table(columns, rows)
+        return
+    beside = max(1, sum(end <= room for end in ends))
+    for number, row in enumerate([[column.upper() for column in columns], *rows]):
+        cells = zip(row[:beside], widths, strict=False)
+        say_styled(
+            (" " * _GAP).join(f"{cell}{' ' * (width - cell_len(cell))}" for cell, width in cells).rstrip(),
+            "" if number else "bold",
+        )
+        if number:
+            _below(columns[beside:], row[beside:], room)
+
+
+def _below(columns: Sequence[str], cells: Sequence[str], room: int) -> None:
+    label = max(map(len, columns)) + _GAP
+    for column, cell in zip(columns, cells, strict=True):
+        if cell != "-":
+            start = f"    {column:<{label}}"
+            wrapped = wrap(cell, max(room - len(start), _LAST), break_long_words=False, break_on_hyphens=False)
+            say("\n".join(f"{' ' * len(start) if number else start}{line}" for number, line in enumerate(wrapped)))
+
+
 def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    drawn = Table(box=None, header_style="bold", pad_edge=False)
+    for column in columns:
+        drawn.add_column(column.upper(), no_wrap=column != columns[-1])
     for row in rows:
         drawn.add_row(*(Text(cell) for cell in row))  # Text, for a reply may hold what rich would take for markup
     Console().print(drawn)
