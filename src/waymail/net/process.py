@@ -21,7 +21,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
 
 OUTPUT = 4_096  # octets of output that are kept
 LINGER = 0.5  # seconds for output that is still in the pipe when the program has ended
@@ -111,12 +110,10 @@ async def run(program: Program, content: Iterable[bytes], *, timeout: float) -> 
 
 
 async def _run(program: Program, input: int, timeout: float) -> Ended:
-    loop, head = asyncio.get_running_loop(), _Head()
     (told, tell), (output, out) = os.pipe(), os.pipe()
-    reading = os.fdopen(output, "rb", 0)
+    head = _Head(output)
     try:
         try:
-            await loop.connect_read_pipe(lambda: head, reading)
             process = await _start(program, tell, input, out)
         finally:
             for descriptor in (tell, out):
@@ -128,7 +125,7 @@ async def _run(program: Program, input: int, timeout: float) -> Ended:
         return Ended(-signal.SIGKILL if status is None else status, bytes(head.kept), timed_out)
     finally:
         os.close(told)
-        head.close(reading)
+        head.close()
 
 
 async def _start(program: Program, tell: int, input: int, out: int) -> asyncio.subprocess.Process:
@@ -182,25 +179,29 @@ async def _supervise(process: asyncio.subprocess.Process, head: _Head, timeout: 
         await asyncio.wait({ending}, timeout=REAP)
 
 
-class _Head(asyncio.Protocol):
-    """Keeps the beginning of what comes, and drops the rest. `ended` is set when the other end is closed, or ours."""
+class _Head:
+    """Keeps the beginning of what comes out of a pipe, and drops the rest. `ended` is set when the other end is closed, or ours.
 
-    def __init__(self) -> None:
+    No transport: uvloop's closes the descriptor of a pipe twice, and the second time it may be another thread's new file.
+    """
+
+    def __init__(self, pipe: int) -> None:
         self.kept = bytearray()
         self.ended = asyncio.Event()
-        self._transport: asyncio.BaseTransport | None = None
+        self._pipe, self._loop = pipe, asyncio.get_running_loop()
+        os.set_blocking(pipe, False)
+        self._loop.add_reader(pipe, self._read)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+    def _read(self) -> None:
+        with suppress(BlockingIOError):
+            if data := os.read(self._pipe, 65_536):
+                self.kept += data[: OUTPUT - len(self.kept)]
+            else:
+                self.close()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.ended.set()
-
-    def data_received(self, data: bytes) -> None:
-        self.kept += data[: OUTPUT - len(self.kept)]
-
-    def close(self, pipe: IO[bytes]) -> None:
-        if self._transport is None:
-            pipe.close()
-        elif not self.ended.is_set():
-            self._transport.close()
+    def close(self) -> None:
+        """Safe to call twice."""
+        if not self.ended.is_set():
+            self.ended.set()
+            self._loop.remove_reader(self._pipe)
+            os.close(self._pipe)
