@@ -70,3 +70,18 @@ async def test_what_a_process_before_left_due_too_late_is_brought_forward_at_the
     async with bench.running():
         await bench.pass_time(HOUR)
         assert [address for _, address in bench.carrier.attempts] == ["x@a.example"]
+
+
+async def test_a_destination_that_was_down_is_probed_when_it_would_have_been_though_the_clock_was_set_back() -> None:
+    down = Deferred(Reply(451, "no connection", "4.4.1"), destination_down=True)
+    carrier = ScriptedCarrier(answer=lambda _: down)
+    bench = Bench(carrier)
+    async with bench.running():
+        await bench.accept("x@a.example")
+        await bench.settled()
+        bench.clock.jump_wall_clock(-365 * DAY)
+        await bench.pass_time(10)
+        carrier.answer = lambda _: TAKEN
+        id = await bench.accept("y@a.example")
+        await bench.pass_time(90)
+        assert await bench.state(id) == [State.DELIVERED]

@@ -235,3 +235,17 @@ def test_a_lane_has_its_part_of_the_room_that_is_left() -> None:
     assert counts == sorted(counts, reverse=True)
     assert min(counts) >= 2
     assert made.room > 50, "there is always some for one that comes anew"
+
+
+def test_attempts_that_take_long_take_no_more_places_than_there_are_after_these_became_fewer() -> None:
+    made = lanes(total=3, slow=3)
+    for number in range(3):
+        made.add(share(f"first{number}"), 0)
+    assert len(started(made, 0)) == 3
+    for number in range(3):
+        made.add(share(f"second{number}"), SLOW)
+    assert len(started(made, SLOW)) == 3
+    made.reconfigure(RunnerLimits(total=3, slow=1), SCHEDULE)
+    for number in range(3):
+        made.add(share(f"third{number}"), 3 * SLOW)
+    assert started(made, 3 * SLOW) == []

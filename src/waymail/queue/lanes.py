@@ -210,7 +210,7 @@ class Lanes(Generic[D]):
                 break
             aged.append(one)
             self._set_pace(state, now, is_slow=True)
-        for one in aged[: self._limits.slow - len(self._long)]:
+        for one in aged[: max(0, self._limits.slow - len(self._long))]:
             del self._young[one]
             self._long.add(one)
 
@@ -238,7 +238,7 @@ class Lanes(Generic[D]):
     def _too_late(share: Share[D], now: float) -> PutOff[D] | None:
         if share.delivery.envelope.options is not NO_OPTIONS and (overdue := _overdue(share, now)) is not None:
             return overdue
-        if now - share.since > LONGEST_WAIT:
+        if abs(now - share.since) > LONGEST_WAIT:  # a clock that was set back tells nothing
             return PutOff(share, now, IS_BUSY, "it has waited long for its turn")
         return None
 
@@ -286,6 +286,16 @@ class Lanes(Generic[D]):
         if state is not None:
             state.down_until = min(state.down_until, now)
             state.failures = min(state.failures, 1)
+
+    def set_back(self, seconds: float) -> None:
+        """The wall clock was set back by so much. What is known of destinations keeps its distance from now: none is down for
+        longer than the schedule said."""
+        for state in self._states.values():
+            state.down_since -= seconds
+            state.down_until -= seconds
+            state.used_at -= seconds
+        self._young = {one: (since - seconds, state) for one, (since, state) in self._young.items()}
+        self._forget_at -= seconds
 
     def reconfigure(self, limits: RunnerLimits, schedule: Schedules) -> Sequence[Share[D]]:
         """Go by other bounds and times. What waits leaves its lane, for it may go elsewhere now: it is to be added again."""

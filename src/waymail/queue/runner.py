@@ -12,12 +12,14 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Generic, Protocol, cast
 
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Failed, Outcome
 from waymail.net.clock import Clock
 from waymail.queue.bounce import NoticeWriter
+from waymail.queue.crowds import Crowds
 from waymail.queue.jumps import Jumps
 from waymail.queue.lanes import PROBE_SPREAD, D, Lanes, PutOff, Share
 from waymail.queue.plan import SLOW, DestinationState, RunnerLimits
@@ -82,8 +84,7 @@ class Runner(Generic[D]):
         self._wakes_at = 0.0
         self._stopping = False
         self._overflowed = False
-        self._crowded: dict[str, set[str]] = {}  # destinations for which more waits than finds room, with the domains of that
-        self._crowded_by: dict[str, str] = {}  # the same by domain
+        self._crowds = Crowds()
         self._later: asyncio.Task[None] | None = None
 
     # --- what the server calls ---
@@ -95,12 +96,12 @@ class Runner(Generic[D]):
 
     def has_room_for(self, envelope: Envelope) -> bool:
         """The same of a message: not where others wait in the store for all of its destinations, unless it goes before them."""
-        if self._crowded and envelope.options.priority <= 0:
+        if self._crowds and envelope.options.priority <= 0:
             return self.has_room and not all(self._waits_in_store(one.domain) for one in envelope.recipients)
         return self.has_room
 
     def _waits_in_store(self, domain: str) -> bool:
-        key = self._crowded_by.get(domain)
+        key = self._crowds.key(domain)
         return key is not None and not self._lanes.room_for(key, self._clock.now())
 
     def offer(self, delivery: Delivery) -> None:
@@ -184,30 +185,24 @@ class Runner(Generic[D]):
         self._lanes.forget(now)
         while self.has_room:
             now = self._clock.now()
+            rooms, limit = self._crowds.rooms(partial(self._lanes.room_for, now=now)), min(CLAIM, self._lanes.room)
             try:
-                deliveries = await self._store.claim(now, min(CLAIM, self._lanes.room), self._rooms(now))
+                deliveries = await self._store.claim(now, limit, rooms)
             except StoreError as error:
                 log.error("the queue cannot be read", extra={"fields": {"error": str(error)}})
                 return now
+            was_crowded = False
+            if rooms:
+                domains = [one.recipient.domain for delivery in deliveries for one in delivery.pending]
+                was_crowded = len(domains) < limit and self._crowds.forget(rooms, domains)
             for delivery in deliveries:
                 self._take(delivery, is_new=False)
             self._start_attempts()
-            if not deliveries:
+            if not (deliveries or was_crowded):  # else others of the crowd have their turn
                 self._overflowed = False
-                for key in [key for key in self._crowded if self._lanes.room_for(key, now)]:
-                    for domain in self._crowded.pop(key):  # there is room, and nothing that needs it
-                        self._crowded_by.pop(domain, None)
                 return now
         self._overflowed = True
         return now
-
-    def _rooms(self, now: float) -> Mapping[str, int]:
-        """How many more may be claimed for the domains of destinations that are crowded."""
-        rooms: dict[str, int] = {}
-        for key, domains in self._crowded.items():
-            room = self._lanes.room_for(key, now)
-            rooms.update(dict.fromkeys(domains, -(-room // len(domains))))
-        return rooms
 
     async def _look_at_clock(self) -> None:
         """A clock that was wrong must not keep mail waiting, nor have it given up (`jumps`)."""
@@ -216,6 +211,8 @@ class Runner(Generic[D]):
         jump = self._jumps.look(now, self._clock.monotonic())
         if jump:
             log.warning("the clock has jumped", extra={"fields": {"seconds": round(jump)}})
+        if jump < 0:
+            self._lanes.set_back(-jump)
         if is_first or jump < 0:
             try:
                 hastened = await self._store.hasten(now + self._schedules.longest + PROBE_SPREAD)
@@ -292,8 +289,7 @@ class Runner(Generic[D]):
         if (put_off := self._lanes.add(share, share.since)) is not None:
             if put_off.until <= share.since:
                 for one in pending:
-                    self._crowded.setdefault(destination.key, set()).add(one.recipient.domain)
-                    self._crowded_by[one.recipient.domain] = destination.key
+                    self._crowds.add(destination.key, one.recipient.domain)
             self._spawn_put_off(put_off)
 
     async def _put_off(self, put_off: PutOff[D]) -> None:
@@ -439,7 +435,7 @@ class Runner(Generic[D]):
 
     def _wake_if_relieved(self, key: str = "") -> None:
         if (self._overflowed and self._lanes.is_relieved) or (
-            key in self._crowded and self._lanes.room_for(key, self._clock.now())
+            key in self._crowds and self._lanes.room_for(key, self._clock.now())
         ):
             self._wake.set()
 

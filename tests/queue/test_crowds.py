@@ -1,0 +1,96 @@
+"""Of what waits for a crowded destination, how much is claimed of which domain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from waymail.mail.envelope import Body, Envelope, Recipient
+from waymail.mail.outcome import Outcome
+from waymail.queue.crowds import Crowds
+from waymail.store.contract import ALL, Delivery
+from waymail.store.memory import MemoryStore
+from waymail.testing.clock import JumpingClock
+from waymail.testing.queue import Bench, Place, ScriptedCarrier
+
+
+def crowds(*domains: str) -> Crowds:
+    made = Crowds()
+    for domain in domains:
+        made.add("mx", domain)
+    return made
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 3, 4, 10])
+def test_all_domains_of_a_destination_get_together_what_it_has_room_for(room: int) -> None:
+    rooms = crowds("a", "b", "c").rooms(lambda _: room)
+    assert sum(rooms.values()) == room
+    assert max(rooms.values()) - min(rooms.values()) <= 1
+
+
+def test_domains_take_turns_where_there_is_not_room_for_all() -> None:
+    made, total = crowds("a", "b", "c"), Counter[str]()
+    for _ in range(9):
+        total.update(made.rooms(lambda _: 2))
+    assert total == {"a": 6, "b": 6, "c": 6}
+
+
+def test_a_domain_that_goes_elsewhere_now_waits_for_that_alone() -> None:
+    made = crowds("a")
+    made.add("other", "a")
+    assert made.key("a") == "other"
+    assert "mx" not in made
+    assert made.rooms({"mx": 0, "other": 5}.__getitem__) == {"a": 5}
+
+
+def test_only_a_domain_that_had_room_and_gave_nothing_is_forgotten() -> None:
+    made = crowds("a", "b", "c")
+    assert made.forget({"a": 1, "b": 1, "c": 0}, ["a"])
+    assert [made.key(one) for one in "abc"] == ["mx", None, "mx"]
+    assert not made.forget({"a": 1, "c": 0}, ["a"])
+    assert made.forget({"a": 1, "c": 1})
+    assert not made
+    assert "mx" not in made
+
+
+class Provider(ScriptedCarrier):
+    """All domains are in one place, which takes two seconds for a message."""
+
+    clock = JumpingClock()
+
+    def known(self, recipient: Recipient) -> Place | None:
+        return Place("mx.provider.example")
+
+    async def deliver(
+        self, destination: object, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
+    ) -> Mapping[str, Outcome]:
+        await self.clock.sleep(2)
+        return await super().deliver(destination, envelope, body, recipients)
+
+
+class CountingStore(MemoryStore):
+    claimed = 0
+
+    async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
+        found = await super().claim(now, limit, rooms)
+        self.claimed += sum(len(one.pending) for one in found)
+        return found
+
+
+async def test_of_a_provider_with_many_domains_no_more_is_claimed_than_it_takes() -> None:
+    carrier = Provider()
+    bench = Bench(carrier, store := CountingStore(now=lambda: carrier.clock.now()))
+    carrier.clock = bench.clock
+    async with bench.running():
+        for number in range(1_000):
+            await bench.accept(f"ann@d{number % 500}.example")
+        await bench.settled()
+        before, attempts = store.claimed, len(carrier.attempts)
+        await bench.pass_time(30, step=1)
+        attempted = len(carrier.attempts) - attempts
+        assert attempted > 20
+        assert store.claimed - before < 2 * attempted
+        await bench.pass_time(600, step=1)
+        assert len(carrier.attempts) == 1_000, "and all of it goes"
