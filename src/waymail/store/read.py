@@ -19,8 +19,9 @@ from waymail.mail.envelope import Body, decode_id
 from waymail.store import schema, select
 from waymail.store.body import BodyFiles
 from waymail.store.contract import EVERYTHING, Backlog, Delivery, Selection, StoreError, Story
-from waymail.store.damage import Damaged, decode, delivery_of, story_of
+from waymail.store.damage import Damaged, delivery_of, story_of
 from waymail.store.due import next_due
+from waymail.store.look import tolerantly
 from waymail.store.rows import Row, body_of, plain, word_of
 from waymail.store.statements import chunks, rows
 
@@ -58,18 +59,7 @@ class SqliteReader:
 
         Raises StoreError where there is none, or a newer waymail wrote it.
         """
-        return await asyncio.to_thread(cls._open, directory)
-
-    @classmethod
-    def _open(cls, directory: Path) -> SqliteReader:
-        if not (directory / schema.FILE).exists():
-            raise StoreError(f"there is no queue in {directory}: is data_dir right, and was the server ever started?")
-        try:
-            connection = schema.connect(directory, read_only=True)
-            schema.check_version(connection, directory)
-        except sqlite3.Error as error:
-            raise schema.unreadable(error, directory) from error
-        return cls(connection, directory)
+        return cls(await asyncio.to_thread(schema.open_to_read, directory), directory)
 
     async def close(self) -> None:
         """End. Safe to call twice."""
@@ -81,24 +71,12 @@ class SqliteReader:
         """Run `read(connection, ...)` in the reader's thread."""
         try:
             return await asyncio.get_running_loop().run_in_executor(
-                self._thread, self._read, lambda connection: read(connection, *args, **kwargs)
+                self._thread, tolerantly, self._connection, lambda connection: read(connection, *args, **kwargs)
             )
         except sqlite3.Error as error:
             raise schema.unreadable(error, self._directory) from error
         except RuntimeError as error:  # the executor was shut down
             raise StoreError("the store is closed") from error
-
-    def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return read(self._connection)
-        except sqlite3.OperationalError as error:
-            if "decode" not in str(error):
-                raise
-        self._connection.text_factory = decode  # a text that is no UTF-8 is one message's damage, and hides no other
-        try:
-            return read(self._connection)
-        finally:
-            self._connection.text_factory = str
 
     async def next_due(self, after: float = 0.0) -> float | None:
         """As `Store.next_due`."""

@@ -121,6 +121,19 @@ def connect(directory: Path, *, read_only: bool = False, vfs: str = "") -> sqlit
     return connection
 
 
+def open_to_read(directory: Path) -> sqlite3.Connection:
+    """A connection that only reads, also while a server has the store open. Raises StoreError where there is none, or a newer
+    waymail wrote it."""
+    if not (directory / FILE).exists():
+        raise StoreError(f"there is no queue in {directory}: is data_dir right, and was the server ever started?")
+    try:
+        connection = connect(directory, read_only=True)
+        check_version(connection, directory)
+    except sqlite3.Error as error:
+        raise unreadable(error, directory) from error
+    return connection
+
+
 def prepare(connection: sqlite3.Connection, directory: Path) -> None:
     """Make the tables of a new store, and bring those of an older one up to date, in one transaction. What is written for that
     grows with what is live, not with the history. Raises StoreError where a newer waymail wrote it, and sqlite3.Error."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import idna
-
 
 class BadDomain(ValueError):
     """The text is no domain name that can be used with IDNA. The message says why."""
@@ -24,6 +22,8 @@ def to_ascii(domain: str) -> str:
     """
     if domain.isascii():
         return domain.lower()
+    import idna  # its tables take some milliseconds to load, and most who start need none of them
+
     try:
         return idna.encode(domain, uts46=True, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError) as error:
@@ -35,6 +35,8 @@ def to_unicode(domain: str) -> str:
     """The domain in U-labels, to be shown. A name that has no such form, or a forged one, is given back in lower case."""
     if "xn--" not in (lowered := domain.lower()):
         return lowered
+    import idna
+
     try:
         return idna.decode(lowered)
     except (idna.IDNAError, UnicodeError):

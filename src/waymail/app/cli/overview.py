@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from waymail.app.cli.live import Live, condition, following, live, short
-from waymail.app.cli.locate import data_place
 from waymail.app.cli.output import Exit, complain, say, say_json, span_text, table, time_json
-from waymail.app.cli.stored import reading
-from waymail.net.clock import SystemClock
+from waymail.app.cli.stored import data_directory
 from waymail.store.contract import Backlog, Waiting
+from waymail.store.look import look
+from waymail.store.select import waiting
 
 COLUMNS = ("domain", "queued", "held", "trying", "oldest", "next", "goes to", "destination is", "last reply")
 
 
-async def overview(config_file: Path | None, limit: int, *, as_json: bool) -> int:
+def overview(config_file: Path | None, limit: int, *, as_json: bool) -> int:
     """Tell it. Raises CommandFailed, ConfigError, StoreError."""
-    async with reading(config_file) as store:
-        backlog = await store.waiting(limit)
-    known = await live(data_place(config_file).directory, [one.domain for one in backlog.largest])
+    directory = data_directory(config_file)
+    sys.setswitchinterval(0.0005)  # seconds: the counting thread wants the interpreter's lock seldom, and then at once
+    with ThreadPoolExecutor(1) as thread:
+        counting = thread.submit(look, directory / "queue", lambda store: waiting(store, limit, ""))
+        # While it counts: what asking the server needs takes as long to load as a million messages to count.
+        import asyncio
+
+        from waymail.app import asking  # noqa: F401
+        from waymail.net.clock import SystemClock
+
+        backlog = counting.result()
+    known = asyncio.run(live(directory, [one.domain for one in backlog.largest]))
     now = SystemClock().now()
     if as_json:
         say_json(_as_json(backlog, known))

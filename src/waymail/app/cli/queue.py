@@ -23,7 +23,7 @@ EVERYBODY = Narrowed()
 
 
 @app.default
-async def overview(*, config: Path | None = None, limit: int = 20, as_json: Json = False) -> int:
+def overview(*, config: Path | None = None, limit: int = 20, as_json: Json = False) -> int:
     """Tell what waits, by the domain of its recipients, most first: how many, since when, why, and what comes next.
 
     Parameters
@@ -37,7 +37,7 @@ async def overview(*, config: Path | None = None, limit: int = 20, as_json: Json
     """
     from waymail.app.cli.overview import overview as tell
 
-    return await tell(config, limit, as_json=as_json)
+    return tell(config, limit, as_json=as_json)
 
 
 @app.command(name="list")

@@ -14,15 +14,21 @@ if TYPE_CHECKING:
     from waymail.store.read import SqliteReader
 
 
+def data_directory(config_file: Path | None) -> Path:
+    """Where the data is of the server with this configuration. Raises CommandFailed where its queue is in its memory, and
+    ConfigError."""
+    place = data_place(config_file)
+    if place.in_memory:
+        raise CommandFailed(Exit.UNAVAILABLE, "this queue is in the memory of its server: nobody else can look into it")
+    return place.directory
+
+
 @asynccontextmanager
 async def reading(config_file: Path | None) -> AsyncIterator[SqliteReader]:
     """The store of the server with this configuration. Raises CommandFailed, ConfigError, and StoreError where it never ran."""
     from waymail.store.read import SqliteReader
 
-    place = data_place(config_file)
-    if place.in_memory:
-        raise CommandFailed(Exit.UNAVAILABLE, "this queue is in the memory of its server: nobody else can look into it")
-    reader = await SqliteReader.open(place.directory / "queue")
+    reader = await SqliteReader.open(data_directory(config_file) / "queue")
     try:
         yield reader
     finally:
