@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from subprocess import PIPE
 
@@ -66,3 +68,13 @@ def test_children_do_not_inherit_it(tmp_path: Path) -> None:
 def test_a_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"missing/lock cannot be opened: No such file or directory"):
         ProcessLock(tmp_path / "missing")
+
+
+def test_who_has_patience_gets_it_as_soon_as_it_is_free(tmp_path: Path) -> None:
+    first = ProcessLock(tmp_path)
+    began = time.monotonic()
+    timer = threading.Timer(0.2, first.release)
+    timer.start()
+    ProcessLock(tmp_path, patience=10).release()
+    timer.join()
+    assert 0.2 <= time.monotonic() - began < 5

@@ -54,6 +54,9 @@ from waymail.wire.replies import Reply
 log = logging.getLogger("waymail")
 
 
+PATIENCE = 5.0  # seconds that a start waits for a command that has the queue, since no server ran when it began
+
+
 @dataclass(frozen=True, slots=True)
 class Sending:
     """What the queue's runner works with, and what stands behind it."""
@@ -91,7 +94,7 @@ async def build(config: Config) -> Machine:
     # What can be wrong in files comes first: then nothing has been opened yet.
     accounts, sending = open_accounts(config, clock), sending_side(config, clock, ids)
     receiving = receiving_side(config, accounts)
-    store = await open_store(config, clock)
+    store = await open_store(config, clock, patience=PATIENCE)
     runner: Runner[NextHop | Final] = Runner(
         store,
         sending.carrier,
@@ -229,10 +232,10 @@ def receiving_side(config: Config, accounts: Accounts) -> Receiving:
     return Receiving(config, receptions, authenticator, server_identity(config), server_limits(config))
 
 
-async def open_store(config: Config, clock: SystemClock) -> Store:
+async def open_store(config: Config, clock: SystemClock, *, patience: float = 0.0) -> Store:
     if config.queue.store == "memory":
         return MemoryStore(now=clock.now)
-    return await SqliteStore.open(config.data_dir / "queue", now=clock.now, monotonic=clock.monotonic)
+    return await SqliteStore.open(config.data_dir / "queue", now=clock.now, monotonic=clock.monotonic, patience=patience)
 
 
 def mailboxes(config: Config) -> Mapping[Final, MaildirTransport]:

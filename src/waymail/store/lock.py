@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from waymail.store.contract import StoreError
@@ -12,15 +13,16 @@ from waymail.store.contract import StoreError
 class ProcessLock:
     """Holds `directory/lock` until `release`, or until the process ends, however it ends."""
 
-    def __init__(self, directory: Path) -> None:
-        """Raises StoreError where another process holds it, or the directory cannot be written."""
+    def __init__(self, directory: Path, patience: float = 0.0) -> None:
+        """Raises StoreError where another process holds it for longer than `patience` seconds, or the directory cannot be
+        written."""
         path = directory / "lock"
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreError(f"{path} cannot be opened: {error.strerror}") from error
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(self._descriptor, time.monotonic() + patience)
         except OSError as error:
             holder = os.read(self._descriptor, 20).decode("ascii", "replace").strip()
             os.close(self._descriptor)
@@ -36,3 +38,16 @@ class ProcessLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _lock(descriptor: int, until: float) -> None:
+    """Raises OSError where somebody else has it then."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.05)
+        else:
+            return

@@ -120,15 +120,17 @@ class SqliteStore:
         now: Callable[[], float],
         monotonic: Callable[[], float] | None = None,
         disk: Disk = SYSTEM,
+        patience: float = 0.0,
     ) -> SqliteStore:
         """Open the store in `directory`, which is made where it is missing, and recover from however the last process ended.
 
         `lease` is in seconds: a claim that is not settled by then is given to others. `now` gives seconds since the epoch;
         `monotonic` seconds that no change of the clock touches, where there is such a clock.
         `disk` is where it is kept: a test gives one that crashes (`waymail.testing.disk`).
-        Raises StoreError where another process has it open, the database is damaged or too new, or the disk refuses.
+        Raises StoreError where another process has it open for longer than `patience` seconds, the database is damaged or too
+        new, or the disk refuses.
         """
-        store = await asyncio.to_thread(cls._open, directory, lease, now, monotonic or now, disk)
+        store = await asyncio.to_thread(cls._open, directory, lease, now, monotonic or now, disk, patience)
         store._connection.execute("PRAGMA busy_timeout = 0")  # the loop must not wait for a lock; the writer's thread does
         store._writer = GroupCommit(
             store._connection,
@@ -145,14 +147,20 @@ class SqliteStore:
 
     @classmethod
     def _open(
-        cls, directory: Path, lease: float, now: Callable[[], float], monotonic: Callable[[], float], disk: Disk
+        cls,
+        directory: Path,
+        lease: float,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+        disk: Disk,
+        patience: float,
     ) -> SqliteStore:
         files = BodyFiles(directory, disk)
         try:
             files.make()
         except OSError as error:
             raise StoreError(f"{error.filename} cannot be made: {error.strerror}") from error
-        lock = ProcessLock(directory)
+        lock = ProcessLock(directory, patience)
         connections: list[sqlite3.Connection] = []
         try:
             connections.append(schema.connect(directory, vfs=disk.vfs))
