@@ -78,14 +78,13 @@ def crash(directory: Path, rounds: int, seconds: float = float("inf"), seed: int
 
 def play(town: Town, load: Load, rng: random.Random, done: Counter[str]) -> None:
     """One round. The server is running before it and after it."""
-    before = {way: load.taken(way) for way in WAYS}
-    load.up.set()
-    wait(lambda: all(load.taken(way) > number for way, number in before.items()), "mail taken on each way", WORK)
+    for way in WAYS:
+        wait_for_mail(town, load, way)
+        load.up.set()  # who takes mail can be told to reload
     time.sleep(rng.uniform(0, 0.6))
     with load.lock:
         load.up.clear()
-    ended = os.waitid(os.P_PID, town.server.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    assert ended is None, f"the server ended by itself: {town.server.log.read_text(errors='replace')[-4000:]}"
+    assert not has_ended(town), f"the server ended by itself: {town.server.log.read_text(errors='replace')[-4000:]}"
     how = rng.random()
     if how < 0.05:
         assert town.server.stop() == 0, "a graceful stop is part of the game"
@@ -105,6 +104,17 @@ def play(town: Town, load: Load, rng: random.Random, done: Counter[str]) -> None
         done["kills in a start"] += 1
     town.server.start()
     done["rounds"] += 1
+
+
+def wait_for_mail(town: Town, load: Load, way: Way) -> None:
+    """Return when another message was taken that came this way, or the server has ended."""
+    before = load.taken(way)
+    wait(lambda: load.taken(way) > before or has_ended(town), f"mail by {way}", WORK)
+
+
+def has_ended(town: Town) -> bool:
+    """Whether the server is there no more, although nobody ended it."""
+    return os.waitid(os.P_PID, town.server.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def drain(town: Town) -> None:
@@ -163,6 +173,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20261124)
     parser.add_argument("--keep", type=Path, help="a folder for the server, which stays")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that whoever was started is stopped, too
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
         report = crash(given.keep or Path(folder) / "server", given.rounds, seed=given.seed)
     for line in (*report.count.wrong[:50], report):

@@ -16,7 +16,7 @@ from contextlib import suppress
 from tests.system.crash_mail import Sent, Way, composed
 from tests.system.crash_town import PASSWORD, RECIPIENTS, SENDERS, USER, Town
 
-PAUSE = {"relay": 0.01, "submission": 0.01, "postfix": 0.05}  # seconds between the messages of one client
+PAUSE = {"relay": 0.01, "submission": 0.01, "postfix": 0.3}  # seconds between the messages of one client
 TIMEOUT = 20.0
 _QUEUED = re.compile(rb"queued as (\w+)")
 

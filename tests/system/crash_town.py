@@ -15,7 +15,7 @@ from typing import IO, Self
 from tests.interop.keepers import NOBODY, Folder, PostfixBox, SmtpSink
 from tests.system.crash_mail import Arrival, opened
 
-from waymail.testing.process import ServerProcess, free_port
+from waymail.testing.process import ServerProcess
 
 USER, PASSWORD = "ann@home.example", "correct horse battery"
 SENDERS = tuple(f"s{number}@home.example" for number in range(5))
@@ -93,12 +93,24 @@ user = "nobody"
 per_destination = {per_destination}
 
 [log]
-level = "info"
+level = "warning"
 """
 
 PROGRAM = """\
 cd {folder} && cat >"$QUEUE_ID.$RECIPIENT.$$.part" && mv "$QUEUE_ID.$RECIPIENT.$$.part" "$QUEUE_ID.$RECIPIENT.$$.whole"
 """
+
+
+def steady_port() -> int:
+    """A free port that no connection takes for its own end while nobody listens there: below those that Linux gives out."""
+    while True:
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", random.randint(20_000, 32_000)))
+            except OSError:
+                continue
+            port: int = probe.getsockname()[1]
+            return port
 
 
 class Moody(threading.Thread):
@@ -109,7 +121,7 @@ class Moody(threading.Thread):
         super().__init__(daemon=True)
         self.arrivals: list[Arrival] = []
         self.calm = False
-        self.port = free_port()
+        self.port = steady_port()
         self._open: set[socket.socket] = set()
         self._listening = socket.create_server(("127.0.0.1", self.port), backlog=200)
 
@@ -210,7 +222,7 @@ class Town:
         shutil.chown(self.kept, NOBODY.pw_uid, NOBODY.pw_gid)
         self._program = self.folder.path / "keep.sh"
         self._program.write_text(PROGRAM.format(folder=self.kept))
-        self.mx, self.submission, self._postfix = free_port(), free_port(), free_port()
+        self.mx, self.submission, self._postfix = steady_port(), steady_port(), steady_port()
         config = self._config(20)
         self.server = ServerProcess(directory, config, [self.mx, self.submission])
         self.hasty = ServerProcess(directory, config, [])  # the same one, but nobody waits until it listens
@@ -218,7 +230,7 @@ class Town:
         self.postfix = PostfixBox(
             "postfix.example", port=self._postfix,
             relayhost=f"[127.0.0.1]:{self.mx}", disable_dns_lookups="yes", smtp_tls_security_level="may",
-            minimal_backoff_time="1s", maximal_backoff_time="2s", queue_run_delay="1s",
+            minimal_backoff_time="2s", maximal_backoff_time="4s", queue_run_delay="2s",
             smtpd_client_connection_count_limit="0", notify_classes="",
             smtpd_recipient_restrictions="check_recipient_access inline:{{no1@postfix.example=550 5.1.1 no such user}}, "
             "check_recipient_access pipemap:{inline:{later1@postfix.example=x},randmap:{DUNNO,{450 4.2.0 not now}}}, "
