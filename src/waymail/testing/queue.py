@@ -84,8 +84,10 @@ class ScriptedCarrier:
 class Bench:
     """A runner with everything that it needs. `limits` are those of `RunnerLimits`."""
 
-    def __init__(self, carrier: ScriptedCarrier, store: Store | None = None, **limits: int) -> None:
-        self.clock = JumpingClock()
+    def __init__(
+        self, carrier: ScriptedCarrier, store: Store | None = None, *, clock: JumpingClock | None = None, **limits: int
+    ) -> None:
+        self.clock = clock or JumpingClock()
         self.carrier = carrier
         carrier.now = self.clock.now
         self.ids = QueueIds(1)
