@@ -140,6 +140,14 @@ async def test_commands_change_the_queue(machine: Machine, caplog: pytest.LogCap
     assert await state(machine, other) is State.REMOVED
 
 
+async def test_notices_of_what_was_returned_are_not_said_to_be_in_the_servers_hands_besides(machine: Machine) -> None:
+    await put(machine)
+    everything = selection_json(Selection(everything=True))
+    await answers(machine, "hold", selection=everything)
+    (answer,) = await answers(machine, "bounce", selection=everything)
+    assert answer["done"] == {"recipients": 1, "messages": 1, "active": 0, "in_hand": 0}
+
+
 async def test_destinations_and_ways_are_told(machine: Machine) -> None:
     id = await put(machine)
     await answers(machine, "flush", selection=selection_json(Selection(ids=(id,))))

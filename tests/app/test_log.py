@@ -40,6 +40,11 @@ def test_a_human_line_has_time_level_logger_message_and_fields() -> None:
     )
 
 
+def test_a_human_line_says_when_the_next_attempt_is_as_a_time_and_json_in_seconds() -> None:
+    assert logged("human", "deferred", {"next": 1_700_000_000.5, "id": "x"}).rstrip().endswith(" next=2023-11-14T22:13:20Z id=x")
+    assert json.loads(logged("json", "deferred", {"next": 1_700_000_000.5}))["next"] == 1_700_000_000.5
+
+
 def test_a_json_line_is_one_object_with_the_fields_beside_the_rest() -> None:
     entry = json.loads(logged("json", "delivered", {"id": "06b1", "ms": 12.5, "level": "mine", "to": ("a@x",)}))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", entry.pop("time"))

@@ -190,21 +190,23 @@ def _parsed(line: bytes) -> tuple[str, Mapping[str, Any]]:
 
 async def _act(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
     selection = selection_of(request.get("selection"))
+    in_hand = await _in_hand(machine, selection)
     changed = await operators(machine).act(request["ask"], selection)
-    yield {"done": changed_json(changed) | await _in_hand(machine, selection)}
+    yield {"done": changed_json(changed) | in_hand}
 
 
 async def _bounce(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
     selection, reason = selection_of(request.get("selection")), request.get("reason", "")
     if not isinstance(reason, str):
         raise ValueError("reason: must be a text")
+    in_hand = await _in_hand(machine, selection)
     changed = await operators(machine).bounce(selection, reason)
-    yield {"done": changed_json(changed) | await _in_hand(machine, selection)}
+    yield {"done": changed_json(changed) | in_hand}
 
 
 async def _in_hand(machine: Machine, selection: Selection) -> dict[str, Any]:
     """How many messages are being attempted or about to be: where the store does not find them, for they are looked for by their
-    domain or age."""
+    domain or age. To be asked before anything is changed: what is released, and the notices that are made, are no part of it."""
     if selection.is_empty or is_by_message(selection):
         return {}
     domain = selection.domain or min(selection.domains, default="")

@@ -35,6 +35,7 @@ _PLAIN_VALUE = re.compile(r'[^\s"=]+')
 LEVEL_WIDTH = 7  # "warning"
 BATCH = 0.1  # seconds for which lines are gathered
 LONGEST = 2_000  # characters of a text that are shown: what a peer says must not fill the log
+TIMES = frozenset({"next"})  # fields that are seconds since the epoch: people read a time
 MESSAGE_WIDTH = 24  # so that the fields of short messages stand below each other
 
 
@@ -116,7 +117,7 @@ class HumanFormatter(logging.Formatter):
         if line is not None:
             return line
         message = _escape(_hide(record.getMessage()))
-        fields = " ".join([f"{name}={_human(value)}" for name, value in _fields(record)])
+        fields = " ".join([f"{name}={_human(_as_time(value) if name in TIMES else value)}" for name, value in _fields(record)])
         head = f"{_time(record)} {_head(record.levelname, record.name)}"
         line = head + (f"{message:<{MESSAGE_WIDTH}} {fields}" if fields else message)
         trace = _traceback(self, record)
@@ -136,7 +137,7 @@ def _plain_line(record: logging.LogRecord) -> str | None:
                 return None
             if not shown or " " in shown or "=" in shown:
                 shown = f'"{shown}"'
-        if quote or _is_secret(name):
+        if quote or name in TIMES or _is_secret(name):
             return None
         parts.append(f"{name}={shown}")
     head = f"{_time(record)} {_head(record.levelname, record.name)}"
@@ -186,6 +187,11 @@ def _without_secrets(value: Any) -> Any:
             return [_without_secrets(item) for item in value]
         case _:
             return _hide(str(value))
+
+
+def _as_time(value: Any) -> Any:
+    """Seconds since the epoch as a time to the second."""
+    return f"{_second(int(value))}Z" if isinstance(value, (int, float)) else value
 
 
 def _human(value: Any) -> str:

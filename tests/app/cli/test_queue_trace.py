@@ -11,7 +11,7 @@ import pytest
 
 from waymail.app.cli import main
 from waymail.app.cli.output import Exit, time_text
-from waymail.app.cli.story import accepted_text, told
+from waymail.app.cli.story import accepted_text, heading, told
 from waymail.mail.envelope import Body, Envelope, Options, Origin, QueueIds, Recipient
 from waymail.store.contract import Change, Event, NewMessage, RecipientState, Settlement, State, Story
 from waymail.store.sqlite import SqliteStore
@@ -160,6 +160,19 @@ def test_a_client_that_names_itself_by_its_address_is_named_once() -> None:
     assert accepted_text(envelope, 10) == "from [192.0.2.1], by ESMTP, no TLS, 10 B"
 
 
+def test_a_story_begins_with_where_it_was_sent_to_before_an_alias() -> None:
+    envelope = Envelope("id", "", (), 0.0)
+    aliased = (("ann", "info@x"), ("bob", "info@x"), ("eve", "Eve@x"))
+    ann, bob, eve = (RecipientState(n, f"{name}@x", asked, State.HELD, 0, 0.0, "") for n, (name, asked) in enumerate(aliased))
+    assert heading(Story(envelope, 10, (ann, bob, eve), ())) == "id  from <> to ann@x, bob@x, eve@x (sent to info@x)"
+
+
+def test_what_took_seconds_is_told_in_seconds() -> None:
+    attempt = Event(1.0, "attempt", {"destination": "pipe:x", "ms": 20_028.9, "results": []})
+    lines = [str(line) for line in told(Story(Envelope("id", "", (), 0.0), 10, (), (attempt,)), 2.0)]
+    assert lines[-1].endswith("pipe:x, 20.0 s")
+
+
 def test_each_kind_of_event_has_a_line() -> None:
     to = ["bob@example.net"]
     events = (
@@ -182,7 +195,7 @@ def test_each_kind_of_event_has_a_line() -> None:
     held = RecipientState(0, to[0], None, State.HELD, 2, 0.0, "")
     lines = [str(line)[21:] for line in told(Story(envelope, 10, (held,), events), 7.0)]
     assert lines == [
-        "accepted    made here, by local, no TLS, 10 B",
+        "accepted    made here, by local, 10 B",
         "recovered   bob@example.net: the process ended during an attempt; "
         "the next hop may have the message already, and may get it twice",
         "delayed     bob@example.net, notice n1 to the sender",

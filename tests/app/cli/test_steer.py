@@ -12,6 +12,7 @@ import pytest
 
 from waymail.app.cli import main
 from waymail.app.cli.output import Exit
+from waymail.app.cli.reasons import BY_MX, Reasons
 from waymail.mail.envelope import Body, Envelope, Options, QueueIds, Recipient
 from waymail.net.clock import SystemClock
 from waymail.store.contract import Change, Event, NewMessage, Selection, Settlement, State
@@ -165,6 +166,15 @@ def test_why_as_json(run: Run) -> None:
     found = json.loads(run("why", "x.example", "--json")[1])
     assert (found["queued"], found["server"], found["state"], len(found["messages"])) == (2, False, None, 2)
     assert found["replies"][0]["reply"] == REPLY
+
+
+def test_why_says_once_what_was_said_several_times_in_a_row() -> None:
+    replies = [(90.0, "450 later"), (80.0, "450 later"), (70.0, "421 busy"), (60.0, "450 later")]
+    assert Reasons("x.example", 99.0, BY_MX, None, None, (), replies, 0.0).replies_text() == [
+        "1970-01-01 00:01:30  450 later (2 times since 1970-01-01 00:01:20)",
+        "1970-01-01 00:01:10  421 busy",
+        "1970-01-01 00:01:00  450 later",
+    ]
 
 
 def test_why_needs_a_domain(run: Run) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +84,7 @@ class Reasons:
     def replies_text(self) -> list[str]:
         """What was said last."""
         if self.replies:
-            return [f"{time_text(at)}  {reply}" for at, reply in self.replies]
+            return [_said_text(reply, [at for at, _ in said]) for reply, said in groupby(self.replies, key=itemgetter(1))]
         return [f"{self.waiting.reply}"] if self.waiting and self.waiting.reply else ["nothing"]
 
     def waiting_text(self) -> list[str]:
@@ -138,11 +140,18 @@ class Reasons:
         if self.waiting is None:
             return [f"waymail trace ADDRESS@{self.domain}: what became of a message that is done"]
         option = f"--destination {self.domain}"
-        lines = [f"waymail queue flush {option}: try it now"] if self.waiting.queued else []
+        at_once = "try it now" if self.live is not None else "try it as soon as the server is started"
+        lines = [f"waymail queue flush {option}: {at_once}"] if self.waiting.queued else []
         lines += [f"waymail queue release {option}: let go what is held"] if self.waiting.held else []
         if self.stories:
             lines.append(f"waymail trace {self.stories[0].envelope.id}: all that was said to one of them")
         return [*lines, f"waymail queue bounce {option}: give up, and tell the senders"]
+
+
+def _said_text(reply: str, times: Sequence[float]) -> str:
+    """A reply, and when it was given: newest first, several times in a row."""
+    more = f" ({len(times)} times since {time_text(times[-1])})" if len(times) > 1 else ""
+    return f"{time_text(times[0])}  {reply}{more}"
 
 
 async def find(domain: str, config_file: Path | None, limit: int) -> Reasons:

@@ -161,7 +161,7 @@ async def _steer(
         complain(f"waymail: nothing that is {FITS[action]} was chosen{_left_alone(done)}")
         return Exit.UNAVAILABLE
     say(f"{DONE[action]}: {done_text(done)}{_left_alone(done)}")
-    if not done["server"]:
+    if not done["server"] and action != "remove":
         say("No server runs: nothing is attempted before it is started.")
     return Exit.OK
 

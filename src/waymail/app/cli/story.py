@@ -113,6 +113,10 @@ def heading(story: Story) -> str:
     """The line above a story."""
     envelope = story.envelope
     to = people([recipient.address for recipient in story.recipients])
+    if asked := sorted(
+        {one.original for one in story.recipients if one.original and one.original.lower() != one.address.lower()}
+    ):
+        to += f" (sent to {people(asked)})"
     message_id = f"  {envelope.message_id}" if envelope.message_id else ""
     return clean(f"{envelope.id}  from {sender(envelope)} to {to}{message_id}")
 
@@ -130,9 +134,10 @@ def accepted_text(envelope: Envelope, size: int) -> str:
     words = [f"from {client}" if client else "made here"]
     if origin.user:
         words.append(f"user {origin.user}")
-    # Whether a client showed a certificate says nothing here: it is never asked for one.
-    tls = origin.tls.removesuffix(" unverified") or "no TLS"
-    return ", ".join([*words, f"by {origin.protocol}", tls, size_text(size)])
+    words.append(f"by {origin.protocol}")
+    if client:  # Whether it showed a certificate says nothing here: it is never asked for one.
+        words.append(origin.tls.removesuffix(" unverified") or "no TLS")
+    return ", ".join([*words, size_text(size)])
 
 
 def standing(recipient: RecipientState, now: float, hold_until: float = 0.0) -> str:
@@ -232,7 +237,7 @@ def _attempt_text(detail: Mapping[str, Any]) -> str:
         # A mailbox on this machine has no address, and no TLS; a host that was not reached has none, either.
         words.append(detail.get("tls") or "no TLS")
     if detail.get("ms"):
-        words.append(f"{detail['ms']:g} ms")
+        words.append(f"{detail['ms']:g} ms" if detail["ms"] < 1_000 else f"{detail['ms'] / 1_000:.1f} s")
     return ", ".join(words)
 
 
