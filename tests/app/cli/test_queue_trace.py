@@ -167,6 +167,18 @@ def test_a_story_begins_with_where_it_was_sent_to_before_an_alias() -> None:
     assert heading(Story(envelope, 10, (ann, bob, eve), ())) == "id  from <> to ann@x, bob@x, eve@x (sent to info@x)"
 
 
+@pytest.mark.parametrize(("due", "is_put_off"), [(50.0, False), (80.0, True)])
+def test_a_message_that_is_due_later_than_was_said_was_put_off(due: float, is_put_off: bool) -> None:
+    to = ["b@x"]
+    attempt = Event(1.0, "attempt", {"results": [{"to": to, "outcome": "deferred", "reply": "451 x", "next": 50.0}]})
+    one = RecipientState(0, "b@x", None, State.QUEUED, 1, due, "451 x")
+    lines = [str(line) for line in told(Story(Envelope("id", "", (Recipient("b@x"),), 0.0), 10, (one,), (attempt,)), 60.0)]
+    assert ("put off when it was due" in lines[-1]) is is_put_off
+    flushed = Event(2.0, "flushed", {"to": to, "by": "operator"})
+    after = told(Story(Envelope("id", "", (Recipient("b@x"),), 0.0), 10, (one,), (attempt, flushed)), 60.0)
+    assert not any("put off" in str(line) for line in after)
+
+
 def test_what_took_seconds_is_told_in_seconds() -> None:
     attempt = Event(1.0, "attempt", {"destination": "pipe:x", "ms": 20_028.9, "results": []})
     lines = [str(line) for line in told(Story(Envelope("id", "", (), 0.0), 10, (), (attempt,)), 2.0)]

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import inf
 from typing import Any
 
 from waymail.app.cli.output import clean, size_text, span_text, time_json, time_text
@@ -59,8 +60,19 @@ def told(story: Story, now: float, *, verbose: bool = False) -> Iterator[Line]:
     live = [recipient for recipient in story.recipients if recipient.state.is_live]
     for recipient in live[: SHOWN * 3]:
         yield Line(now, "now", f"{recipient.address}: {standing(recipient, now, envelope.options.hold_until)}")
+        if recipient.state is State.QUEUED and recipient.next_at > _announced(story, recipient.address) + 1:
+            yield Line(None, "", "  put off when it was due: the destination was down, or had too many messages to send already")
     if rest := live[SHOWN * 3 :]:
         yield Line(now, "now", f"and {len(rest)} more recipients; `waymail queue show {envelope.id}` names all")
+
+
+def _announced(story: Story, address: str) -> float:
+    """When the last event that is about this recipient said that he is tried next; infinite where it said nothing of that."""
+    for event in reversed(story.events):
+        for said in (event.detail, *event.detail.get("results", ())):
+            if address in said.get("to", ()):
+                return said.get("next") or inf
+    return inf
 
 
 def _decisive(story: Story) -> int | None:
