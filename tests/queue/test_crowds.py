@@ -73,9 +73,11 @@ class Provider(ScriptedCarrier):
 
 
 class CountingStore(MemoryStore):
+    claims = 0
     claimed = 0
 
     async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
+        self.claims += 1
         found = await super().claim(now, limit, rooms)
         self.claimed += sum(len(one.pending) for one in found)
         return found
@@ -96,3 +98,41 @@ async def test_of_a_provider_with_many_domains_no_more_is_claimed_than_it_takes(
         assert store.claimed - before < 2 * attempted
         await bench.pass_time(600, step=1)
         assert len(carrier.attempts) == 1_000, "and all of it goes"
+
+
+async def test_who_sends_much_to_a_crowded_destination_does_not_make_the_queue_look_for_room_each_time() -> None:
+    carrier = Provider()
+    store = CountingStore(now=carrier.clock.now)
+    bench = Bench(carrier, store, clock=carrier.clock)
+    async with bench.running():
+        for _ in range(1_000):
+            await bench.accept("ann@a.example")
+        await bench.settled()
+        before, attempts = store.claims, len(carrier.attempts)
+        for _ in range(200):
+            await bench.accept("ann@a.example")
+            await bench.pass_time(0.1, step=0.1)
+        assert store.claims - before < len(carrier.attempts) - attempts
+
+
+class TardyStore(CountingStore):
+    """Looking for what is due takes half a second."""
+
+    clock = JumpingClock()
+
+    async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
+        await self.clock.sleep(0.5)
+        return await super().claim(now, limit, rooms)
+
+
+async def test_looking_for_what_is_due_takes_half_of_the_time_at_most() -> None:
+    store = TardyStore(now=lambda: 0.0)
+    bench = Bench(ScriptedCarrier(), store)
+    store.clock = bench.clock
+    async with bench.running():
+        for _ in range(200):
+            await bench.runner.lift(["a.example"])
+            await bench.pass_time(0.05, step=0.05)
+        assert store.claims <= 11
+        await bench.runner.stop(grace=0)
+        await bench.pass_time(2)

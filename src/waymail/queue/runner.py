@@ -31,6 +31,7 @@ from waymail.wire.replies import Reply
 log = logging.getLogger("waymail.queue")
 
 POLL = 5.0  # seconds: how late at most a change made by another process (a flush, a release) is noticed
+REST = 1.0  # seconds at most without looking for what is due, after that took as long: however often there is room, half the time
 SETTLE_RETRY = 1.0  # seconds between attempts to settle in a store that fails
 CLAIM = 500  # recipients claimed at a time
 LIFTED = 10_000  # domains that are flushed whose back-off is lifted
@@ -108,7 +109,9 @@ class Runner(Generic[D]):
         """Take a claimed delivery: its first attempt starts at once where its destination takes it."""
         if not delivery.pending:  # it was accepted without a claim: there was no room, or its sender wants it held
             if (due := delivery.envelope.released_at) <= delivery.envelope.accepted_at:
-                self._overflowed = True
+                # Where its destinations are crowded, it is claimed when one of them has room: no other end of an attempt matters.
+                if not all(self._crowds.key(one.domain) for one in delivery.envelope.recipients):
+                    self._overflowed = True
             elif due < self._wakes_at:
                 self._wake.set()
             return
@@ -122,7 +125,11 @@ class Runner(Generic[D]):
             while not self._stopping:
                 self._wake.clear()
                 await self._look_at_clock()
-                await self._sleep_until_due(await self._claim_due())
+                began = self._clock.monotonic()
+                now = await self._claim_due()
+                if (took := self._clock.monotonic() - began) > 0:
+                    await self._clock.sleep(min(took, REST))
+                await self._sleep_until_due(now)
 
     async def stop(self, grace: float) -> None:
         """Start nothing more; wait up to `grace` seconds for attempts under way, then cut them off: they are settled as deferred
