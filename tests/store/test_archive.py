@@ -99,6 +99,17 @@ async def test_what_is_nested_without_end_is_refused(file: Path) -> None:
         await told(moving(MemoryStore(now=lambda: START)).take_in(file, "x"))
 
 
+async def test_a_message_that_is_there_twice_is_refused(file: Path) -> None:
+    whole = file.read_bytes()
+    with tarfile.open(file) as archive:
+        first, second = list(archive)[1], list(archive)[3]
+    file.write_bytes(whole[: second.offset] + whole[first.offset :])
+    store = MemoryStore(now=lambda: START)
+    with pytest.raises(ArchiveError, match="is there twice"):
+        await told(moving(store).take_in(file, "x", partly=True))
+    assert list(await stories(store)) == [first.name.removesuffix(".json")]
+
+
 async def test_a_file_of_a_newer_version_is_refused_with_its_name(file: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b'"format": 1', b'"format": 2', 1))
     with pytest.raises(ArchiveError, match=r"written by waymail 1\.2\.3 in format 2, and this one knows 1"):

@@ -113,7 +113,9 @@ class ArchiveReader:
         self.moved = head.get("moved") is True
 
     def read(self) -> Iterator[Archived]:
-        """The messages in order. It ends only where the archive ends as it was written; else it raises ArchiveError."""
+        """The messages in the order of their ids. It ends only where the archive ends as it was written; else it raises
+        ArchiveError."""
+        last = ""
         while True:
             digest = self._digest.hexdigest()
             name, size = self._header()
@@ -130,6 +132,9 @@ class ArchiveReader:
                 raise ArchiveError(f"{name:.40} cannot be read: {error}") from error
             if name != f"{story.envelope.id}.json" or data.get("size") != size:
                 raise ArchiveError(f"{name:.40} is about another message: it is damaged")
+            if story.envelope.id <= last:
+                raise ArchiveError(f"{name:.40} is there twice, or behind others that follow it: no waymail wrote that")
+            last = story.envelope.id
             yield Archived(story, octets)
             for _ in octets:
                 pass
