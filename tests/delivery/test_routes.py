@@ -59,6 +59,12 @@ def test_nonsense_is_refused_with_a_reason(text: str) -> None:
     assert str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["192.0.2.1:2525", "relay.example.org:25", "relay.example.org"])
+def test_a_host_that_stands_alone_is_answered_with_the_target_that_was_meant(text: str) -> None:
+    with pytest.raises(RouteError, match=f'did you mean "smtp://{text}"'):
+        parse_target(text)
+
+
 def test_a_refused_target_does_not_print_its_password() -> None:
     with pytest.raises(RouteError) as caught:
         parse_target("smtp://user:topsecret@host:99999")

@@ -103,9 +103,11 @@ def parse_target(text: str) -> Target:
         return PythonHandler(handler_name(rest))
     if scheme.startswith("webhook+") and colon:
         return Webhook(webhook_url(text.removeprefix("webhook+")))
+    is_host = rest.isdigit() or not colon  # perhaps with a port; anything else might hold a password, and is not repeated
+    hint = f'did you mean "smtp://{text}"? Or' if is_host and "." in scheme else "say"
     raise RouteError(
-        f'{scheme!r} is no target: say "mx", "smtp://HOST:PORT", "smtps://HOST:PORT", "lmtp://HOST:PORT", "maildir:PATH", '
-        '"pipe:NAME", "python:MODULE:NAME" or "webhook+https://HOST/PATH"'
+        f'{text if is_host else scheme!r} is no target: {hint} "mx", "smtp://HOST:PORT", "smtps://HOST:PORT", '
+        '"lmtp://HOST:PORT", "maildir:PATH", "pipe:NAME", "python:MODULE:NAME" or "webhook+https://HOST/PATH"'
     )
 
 
