@@ -130,6 +130,13 @@ def test_a_list_is_narrowed_down(run: Run, options: tuple[str, ...], number: int
     assert len(json.loads(run("queue", "list", *options, "--json")[1])) == number
 
 
+def test_a_list_that_is_not_whole_says_so(run: Run) -> None:
+    code, out, complaint = run("queue", "list", "--limit", "2")
+    assert (code, len(out.splitlines()), complaint) == (Exit.OK, 3, "waymail: there are more; these are the oldest 2 (--limit)\n")
+    assert run("queue", "list", "--limit", "3")[2] == ""
+    assert run("queue", "list", "--limit", "-1")[0] == Exit.USAGE
+
+
 def test_a_narrowed_list_without_anything_says_so(run: Run) -> None:
     assert run("queue", "list", "--held") == (Exit.OK, "Nothing like that is in the queue.\n", "")
 

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from waymail.app.cli import steer, transfer
 from waymail.app.cli.chosen import Narrowed
-from waymail.app.cli.output import CommandFailed, Exit, say, say_json, size_text, span_text, table, time_text
+from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json, size_text, span_text, table, time_text
 
 if TYPE_CHECKING:
     from waymail.store.contract import Story
@@ -75,11 +75,14 @@ async def list_(
     from waymail.net.clock import SystemClock
     from waymail.store.contract import State
 
+    if limit < 1:
+        raise CommandFailed(Exit.USAGE, f"--limit must be 1 or more, not {limit}")
     now = SystemClock().now()
     states = [state for state, is_asked in ((State.HELD, held), (State.QUEUED, queued)) if is_asked]
     selection = replace(await steer.selected((), narrowed, via, config), states=tuple(states))
     async with reading(config) as store:
-        stories = await store.list(limit, selection)
+        stories = await store.list(limit + 1, selection)
+    stories, are_more = stories[:limit], len(stories) > limit
     if as_json:
         say_json([summary_json(story) for story in stories])
     elif not stories:
@@ -96,6 +99,8 @@ async def list_(
             for story in stories
         ]
         table(("id", "age", "size", "from", "to", "next", "last reply"), rows)
+    if are_more:
+        complain(f"waymail: there are more; these are the oldest {limit} (--limit)")
     return Exit.OK
 
 
