@@ -11,7 +11,7 @@ import pytest
 
 from waymail.app.config import Config
 from waymail.app.config.load import parse
-from waymail.app.moving import answers
+from waymail.app.moving import answers, folder
 from waymail.net.clock import SystemClock
 from waymail.store.contract import State, Store, StoreError
 from waymail.store.sqlite import SqliteStore
@@ -71,3 +71,14 @@ async def test_no_other_file_can_be_named(store: Store, config: Config, what: st
 async def test_a_file_that_is_gone_is_an_error_with_its_name(store: Store, config: Config) -> None:
     with pytest.raises(StoreError, match=r"import-0123456789abcdef\.tar: No such file"):
         await asked(store, config, "import", file="import-0123456789abcdef.tar")
+
+
+def test_root_gives_the_server_no_folder_to_which_a_link_leads(config: Config, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (config.data_dir / "transfer").symlink_to(elsewhere)
+    if os.getuid() == 0:
+        os.chown(config.data_dir, 12345, 12345)
+    with pytest.raises(OSError, match="transfer"):
+        folder(config)
+    assert elsewhere.stat().st_uid == os.getuid()

@@ -48,18 +48,23 @@ Answer = Mapping[str, Any]
 
 def folder(config: Config) -> Path:
     """Where the files are that go from the command to the server and back. It belongs to whom the data directory belongs. Raises
-    OSError."""
+    OSError, also where a link stands in its place."""
     path = config.data_dir / FOLDER
     path.mkdir(mode=0o700, exist_ok=True)
-    give(path, config)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        give(descriptor, config)
+    finally:
+        os.close(descriptor)
     return path
 
 
-def give(path: Path, config: Config) -> None:
-    """Let the server have a file or folder that root made. Raises OSError."""
+def give(descriptor: int, config: Config) -> None:
+    """Let the server have an open file or folder that root made. By a path, the server's user could make root give him what he
+    puts in its place. Raises OSError."""
     if os.getuid() == 0:
         owner = config.data_dir.stat()
-        os.chown(path, owner.st_uid, owner.st_gid)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def new_name(kind: str) -> str:

@@ -180,6 +180,16 @@ def test_of_a_file_that_was_cut_off_what_is_whole_is_taken_when_asked_for(
     assert run(new, "import", tmp_path / "nothing") == Exit.NO_INPUT
 
 
+def test_a_link_in_the_place_of_the_folder_is_named(
+    stopped: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    config = stopped[0]
+    (config.parent / "data" / "transfer").symlink_to(tmp_path)
+    assert run(config, "import", tmp_path / "file") == Exit.IO
+    assert "transfer: Not a directory" in capsys.readouterr().err
+
+
 def test_a_queue_in_memory_and_one_that_never_was_are_told_apart(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,12 +91,12 @@ async def import_(file: File, /, *, partly: Switch = False, config: Path | None 
     as_json
         Print a JSON object.
     """
-    from waymail.app.moving import folder, new_name
+    from waymail.app.moving import new_name
 
     found, name = existing(config), new_name("import")
     if not found.data_dir.is_dir():
         raise CommandFailed(Exit.IO, f"there is no {found.data_dir}: is data_dir right, and was the server ever started?")
-    path = folder(found) / name
+    path = _folder(found) / name
     try:
         _copied_in(file, path, found)
         where = "what came by standard input" if file == STANDARD else Path(file).name
@@ -223,14 +223,23 @@ def _full(file: str) -> str:
     return str(Path(file).absolute())
 
 
+def _folder(config: Config) -> Path:
+    """As `moving.folder`. Raises CommandFailed."""
+    from waymail.app.moving import folder
+
+    try:
+        return folder(config)
+    except OSError as error:
+        raise CommandFailed(Exit.IO, f"{error.filename}: {error.strerror}") from error
+
+
 def _copied_out(config: Config, name: str, to: str) -> None:
     """Copy an archive to where the person wants it, and read it there again once it is on the disk. Raises CommandFailed; then
     there is no such file."""
-    from waymail.app.moving import folder
     from waymail.store.archive import ArchiveError, check
     from waymail.store.disk import SYSTEM
 
-    source = folder(config) / name
+    source = _folder(config) / name
     try:
         with source.open("rb") as file:
             if to == STANDARD:
@@ -265,7 +274,7 @@ def _copied_in(source: str, path: Path, config: Config) -> None:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as target:
+                give(descriptor, config)
                 shutil.copyfileobj(given, target)
-            give(path, config)
         except OSError as error:
             raise CommandFailed(Exit.IO, f"{path}: {error.strerror}") from error
