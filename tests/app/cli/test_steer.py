@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -173,6 +176,39 @@ def test_why_as_json(run: Run) -> None:
     found = json.loads(run("why", "x.example", "--json")[1])
     assert (found["queued"], found["server"], found["state"], len(found["messages"])) == (2, False, None, 2)
     assert found["replies"][0]["reply"] == REPLY
+
+
+@pytest.fixture
+def unwilling(place: Path) -> Iterator[None]:
+    """A server that runs, and answers nothing but that it cannot."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place / "data" / "control"))
+        listening.listen()
+        thread = Thread(target=_refuse, args=(listening,))
+        thread.start()
+        yield
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _refuse(listening: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            client, _ = listening.accept()
+            with client:
+                client.recv(65_536)
+                client.sendall(b'{"error": "too busy", "code": 75}\n')
+
+
+@pytest.mark.usefixtures("unwilling")
+def test_what_the_store_knows_is_told_where_the_server_does_not_answer(run: Run) -> None:
+    code, out, complaint = run("queue")
+    assert (code, complaint) == (Exit.TEMPORARY, "waymail: too busy\n")
+    assert "x.example     2 " in out
+    code, out, _ = run("why", "x.example")
+    assert code == Exit.OK
+    assert "  destination   unknown: too busy\n" in out
+    assert "2 recipients, the oldest for 2h" in out
 
 
 def test_why_says_once_what_was_said_several_times_in_a_row() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from waymail.app.cli.live import Live, condition, following, live, short
-from waymail.app.cli.output import Exit, complain, say, say_json, span_text, table, time_json
+from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json, span_text, table, time_json
 from waymail.app.cli.stored import data_directory
 from waymail.store.contract import Backlog, Waiting
 from waymail.store.look import look
@@ -31,19 +31,25 @@ def overview(config_file: Path | None, limit: int, *, as_json: bool) -> int:
         from waymail.net.clock import SystemClock
 
         backlog = counting.result()
-    known = asyncio.run(live(directory, [one.domain for one in backlog.largest]))
+    trouble, code = "no server runs: nothing is attempted", Exit.OK
+    try:
+        known = asyncio.run(live(directory, [one.domain for one in backlog.largest]))
+    except CommandFailed as failure:  # what the store knows is told all the same
+        known, trouble, code = None, str(failure), failure.code
     now = SystemClock().now()
     if as_json:
         say_json(_as_json(backlog, known))
-        return Exit.OK
+        if code:
+            complain(f"waymail: {trouble}")
+        return code
     rows = [_row(one, known, now) for one in backlog.largest] + _others(backlog, known, now)
     if rows:
         table(COLUMNS, rows)
         say()
     say(_sum(backlog, known))
     if known is None:
-        complain("waymail: no server runs: nothing is attempted")
-    return Exit.OK
+        complain(f"waymail: {trouble}")
+    return code
 
 
 def _row(one: Waiting, known: Live | None, now: float) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from waymail.app.cli.live import Live, live, short
 from waymail.app.cli.locate import existing
-from waymail.app.cli.output import span_text, time_text
+from waymail.app.cli.output import CommandFailed, span_text, time_text
 from waymail.app.cli.stored import reading
 from waymail.app.cli.story import people, sender
 from waymail.app.config import Config
@@ -27,7 +27,8 @@ BY_MX = "the hosts that DNS names (MX)"
 
 @dataclass(frozen=True, slots=True)
 class Reasons:
-    """All that is known. `replies` are (time, reply), newest first; `given_up` when the oldest message is, 0.0 for never."""
+    """All that is known. `live` is None where no server runs, or where one did not answer, as `trouble` says. `replies` are (time,
+    reply), newest first; `given_up` when the oldest message is, 0.0 for never."""
 
     domain: str
     now: float
@@ -37,6 +38,7 @@ class Reasons:
     stories: Sequence[Story]
     replies: Sequence[tuple[float, str]]
     given_up: float
+    trouble: str = ""
 
     @property
     def key(self) -> str:
@@ -69,7 +71,7 @@ class Reasons:
         """How the destination is."""
         state = self.state
         if state is None:
-            return "unknown: no server runs" if self.live is None else "unknown: no way there"
+            return f"unknown: {self.trouble or 'no server runs'}" if self.live is None else "unknown: no way there"
         busy = [
             f"{state[key]:,} {word}" for key, word in (("active", "being attempted"), ("waiting", "about to be")) if state[key]
         ]
@@ -114,7 +116,7 @@ class Reasons:
         lines = []
         state = self.state
         if self.live is None:
-            lines.append("nothing before the server is started")
+            lines.append("unknown: only the server knows" if self.trouble else "nothing before the server is started")
         elif state is not None and state["state"] == "down":
             at = state["down_until"]
             lines.append(
@@ -140,7 +142,7 @@ class Reasons:
         if self.waiting is None:
             return [f"waymail trace ADDRESS@{self.domain}: what became of a message that is done"]
         option = f"--destination {self.domain}"
-        at_once = "try it now" if self.live is not None else "try it as soon as the server is started"
+        at_once = "try it now" if self.live is not None or self.trouble else "try it as soon as the server is started"
         lines = [f"waymail queue flush {option}: {at_once}"] if self.waiting.queued else []
         lines += [f"waymail queue release {option}: let go what is held"] if self.waiting.held else []
         if self.stories:
@@ -161,13 +163,19 @@ async def find(domain: str, config_file: Path | None, limit: int) -> Reasons:
         backlog = await store.waiting(1, domain)
         stories = [await store.get(one.envelope.id) or one for one in await store.list(limit, Selection(domain=domain))]
         newest = await _newest(store, domain, stories)
-    known = await live(config.data_dir, [domain])
+    known, trouble = None, ""
+    try:
+        known = await live(config.data_dir, [domain])
+    except CommandFailed as failure:  # what the store knows is told all the same
+        trouble = str(failure)
     replies = _from_live(known, domain) or newest
     schedule = Schedule(config.queue.retry, config.queue.expire, config.queue.delay_warning)
     ends = [ends_at(story.envelope, schedule) for story in stories if _is_queued(story, domain)]
     waiting = backlog.largest[0] if backlog.largest else None
     given_up = min(ends, default=0.0)
-    return Reasons(domain, SystemClock().now(), _route(config, domain), known, waiting, stories, replies[:limit], given_up)
+    return Reasons(
+        domain, SystemClock().now(), _route(config, domain), known, waiting, stories, replies[:limit], given_up, trouble
+    )
 
 
 def _route(config: Config, domain: str) -> str:

@@ -74,7 +74,7 @@ def _as_json(found: Reasons) -> dict[str, Any]:
     waiting = found.waiting
     return {
         "domain": found.domain,
-        "server": found.live is not None,
+        "server": found.live is not None or bool(found.trouble),
         "route": found.route,
         "destination": found.key or None,
         "hosts": list(found.hosts),
