@@ -27,8 +27,8 @@ BY_MX = "the hosts that DNS names (MX)"
 
 @dataclass(frozen=True, slots=True)
 class Reasons:
-    """All that is known. `live` is None where no server runs, or where one did not answer, as `trouble` says. `replies` are (time,
-    reply), newest first; `given_up` when the oldest message is, 0.0 for never."""
+    """All that is known. `live` is None where no server runs, or where one did not answer, as `trouble` says. `replies` are
+    (time, reply), newest first; `given_up` when the oldest message is, 0.0 for never."""
 
     domain: str
     now: float
