@@ -69,16 +69,21 @@ class Control:
         """Serve until cancelled."""
         if self._bound is None:
             return
+        is_over = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
 
                 def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                    group.create_task(self._serve(reader, writer))
+                    if is_over.is_set():
+                        writer.transport.abort()  # it had been let in, and nobody can serve it any more
+                    else:
+                        group.create_task(self._serve(reader, writer))
 
                 server = await asyncio.start_unix_server(connected, sock=self._bound.socket, limit=MOST)
                 try:
                     await asyncio.Event().wait()
                 finally:
+                    is_over.set()
                     server.close()  # it is not waited for: the commands under way are called off with the group
         finally:
             self._bound.remove()
