@@ -239,10 +239,6 @@ class Town:
         self.own.start()
         self.down.start()
 
-    @property
-    def postfix_port(self) -> int:
-        return self._postfix
-
     def _config(self, per_destination: int) -> str:
         aliases = ", ".join(
             f"{alias.partition('@')[0]} = {list(addresses)}".replace("'", '"') for alias, addresses in ALIASES.items()
