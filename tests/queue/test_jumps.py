@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from waymail.mail.envelope import Body, Envelope, Recipient
@@ -84,4 +86,18 @@ async def test_a_destination_that_was_down_is_probed_when_it_would_have_been_tho
         carrier.answer = lambda _: TAKEN
         id = await bench.accept("y@a.example")
         await bench.pass_time(90)
+        assert await bench.state(id) == [State.DELIVERED]
+
+
+async def test_what_is_being_attempted_is_not_attempted_by_another_after_a_jump() -> None:
+    carrier = ScriptedCarrier(hold=asyncio.Event())
+    bench = Bench(carrier)
+    async with bench.running():
+        id = await bench.accept("x@a.example")
+        bench.clock.jump_wall_clock(DAY)
+        await bench.pass_time(60)
+        assert len(carrier.attempts) == 1
+        assert carrier.hold is not None
+        carrier.hold.set()
+        await bench.settled()
         assert await bench.state(id) == [State.DELIVERED]

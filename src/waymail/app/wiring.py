@@ -234,7 +234,7 @@ def receiving_side(config: Config, accounts: Accounts) -> Receiving:
 
 async def open_store(config: Config, clock: SystemClock, *, patience: float = 0.0) -> Store:
     if config.queue.store == "memory":
-        return MemoryStore(now=clock.now)
+        return MemoryStore(now=clock.now, monotonic=clock.monotonic)
     return await SqliteStore.open(config.data_dir / "queue", now=clock.now, monotonic=clock.monotonic, patience=patience)
 
 

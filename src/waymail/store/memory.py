@@ -98,11 +98,20 @@ class MemorySpool:
 
 
 class MemoryStore:
-    """A queue in memory. `lease` is in seconds; `now` gives seconds since the epoch."""
+    """A queue in memory. `lease` is in seconds; `now` gives seconds since the epoch; `monotonic` seconds that no change of the
+    clock touches, where there is such a clock."""
 
-    def __init__(self, *, lease: float = 3600.0, now: Callable[[], float], tables: Tables | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        lease: float = 3600.0,
+        now: Callable[[], float],
+        monotonic: Callable[[], float] | None = None,
+        tables: Tables | None = None,
+    ) -> None:
         self._lease = lease
         self._now = now
+        self._elapsed = monotonic or now  # leases count by it: no jump of the wall clock ends one
         self.tables = tables or Tables()
         self._closed = False
         for record in self.tables.records.values():
@@ -122,8 +131,9 @@ class MemoryStore:
     async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
         """As `Store.claim`."""
         self._check_open()
+        elapsed = self._elapsed()
         for record in self.tables.records.values():
-            self._requeue(record, now, lambda entry: entry.lease_until <= now)
+            self._requeue(record, now, lambda entry: entry.lease_until <= elapsed)
         due = sorted(
             (-record.envelope.options.priority, entry.next_at, id, number)
             for id, record in self.tables.records.items()
@@ -137,7 +147,7 @@ class MemoryStore:
         numbers: dict[str, list[int]] = {}
         for _, _, id, number in due[: max(limit, 0)]:
             numbers.setdefault(id, []).append(number)
-        return [self._claim(self.tables.records[id], some, now) for id, some in numbers.items()]
+        return [self._claim(self.tables.records[id], some) for id, some in numbers.items()]
 
     def _in_turn(self, due: list[Due]) -> list[Due]:
         """The same, where domains take turns within the priority 0."""
@@ -231,7 +241,7 @@ class MemoryStore:
         """As `Store.take`."""
         self._check_open()
         for record, numbers in self._chosen(selection, REMOVE.states):
-            yield [self._claim(record, numbers, now)]
+            yield [self._claim(record, numbers)]
 
     async def ids(self, after: str = "", limit: int = 500) -> Sequence[str]:
         """As `Store.ids`."""
@@ -355,15 +365,15 @@ class MemoryStore:
         record = self.tables.records[envelope.id] = Record(envelope, body.size, body, entries)
         if not message.is_claimed:
             return Delivery(envelope, body, (), 0)
-        return self._claim(record, range(len(entries)), self._now())
+        return self._claim(record, range(len(entries)))
 
-    def _claim(self, record: Record, numbers: Sequence[int], now: float) -> Delivery:
+    def _claim(self, record: Record, numbers: Sequence[int]) -> Delivery:
         assert record.body is not None  # noqa: S101 - a recipient that is QUEUED keeps it
         token = next(self.tables.tokens)
         pending = []
         for number in numbers:
             entry = record.entries[number]
-            entry.state, entry.token, entry.lease_until = State.ACTIVE, token, now + self._lease
+            entry.state, entry.token, entry.lease_until = State.ACTIVE, token, self._elapsed() + self._lease
             pending.append(Pending(number, record.envelope.recipients[number], entry.attempts, entry.warned))
         return Delivery(record.envelope, record.body, tuple(pending), token)
 

@@ -91,7 +91,7 @@ class Bench:
         self.carrier = carrier
         carrier.now = self.clock.now
         self.ids = QueueIds(1)
-        self.store: Store = store or MemoryStore(now=self.clock.now)
+        self.store: Store = store or MemoryStore(now=self.clock.now, monotonic=self.clock.monotonic)
         self.schedule = Schedule(intervals=(60, 300, 900), expire=5 * DAY, delay_warning=4 * HOUR, jitter=0.0)
         self.runner = Runner(
             self.store,
