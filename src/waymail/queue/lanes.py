@@ -41,6 +41,7 @@ from waymail.wire.replies import Reply
 
 LONGEST_WAIT = 600.0  # seconds in a lane; with the longest attempt it stays below a claim's lease
 PROBE_SPREAD = 6.0  # seconds over which those who wait for a back-off come again
+RELIEF = 16  # this part of the room is worth a claim
 IDLE = MINUTE  # for which a destination that is up and quick is remembered
 FORGET = 6 * HOUR  # the same of one that is not
 
@@ -114,7 +115,7 @@ class Lanes(Generic[D]):
     @property
     def is_relieved(self) -> bool:
         """Whether there is so much room again that claiming is worth the while."""
-        return self.recipients <= self._limits.ready * 3 // 4 and self.octets <= self._limits.ready_octets * 3 // 4
+        return self.room >= max(1, self._limits.ready // RELIEF)
 
     def hold(self, delivery: Delivery, pending: Sequence[Pending]) -> None:
         """Count recipients that are in memory and in no lane: on the way into one, or back to the store."""

@@ -441,9 +441,13 @@ class Runner(Generic[D]):
         self._spawn(work).add_done_callback(done)
 
     def _wake_if_relieved(self, key: str = "") -> None:
-        if (self._overflowed and self._lanes.is_relieved) or (
-            key in self._crowds and self._lanes.room_for(key, self._clock.now())
-        ):
+        """Claim where that is worth the while. Where memory was full, a lane that has room again must wait until there is some
+        for all, lest each end of an attempt makes a claim of its own."""
+        if self._overflowed:
+            is_worth_it = self._lanes.is_relieved
+        else:
+            is_worth_it = key in self._crowds and self._lanes.room_for(key, self._clock.now()) > 0
+        if is_worth_it:
             self._wake.set()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
