@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 
@@ -10,7 +11,9 @@ from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred
 from waymail.queue.jumps import Jumps
 from waymail.queue.retry import DAY, HOUR
-from waymail.store.contract import NewMessage, State
+from waymail.store.contract import Delivery, NewMessage, Settlement, State
+from waymail.store.memory import MemoryStore
+from waymail.testing.clock import JumpingClock
 from waymail.testing.queue import TAKEN, Bench, ScriptedCarrier
 from waymail.wire.replies import Reply
 
@@ -101,3 +104,34 @@ async def test_what_is_being_attempted_is_not_attempted_by_another_after_a_jump(
         carrier.hold.set()
         await bench.settled()
         assert await bench.state(id) == [State.DELIVERED]
+
+
+class TardyStore(MemoryStore):
+    """A settlement takes a second."""
+
+    clock = JumpingClock()
+
+    async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
+        await self.clock.sleep(1)
+        return await super().settle(settlement)
+
+
+async def test_what_is_put_off_while_the_clock_is_set_back_waits_no_longer_than_the_schedule_says() -> None:
+    down = Deferred(Reply(451, "no connection", "4.4.1"), destination_down=True)
+    carrier = ScriptedCarrier(answer=lambda _: down)
+    clock = JumpingClock()
+    store = TardyStore(now=clock.now, monotonic=clock.monotonic)
+    store.clock = clock
+    bench = Bench(carrier, store, clock=clock)
+    async with bench.running():
+        await bench.accept("x@a.example")
+        await bench.pass_time(30, step=1)
+        clock.jump_wall_clock(-30 * DAY)
+        id = await bench.accept("y@a.example")
+        carrier.answer = lambda _: TAKEN
+        await bench.runner.lift(["elsewhere.example"])
+        await bench.settled()  # the queue has looked at the clock before the settlement is over
+        await bench.pass_time(HOUR)
+        assert await bench.state(id) == [State.DELIVERED]
+        await bench.runner.stop(grace=0)
+        await bench.pass_time(2)

@@ -77,6 +77,7 @@ class Runner(Generic[D]):
         self._rng = rng
         self._schedules = schedule or Schedule()
         self._jumps = Jumps()
+        self._hasten_at: list[float] = []  # when to look for what is due too late, by the monotonic clock
         self._lanes: Lanes[D] = Lanes(limits or RunnerLimits(), self._schedules, rng)
         self._attempts: set[asyncio.Task[None]] = set()  # those that a stop may cut off: under way, not yet being settled
         self._locating: set[asyncio.Task[None]] = set()  # those that ask for a destination
@@ -213,21 +214,26 @@ class Runner(Generic[D]):
 
     async def _look_at_clock(self) -> None:
         """A clock that was wrong must not keep mail waiting, nor have it given up (`jumps`)."""
-        now = self._clock.now()
+        now, elapsed = self._clock.now(), self._clock.monotonic()
         is_first = self._jumps.is_new
-        jump = self._jumps.look(now, self._clock.monotonic())
+        jump = self._jumps.look(now, elapsed)
         if jump:
             log.warning("the clock has jumped", extra={"fields": {"seconds": round(jump)}})
+        if is_first:
+            self._hasten_at = [elapsed]
         if jump < 0:
             self._lanes.set_back(-jump)
-        if is_first or jump < 0:
-            try:
-                hastened = await self._store.hasten(now + self._schedules.longest + PROBE_SPREAD)
-            except StoreError as error:
-                log.error("the queue cannot be written", extra={"fields": {"error": str(error)}})
-                return
-            if hastened:
-                log.warning("what was due too late is due sooner", extra={"fields": {"recipients": hastened}})
+            self._hasten_at = [elapsed, elapsed + POLL]  # what was on its way to the store has come there by then
+        if not self._hasten_at or elapsed < self._hasten_at[0]:
+            return
+        try:
+            hastened = await self._store.hasten(now + self._schedules.longest + PROBE_SPREAD)
+        except StoreError as error:
+            log.error("the queue cannot be written", extra={"fields": {"error": str(error)}})
+            return
+        del self._hasten_at[0]
+        if hastened:
+            log.warning("what was due too late is due sooner", extra={"fields": {"recipients": hastened}})
 
     async def _sleep_until_due(self, after: float) -> None:
         wait = POLL
