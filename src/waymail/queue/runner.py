@@ -21,7 +21,7 @@ from waymail.net.clock import Clock
 from waymail.queue.bounce import NoticeWriter
 from waymail.queue.crowds import Crowds
 from waymail.queue.jumps import Jumps
-from waymail.queue.lanes import PROBE_SPREAD, D, Lanes, PutOff, Share
+from waymail.queue.lanes import IS_BUSY, PROBE_SPREAD, D, Lanes, PutOff, Share
 from waymail.queue.plan import SLOW, DestinationState, RunnerLimits
 from waymail.queue.retry import Rng, Schedule, Schedules
 from waymail.queue.settle import Decision, attempt_event, decide
@@ -326,6 +326,8 @@ class Runner(Generic[D]):
         following = decision.changes[0].next_at or put_off.until
         detail = {"destination": share.destination.key, "to": addresses, "next": following, "why": put_off.why}
         event = Event(now, "waiting", detail | {"reply": str(put_off.reply)})
+        if put_off.reply is IS_BUSY:  # those are our own words: what the destination said last stands
+            decision = replace(decision, changes=tuple(replace(one, reply="") for one in decision.changes))
         await self._settle(share.delivery, decision, (event,) if share.is_new or decision.failed else ())
 
     # --- attempting ---

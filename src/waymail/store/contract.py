@@ -146,7 +146,8 @@ class Delivery:
 
 @value
 class Change:
-    """One recipient's new state. `next_at` is when it is due again, where it is QUEUED; `reply` what was last said of it."""
+    """One recipient's new state. `next_at` is when it is due again, where it is QUEUED; `reply` what was last said of it,
+    "" where nothing was said: what was said before stands."""
 
     number: int
     state: State

@@ -39,7 +39,7 @@ SELECT domain FROM domains WHERE domain IS NOT NULL AND (
 """
 ANY_RANKED = "SELECT 1 FROM recipient INDEXED BY recipient_ranked WHERE state = 0 AND priority <> 0 LIMIT 1"
 PRIORITIES = range(9, -10, -1)  # RFC 6710 §3
-LEAST = 5  # recipients that a domain gives in its turn
+LEAST = 2  # recipients that a domain gives in its turn: as many as wait for a destination of which nothing is known
 
 NEXT_ORDINARY = (
     "SELECT next_at FROM recipient INDEXED BY recipient_due WHERE state = 0 AND priority = 0 AND next_at > ?"

@@ -384,7 +384,7 @@ class MemoryStore:
     @staticmethod
     def _change(entry: Entry, change: Change) -> None:
         entry.state, entry.attempts, entry.next_at = change.state, change.attempts, change.next_at
-        entry.reply, entry.warned = change.reply, change.warned
+        entry.reply, entry.warned = change.reply or entry.reply, change.warned
 
     @staticmethod
     def _tell(record: Record, numbers: Sequence[int], kind: str, now: float, detail: Mapping[str, object]) -> None:

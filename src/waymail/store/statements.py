@@ -31,7 +31,8 @@ INSERT_BODY = "INSERT INTO body (message, prefix, content) VALUES {rows}"
 INSERT_WORD = "INSERT INTO word (slice, word, message) VALUES {rows}"
 INSERT_EVENT = "INSERT INTO event (message, number, at, kind, detail) VALUES {rows}"
 CHANGE_RECIPIENT = (
-    "UPDATE recipient SET state = new.column3, attempts = new.column4, next_at = new.column5, reply = new.column6,"
+    "UPDATE recipient SET state = new.column3, attempts = new.column4, next_at = new.column5,"
+    " reply = iif(new.column6 = '', recipient.reply, new.column6),"
     " warned = new.column7 FROM (VALUES {rows}) AS new WHERE message = new.column1 AND number = new.column2"
     " AND token = new.column8 AND state = 1"
 )

@@ -236,6 +236,14 @@ class StoreContract(OperatorContract, AskedContract, MovingContract):
         assert story is not None
         assert story.recipients[0].reply == "451 4.2.0 busy"
 
+    async def test_what_was_said_last_stands_where_nothing_new_was_said(self, store: Store, messages: Messages) -> None:
+        delivery = await store.accept(messages.new())
+        await store.settle(deferred(delivery, START))
+        (again,) = await store.claim(START, 10)
+        await store.settle(outcome(again, Change(0, State.QUEUED, 1, "", START + 60)))
+        story = await story_of(store, delivery)
+        assert (story.recipients[0].reply, story.recipients[0].next_at) == ("451 4.2.0 busy", START + 60)
+
     async def test_many_settlements_at_once_are_all_written(self, store: Store, messages: Messages) -> None:
         deliveries = await asyncio.gather(*(store.accept(messages.new("a@b.net", "c@d.net")) for _ in range(100)))
         await asyncio.gather(*(store.settle(delivered(one)) for one in deliveries))
@@ -369,8 +377,8 @@ class StoreContract(OperatorContract, AskedContract, MovingContract):
             if number % 8 == 0:
                 await asyncio.sleep(0)
         results = await asyncio.gather(*callers, return_exceptions=True)
-        await store.accept(messages.new(claim=False))  # and what had to be handed back was written before this
-        await store.claim(START, 0)
+        for _ in range(2):  # what had to be handed back is written before the second of these
+            await store.accept(messages.new(claim=False))
         for new, result in zip(news, results, strict=True):
             if isinstance(result, Delivery):
                 assert await states(store, new.envelope.id) == [State.ACTIVE]
