@@ -198,12 +198,14 @@ async def nobody_listens(_: Certificates) -> None:
     with pytest.raises(ConnectFailed) as caught:
         await streams.connect(Collector, "127.0.0.1", port, timeout=5)
     assert caught.value.text == f"connect to 127.0.0.1:{port}: Connection refused"
+    assert caught.value.why == "refused"
     assert isinstance(caught.value.__cause__, OSError)
 
 
 async def a_name_that_does_not_resolve(_: Certificates) -> None:
-    with pytest.raises(ConnectFailed, match=r"connect to nowhere\.invalid:25: the name does not resolve"):
+    with pytest.raises(ConnectFailed, match=r"connect to nowhere\.invalid:25: the name does not resolve") as caught:
         await streams.connect(Collector, "nowhere.invalid", 25, timeout=30)
+    assert caught.value.why == "the name does not resolve"
 
 
 async def a_host_that_does_not_answer(_: Certificates) -> None:
@@ -211,8 +213,9 @@ async def a_host_that_does_not_answer(_: Certificates) -> None:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         waiting.connect(full.getsockname())  # the backlog is full with it: the kernel answers nobody else
-        with pytest.raises(ConnectFailed, match=r"no connection within 0\.1 s"):
+        with pytest.raises(ConnectFailed, match=r"no connection within 0\.1 s") as caught:
             await streams.connect(Collector, "127.0.0.1", full.getsockname()[1], timeout=0.1)
+        assert caught.value.why == "timed out"
 
 
 CASES = [

@@ -259,7 +259,7 @@ class Attempts:
                 transcript.add(error)
                 raise  # the same password is not carried from host to host
             except (ConnectionFailed, TlsError) as error:
-                error.peer = error.peer or Peer(host.name, address or "")
+                error.peer, error.port = error.peer or Peer(host.name, address or ""), host.port
                 transcript.add(error)
                 failures.append(error)
         # RFC 7504 §3, RFC 5321 §3.1: refused for good only where every host says so.

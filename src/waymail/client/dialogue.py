@@ -22,4 +22,5 @@ async def ask(connection: Connection, command: Command, what: str) -> Reply:
 def lost(connection: Connection, what: str) -> ConnectionFailed:
     """What to raise where the reply to `what` did not come."""
     trouble = connection.trouble
-    return ConnectionFailed(f"{trouble} (waiting for the reply to {what})", trouble.reply if trouble else None)
+    text, reply = f"{trouble} (waiting for the reply to {what})", trouble.reply if trouble else None
+    return ConnectionFailed(text, reply, why="no greeting came" if what == "greeting" else f"no reply to {what} came")

@@ -25,7 +25,8 @@ from waymail.wire.replies import Reply
 class SMTPError(Exception):
     """The base of all that sending raises. `reply` is what was said, where something was; `peer` who it was, where known.
 
-    Where no session came about, `dialogue` is what was said until it ended, in lines (`transcript`), without what is secret.
+    Where no session came about, `dialogue` is what was said until it ended, in lines (`transcript`), without what is secret, and
+    `port` where it was tried.
     """
 
     def __init__(self, text: str, reply: Reply | None = None, peer: Peer | None = None) -> None:
@@ -33,6 +34,7 @@ class SMTPError(Exception):
         self.reply = reply
         self.peer = peer
         self.dialogue: tuple[str, ...] = ()
+        self.port = 25
 
     @property
     def is_temporary(self) -> bool:
@@ -41,7 +43,12 @@ class SMTPError(Exception):
 
 
 class ConnectionFailed(SMTPError):
-    """No connection, or no welcome: the host does not answer, or refused in its greeting or to EHLO (then `reply` is set)."""
+    """No connection, or no welcome: the host does not answer, or refused in its greeting or to EHLO (then `reply` is set).
+    `why` is the cause in a few fixed words that anybody may read: "refused"; "" where none fit."""
+
+    def __init__(self, text: str, reply: Reply | None = None, peer: Peer | None = None, why: str = "") -> None:
+        super().__init__(text, reply, peer)
+        self.why = why
 
 
 class TlsError(SMTPError):

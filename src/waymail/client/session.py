@@ -104,7 +104,7 @@ async def _connect(
                 server_hostname=host.name if context else None,
             )
     except streams.ConnectFailed as error:
-        raise ConnectionFailed(error.text) from error
+        raise ConnectionFailed(error.text, why=error.why) from error
     except streams.TlsFailed as error:
         raise TlsError(f"{host.name}: {error.text}") from error
     if context is not None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from waymail.client.attempt import Attempts, Result, Stage, is_too_many
-from waymail.client.errors import AuthenticationFailed, Disconnected, SMTPError, TlsError, UncertainDelivery
+from waymail.client.errors import AuthenticationFailed, ConnectionFailed, Disconnected, SMTPError, TlsError, UncertainDelivery
 from waymail.client.pool import PoolLimits
 from waymail.client.session import Contexts
 from waymail.client.target import NextHop
@@ -20,6 +20,7 @@ from waymail.client.transaction import Message, Timeouts
 from waymail.client.transcript import Transcript
 from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
+from waymail.net.streams import format_address
 from waymail.wire.replies import Reply
 
 __all__ = ["SmtpTransport", "outcome_of"]
@@ -104,6 +105,7 @@ def _blames_host(reply: Reply, stage: Stage) -> bool:
 
 def _of_trouble(trouble: SMTPError, peer: Peer | None, stage: Stage) -> Outcome:
     where = peer.host if peer else "the next host"
+    where = where if trouble.port == 25 else format_address(where, trouble.port)
     if isinstance(trouble, Disconnected):
         uncertain = isinstance(trouble, UncertainDelivery)
         reply = trouble.reply or Reply(451, f"the connection to {where} was lost", "4.4.2")
@@ -119,5 +121,6 @@ def _of_trouble(trouble: SMTPError, peer: Peer | None, stage: Stage) -> Outcome:
     if trouble.reply is not None and trouble.reply.is_permanent:
         # RFC 7504 §3: 521, this host never takes mail; RFC 5321 §3.1: 554. All hosts said so, or there is only one.
         return Failed(trouble.reply, peer)
-    reply = trouble.reply or Reply(451, f"no connection to {where}", "4.4.1")
+    why = f": {trouble.why}" if isinstance(trouble, ConnectionFailed) and trouble.why else ""
+    reply = trouble.reply or Reply(451, f"no connection to {where}{why}", "4.4.1")
     return Deferred(reply, peer, destination_down=True, cause=str(trouble))

@@ -31,7 +31,11 @@ class StreamError(Exception):
 
 
 class ConnectFailed(StreamError):
-    """No connection came about."""
+    """No connection came about. `why` is the cause in a word or two, "" where there is none: it names nothing of this machine."""
+
+    def __init__(self, text: str, why: str = "") -> None:
+        super().__init__(text)
+        self.why = why
 
 
 class TlsFailed(StreamError):
@@ -278,7 +282,7 @@ async def _connected(connecting: Any, where: str, timeout: float) -> tuple[async
     except ssl.SSLError as error:
         raise _tls_failure(error, timeout) from error
     except OSError as error:  # asyncio's timeout is one too
-        raise ConnectFailed(f"connect to {where}: {_reason(error, timeout)}") from error
+        raise ConnectFailed(f"connect to {where}: {_reason(error, timeout)}", _in_short(error)) from error
 
 
 def _tls_options(tls: ssl.SSLContext | None, server_hostname: str, timeout: float) -> dict[str, Any]:
@@ -303,6 +307,16 @@ def _reason(error: OSError, timeout: float) -> str:
     if isinstance(error, ConnectionError):
         return "the connection was closed"
     return "no address could be reached"  # asyncio tried several and gives no single number
+
+
+def _in_short(error: OSError) -> str:
+    if isinstance(error, TimeoutError):  # ETIMEDOUT is one, too
+        return "timed out"
+    if isinstance(error, socket.gaierror):
+        return "the name does not resolve"
+    if isinstance(error, ConnectionError):
+        return "refused" if isinstance(error, ConnectionRefusedError) else "closed at once"
+    return "no route" if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN) else ""
 
 
 def _tls_failure(error: Exception, timeout: float) -> TlsFailed:
