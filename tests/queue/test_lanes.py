@@ -188,6 +188,28 @@ def test_a_back_off_that_is_lifted_lets_one_probe() -> None:
     assert isinstance(made.add(share("a"), 10), PutOff), "the others wait for what it meets"
 
 
+def test_people_are_told_since_when_a_destination_is_down_however_often_its_back_off_was_lifted() -> None:
+    made = lanes()
+
+    def attempt(now: float, outcome: Delivered | Deferred) -> None:
+        one = share("a", since=now)
+        made.lift("a", now)
+        assert made.add(one, now) is None
+        assert started(made, now) == [one]
+        made.finish(one, outcomes(one, outcome), started=now, now=now)
+
+    for now in (100, 200, 300, 400):
+        attempt(now, REFUSED)
+    (state,) = made.states()
+    assert (state.troubled_since, state.failed) == (100, 4)
+    assert (state.failures, state.down_until) == (2, 700), "the back-off began anew with each"
+    made.set_back(50)
+    assert state.troubled_since == 50
+    attempt(500, OK)
+    attempt(600, REFUSED)
+    assert (state.troubled_since, state.failed) == (600, 1)
+
+
 def test_attempts_that_take_long_give_their_places_to_others() -> None:
     made = lanes(total=2, slow=2)
     for key in ("slow1", "slow2", "quick1", "quick2"):

@@ -294,6 +294,7 @@ class Lanes(Generic[D]):
         for state in self._states.values():
             state.down_since -= seconds
             state.down_until -= seconds
+            state.troubled_since -= seconds
             state.used_at -= seconds
         self._young = {one: (since - seconds, state) for one, (since, state) in self._young.items()}
         self._forget_at -= seconds

@@ -50,9 +50,10 @@ class RunnerLimits:
 
 @dataclass(slots=True)
 class DestinationState:
-    """What the queue knows of a destination at this moment. `last_reply` is what took it down, at `down_since`; `proven` counts
-    successes, as far as they matter; `is_slow` says that its last attempt took long; `replies` are the last ones that were no
-    success, with their times."""
+    """What the queue knows of a destination at this moment. `last_reply` is what took it down the last time, at `down_since`;
+    `failures` counts those that the back-off goes by. People are told since when it has been so, `troubled_since`, and how often
+    it `failed` in all, whatever a flush made of the back-off. `proven` counts successes, as far as they matter; `is_slow` says
+    that its last attempt took long; `replies` are the last ones that were no success, with their times."""
 
     key: str
     waiting: int = 0
@@ -60,6 +61,8 @@ class DestinationState:
     failures: int = 0
     down_since: float = 0.0
     down_until: float = 0.0
+    troubled_since: float = 0.0
+    failed: int = 0
     last_reply: Reply | None = None
     proven: int = 0
     is_slow: bool = False
@@ -76,7 +79,10 @@ class DestinationState:
         """An attempt that began at `started` failed because of the destination. Attempts that ran side by side count once."""
         self.last_reply, self.proven = reply, 0
         if not self.failures or started > self.down_since:
+            if not self.failures:
+                self.troubled_since, self.failed = now, 0
             self.failures += 1
+            self.failed += 1
             self.down_since = now
             self.down_until = next_attempt(self.failures, now, rng, schedules.of("", self.key, reply))
 
