@@ -105,7 +105,7 @@ def _blames_host(reply: Reply, stage: Stage) -> bool:
 
 def _of_trouble(trouble: SMTPError, peer: Peer | None, stage: Stage) -> Outcome:
     where = peer.host if peer else "the next host"
-    where = where if trouble.port == 25 else format_address(where, trouble.port)
+    where = where if trouble.port in (0, 25) else format_address(where, trouble.port)
     if isinstance(trouble, Disconnected):
         uncertain = isinstance(trouble, UncertainDelivery)
         reply = trouble.reply or Reply(451, f"the connection to {where} was lost", "4.4.2")

@@ -20,6 +20,10 @@ address = "127.0.0.1:0"
 certificate = "cert.pem"
 key = "key.pem"
 """
+DOMAIN = """\
+[domains."example.org"]
+recipients = ["ann"]
+"""
 
 
 def write(folder: Path, *, kind: str = "mx", certificate: bool = True, key: bool = True) -> Path:
@@ -30,7 +34,7 @@ def write(folder: Path, *, kind: str = "mx", certificate: bool = True, key: bool
     if key:
         pair.private_key_pem.write_to_path(folder / "key.pem")
     file = folder / "waymail.toml"
-    file.write_text(TEXT.format(kind=kind))
+    file.write_text(TEXT.format(kind=kind) + DOMAIN)
     return file
 
 
@@ -83,13 +87,13 @@ def test_a_pair_of_somebody_else_where_a_self_signed_one_would_be_made_is_an_err
 def test_files_and_text_are_told_together_in_the_order_of_their_lines(tmp_path: Path) -> None:
     file = write(tmp_path, certificate=False)
     file.write_text(file.read_text() + "[limits]\nrecipients = 0\n")
-    assert [said.partition(":")[0] for said in problems(file)] == ["6", "9"]
+    assert [said.partition(":")[0] for said in problems(file)] == ["6", "11"]
 
 
 def test_a_section_that_cannot_be_read_has_no_files_to_look_at(tmp_path: Path) -> None:
     file = write(tmp_path, certificate=False)
-    file.write_text(file.read_text() + 'self_signed = "no"\n')
-    assert [said.partition(":")[0] for said in problems(file)] == ["8"]
+    file.write_text(file.read_text().replace("[tls]", '[tls]\nself_signed = "no"'))
+    assert [said.partition(":")[0] for said in problems(file)] == ["6"]
 
 
 def test_whoever_only_looks_into_the_queue_needs_no_certificate(tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_a_query_that_does_not_ask_for_the_user_is_an_error(tmp_path: Path, quer
     file = write(tmp_path)
     file.write_text(file.read_text() + f'[users]\nsql = {{ driver = "sqlite3", dsn = "x.db", query = "{query}" }}\n')
     [said] = problems(file)
-    assert said.startswith("9: users.sql.query: must hold :name")
+    assert said.startswith("11: users.sql.query: must hold :name")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +146,7 @@ def test_a_driver_that_cannot_be_used_is_an_error(tmp_path: Path, driver: str, w
     file, query = write(tmp_path), "SELECT password FROM users WHERE name = :name"
     file.write_text(file.read_text() + f'[users]\nsql = {{ driver = "{driver}", dsn = "x.db", query = "{query}" }}\n')
     [said] = problems(file)
-    assert said.startswith("9: users.sql.driver: ")
+    assert said.startswith("11: users.sql.driver: ")
     assert why in said
 
 
@@ -153,8 +157,8 @@ def test_a_missing_package_for_ldap_and_a_missing_file_of_its_authorities_are_er
     file = write(tmp_path)
     file.write_text(file.read_text() + '[users]\nldap = { url = "ldaps://ldap.example.org", base = "dc=org", ca = "ca.pem" }\n')
     authorities, package = problems(file)
-    assert authorities == f"9: users.ldap.ca: there is no such file: {tmp_path}/ca.pem"
-    assert package == "9: users.ldap: users in LDAP need the package ldap3: pip install waymail[ldap]"
+    assert authorities == f"11: users.ldap.ca: there is no such file: {tmp_path}/ca.pem"
+    assert package == "11: users.ldap: users in LDAP need the package ldap3: pip install waymail[ldap]"
 
 
 @pytest.mark.parametrize("name", ["no_such_module:Users", "json:Users", "json:JSONDecoder"])
@@ -162,7 +166,7 @@ def test_a_class_that_is_no_back_end_is_an_error(tmp_path: Path, name: str) -> N
     file = write(tmp_path)
     file.write_text(file.read_text() + f'[users]\npython = "{name}"\n')
     [said] = problems(file)
-    assert said.startswith("9: users.python: ")
+    assert said.startswith("11: users.python: ")
 
 
 def test_a_missing_folder_of_a_socket_is_a_warning(tmp_path: Path) -> None:

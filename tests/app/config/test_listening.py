@@ -15,11 +15,12 @@ from waymail.app.wiring import server_identity
 FILE = Path("/etc/waymail/waymail.toml")
 HOSTNAME = 'hostname = "mail.example.org"\n'
 MX = '[[listener]]\nkind = "mx"\naddress = "127.0.0.1:0"\n'
+DOMAIN = '[domains."example.org"]\nrecipients = ["ann"]\n'
 SELF_SIGNED = "[tls]\nself_signed = true\n"
 
 
 def read(text: str) -> Config:
-    return parse(HOSTNAME + text, FILE)
+    return parse(HOSTNAME + text + DOMAIN, FILE)
 
 
 def problems(text: str) -> list[str]:
@@ -98,7 +99,7 @@ def test_proxies_and_limits_are_read() -> None:
 
 def served(folder: Path, more: str) -> Config:
     write_pair(folder)
-    (folder / "waymail.toml").write_text(HOSTNAME + MX + '[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\n' + more)
+    (folder / "waymail.toml").write_text(HOSTNAME + MX + '[tls]\ncertificate = "cert.pem"\nkey = "key.pem"\n' + more + DOMAIN)
     return load(folder / "waymail.toml", to_serve=True)
 
 

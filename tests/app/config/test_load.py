@@ -393,11 +393,12 @@ def test_what_is_odd_is_a_warning_with_its_line(text: str, said: str) -> None:
 
 
 def test_a_server_without_listeners_is_odd() -> None:
-    assert [problem.message for problem in read("").source.warnings] == ["no [[listener]]: this server will receive nothing"]
+    said = [problem.message for problem in read('[domains."example.org"]\nrecipients = ["ann"]\n').source.warnings]
+    assert said == ["no [[listener]]: this server will receive nothing"]
 
 
 def test_an_ordinary_configuration_has_no_warnings() -> None:
-    assert warnings("") == []
+    assert warnings('[domains."example.org"]\nrecipients = ["ann"]\n') == []
 
 
 # --- files ---

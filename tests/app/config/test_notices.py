@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -107,12 +108,30 @@ def test_who_is_told_of_double_bounces_is_an_address(value: str, tmp_path: Path)
     assert "notices.double_bounce: " in wrong(tmp_path, f"double_bounce = {value}")
 
 
-def test_a_postmaster_whom_nothing_reaches_is_warned_of(tmp_path: Path) -> None:
+def test_a_postmaster_whom_nothing_reaches_is_warned_of_and_the_lines_that_are_told_mend_it(tmp_path: Path) -> None:
     bare = BASE.partition("[domains")[0]
-    [warning] = config(tmp_path, 'double_bounce = "postmaster"', bare).source.warnings
-    assert (warning.key, "better name an address" in warning.message) == ("notices.double_bounce", True)
-    assert not config(tmp_path, 'double_bounce = "postmaster"').source.warnings
-    assert not config(tmp_path, 'double_bounce = "ann@example.net"', bare).source.warnings
+
+    def warned(notices: str, base: str) -> list[str]:
+        return [warning.key for warning in config(tmp_path, notices, base).source.warnings]
+
+    assert warned('double_bounce = "postmaster"', bare) == ["notices.double_bounce"]
+    assert warned("", bare) == ["hostname"]
+    [warning] = config(tmp_path, "", bare).source.warnings
+    domain = re.search(r"add (\[domains\..+?\]) and below it (aliases = .*)$", warning.message)
+    assert domain is not None
+    lines = "\n".join(domain.groups()).replace("SOMEBODY@ELSEWHERE", "ann@example.net") + "\n"
+    assert warned("", bare + lines) == []
+    assert told(config(tmp_path, 'double_bounce = "postmaster"', bare + lines), "") == [
+        ("ann@example.net", "postmaster@mail.example.org")
+    ]
+    assert warned('double_bounce = "postmaster"', BASE) == []
+
+
+def test_a_smarthost_may_have_the_postmaster_but_not_for_strangers_who_are_refused_before(tmp_path: Path) -> None:
+    bare = BASE.partition("[domains")[0] + '[routes]\n"*" = "smtp://relay.example.net"\n'
+    assert not config(tmp_path, "", bare).source.warnings
+    [warning] = config(tmp_path, "", bare.replace("127.0.0.1:0", "192.0.2.1:25")).source.warnings
+    assert warning.key == "hostname"
 
 
 def told(config: Config, sender: str) -> list[tuple[str, str | None]]:

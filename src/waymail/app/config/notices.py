@@ -69,11 +69,17 @@ def unusable(config: Config) -> Iterator[tuple[KeyPath, str]]:
 
 
 def unreachable(config: Config) -> Iterator[tuple[KeyPath, str]]:
-    """Where nobody is likely to be told of a double bounce."""
-    routes = Routes({name: domain.deliver for name, domain in config.domains.items()}, config.routes)
-    if config.notices.double_bounce == "postmaster" and not config.domains and routes.match(config.hostname) == ByMx():
-        message = f"postmaster@{config.hostname} has no mailbox here, and mail to it goes by MX records: better name an address"
-        yield ("notices", "double_bounce"), message
+    """Where the postmaster of the server's name, from whom notices come, cannot be written to (RFC 5321 §4.5.1)."""
+    if config.domains:
+        return  # where that name is no domain of its own, the postmaster of the first one has his mail
+    way = Routes({}, config.routes).match(config.hostname)
+    if way == ByMx() or any(one.kind == "mx" and not one.address.is_loopback for one in config.listeners):
+        who = f"postmaster@{config.hostname}"
+        told = config.notices.double_bounce == "postmaster"
+        whose = "whom it names" if told else "from whom notices come"
+        lines = f'[domains."{config.hostname}"] and below it aliases = {{ postmaster = "SOMEBODY@ELSEWHERE" }}'
+        message = f"nobody gets the mail to {who}, {whose}: this server has no domains, and refuses it; add {lines}"
+        yield ("notices", "double_bounce") if told else ("hostname",), message
 
 
 def _toml(file: Path) -> tuple[dict[str, object], dict[KeyPath, int]]:
