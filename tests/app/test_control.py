@@ -168,6 +168,21 @@ async def test_destinations_and_ways_are_told(machine: Machine) -> None:
     assert (status["done"]["held"], status["done"]["down"]) == (1, 1)
 
 
+async def test_why_no_mail_is_taken_is_told_as_long_as_none_is(machine: Machine) -> None:
+    room = machine.intake.room
+    assert [(await answers(machine, what))[-1]["done"]["refusing"] for what in ("status", "destinations")] == ["", ""]
+    room.reserve = 10**18
+    room.look()
+    said = f"less than 1000000000GB was free on {room.folder}; it is taken again where 1100000000GB are"
+    assert [(await answers(machine, what))[-1]["done"]["refusing"] for what in ("status", "destinations")] == [said, said]
+    room.lacks = "files"
+    assert control.why_no_mail(machine) == f"there is room for fewer than 1,000 files on {room.folder}"
+    room.lacks = ""
+    machine.store._checkpointer.failed = True  # type: ignore[attr-defined]
+    assert "look at the disk, and start the server anew" in control.why_no_mail(machine)
+    machine.store._checkpointer.failed = False  # type: ignore[attr-defined]
+
+
 def test_of_thousands_of_destinations_those_are_told_that_were_asked_for_and_the_busiest() -> None:
     states = [DestinationState(f"d{number}", active=number % 100) for number in range(5_000)]
     told = [state.key for state in control.of_interest(states, {"d0", "d200"})]

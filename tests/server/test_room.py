@@ -41,6 +41,7 @@ def looked(disk: Disk, room: Room, free: int) -> bool:
     """Whether there is room for any message when so many megabytes are free."""
     disk.free = free
     room.look()
+    assert (room.lacks == "") is room.holds(0)
     return room.holds(0)
 
 
@@ -69,10 +70,10 @@ def test_inodes_count_where_the_file_system_has_a_number_of_them() -> None:
     disk = Disk(f_favail=FILES - 1)
     room = Room(FOLDER, 100 * MB, statvfs=disk)
     room.look()
-    assert not room.holds(0)
+    assert (room.holds(0), room.lacks) == (False, "files")
     disk.f_favail = disk.f_files = 0  # as btrfs has it
     room.look()
-    assert room.holds(0)
+    assert (room.holds(0), room.lacks) == (True, "")
 
 
 def test_asking_does_not_look() -> None:

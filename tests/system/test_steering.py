@@ -91,3 +91,14 @@ def test_the_store_is_changed_without_a_server_too(server: ServerProcess) -> Non
 def test_mail_is_chosen_by_where_the_overview_says_that_it_goes(server: ServerProcess) -> None:
     destination = seen(server)["destinations"][0]["destination"]
     assert server.run("queue", "hold", "--via", destination) == "held: 3 recipients of 3 messages\n"
+
+
+def test_a_full_disk_is_said_where_people_look_first(tmp_path: Path) -> None:
+    port = free_port()
+    config = CONFIG.format(port=port, dead=free_port()) + '[queue]\nreserve = "100000GB"\n'
+    with ServerProcess(tmp_path, config, [port]) as server:
+        until(lambda: "No mail is taken: less than 100000GB was free on" in server.run("queue"))
+        with smtplib.SMTP("127.0.0.1", port) as client:
+            client.ehlo()
+            assert client.mail("ann@example.org")[0] == 452
+        assert seen(server)["refusing"].endswith(f"on {tmp_path}/data; it is taken again where 110000GB are")

@@ -23,6 +23,7 @@ from typing import Any
 
 from waymail.app import moving
 from waymail.app.asking import BEAT, FILE, MOST, VERSION, changed_json, selection_of
+from waymail.app.units import size_text
 from waymail.app.wiring import Machine
 from waymail.client.target import NextHop
 from waymail.delivery.routes import Final
@@ -31,6 +32,7 @@ from waymail.net import unix
 from waymail.net.streams import ListenFailed
 from waymail.queue.operators import ACTIONS, Operators
 from waymail.queue.plan import DestinationState
+from waymail.server.room import AGAIN, FILES
 from waymail.store.contract import Selection, StoreError
 from waymail.store.select import is_by_message
 
@@ -222,7 +224,8 @@ async def _in_hand(machine: Machine, selection: Selection) -> dict[str, Any]:
 
 async def _destinations(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
     """The way of each of `domains`, as an item with "way"; as items with "destination" those that they lead to, and the busiest
-    others. Without `domains`, all that are known of. Last, how much is being attempted, or about to be, in all."""
+    others. Without `domains`, all that are known of. Last, how much is being attempted, or about to be, in all, and
+    why no mail is taken, if none is."""
     domains = request.get("domains", [])
     if not isinstance(domains, list) or not all(isinstance(one, str) for one in domains):
         raise ValueError("domains: must be a list of texts")
@@ -233,7 +236,7 @@ async def _destinations(machine: Machine, request: Mapping[str, Any]) -> AsyncIt
     told = of_interest(states, {way["to"] for way in ways}) if "domains" in request else states
     for state in told:
         yield {"item": {"destination": state.key} | state_json(state, now)}
-    yield {"done": {"trying": sum(map(_busy, states))}}
+    yield {"done": {"trying": sum(map(_busy, states)), "refusing": why_no_mail(machine)}}
 
 
 def of_interest(states: Sequence[DestinationState], keys: Collection[str]) -> list[DestinationState]:
@@ -262,7 +265,10 @@ async def _status(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator
     waiting = {"domains": backlog.domains, "queued": backlog.queued, "held": backlog.held}
     in_hand = {"active": sum(one.active for one in states), "ready": sum(one.waiting for one in states)}
     down = sum(one.is_down(machine.clock.now()) for one in states)
-    yield {"done": {"pid": os.getpid(), **waiting, **in_hand, "destinations": len(states), "down": down}}
+    yield {
+        "done": {"pid": os.getpid(), **waiting, **in_hand, "destinations": len(states), "down": down}
+        | {"refusing": why_no_mail(machine)}
+    }
 
 
 async def _reload(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
@@ -273,6 +279,21 @@ async def _reload(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator
 async def _moving(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
     async for answer in moving.answers(request["ask"], machine.store, machine.config, machine.clock, request):
         yield answer
+
+
+def why_no_mail(machine: Machine) -> str:
+    """Why no mail is taken at this moment; "" where it is."""
+    room = machine.intake.room
+    try:
+        machine.store.check()
+    except StoreError as error:
+        return str(error)
+    if room.lacks == "files":
+        return f"there is room for fewer than {FILES:,} files on {room.folder}"
+    if room.lacks and room.reserve is not None:
+        again = size_text(room.reserve + room.reserve // AGAIN)
+        return f"less than {size_text(room.reserve)} was free on {room.folder}; it is taken again where {again} are"
+    return ""
 
 
 def operators(machine: Machine) -> Operators:

@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 log = logging.getLogger("waymail.server")
 
@@ -33,14 +33,16 @@ class FileSystem(Protocol):
 
 
 class Room:
-    """The file system with `folder`, of which `reserve` octets stay free; None takes mail whatever is free."""
+    """The file system with `folder`, of which `reserve` octets stay free; None takes mail whatever is free. `lacks` is what
+    there is too little of, as long as no mail is taken."""
 
     def __init__(self, folder: Path | None, reserve: int | None, *, statvfs: Callable[[Path], FileSystem] = os.statvfs) -> None:
         """Without a `folder` there is always room."""
-        self._folder = folder
+        self.folder = folder
         self._statvfs = statvfs
         self._spare = float("inf")  # octets for the next message; less than 0 where there is no room for any
         self.reserve = reserve
+        self.lacks: Literal["", "octets", "files"] = ""
 
     def holds(self, octets: int) -> bool:
         """Whether a message of so many octets may come; 0 where its size is not known. Cheap."""
@@ -48,11 +50,11 @@ class Room:
 
     def look(self) -> None:
         """See how much is free now, and log where that ends or begins to be enough. Raises nothing."""
-        was_scarce, self._spare = self._spare < 0, float("inf")
-        if self._folder is None or self.reserve is None:
+        was_scarce, self._spare, self.lacks = self._spare < 0, float("inf"), ""
+        if self.folder is None or self.reserve is None:
             return
         try:
-            found = self._statvfs(self._folder)
+            found = self._statvfs(self.folder)
         except OSError:
             return  # the store will say what is wrong
         octets, files = found.f_bavail * found.f_frsize, found.f_favail
@@ -60,9 +62,10 @@ class Room:
         if was_scarce:
             least, fewest = least + least // AGAIN, fewest + fewest // AGAIN
         # A file system that makes inodes as they are needed says 0.
-        is_scarce = octets < least or (found.f_files > 0 and files < fewest)
+        self.lacks = "octets" if octets < least else "files" if found.f_files > 0 and files < fewest else ""
+        is_scarce = self.lacks != ""
         self._spare = -1.0 if is_scarce else octets - self.reserve
-        fields = {"folder": str(self._folder), "free": octets, "reserve": self.reserve, "files": files}
+        fields = {"folder": str(self.folder), "free": octets, "reserve": self.reserve, "files": files}
         if is_scarce and not was_scarce:
             log.error("the disk is nearly full, no mail is taken", extra={"fields": fields})
         elif was_scarce and not is_scarce:

@@ -15,11 +15,13 @@ SHORT = 100  # characters of a reply in a table
 @dataclass(frozen=True, slots=True)
 class Live:
     """The server's answer: `ways` by domain; `states` by the key of the destination, of those that the ways lead to and of the
-    busiest others; and how many recipients are `trying`: being attempted, or about to be."""
+    busiest others; and how many recipients are `trying`: being attempted, or about to be. `refusing` is why no mail
+    is taken, "" where it is."""
 
     ways: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     states: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     trying: int = 0
+    refusing: str = ""
 
     def way(self, domain: str) -> str:
         """The destination of a domain; "" where it has none, or none could be found so soon."""
@@ -37,7 +39,7 @@ async def live(directory: Path, domains: Sequence[str]) -> Live | None:
     """Ask the server of the data directory; None where none runs. Raises CommandFailed."""
     from waymail.app.asking import NobodyThere, Refused, ask
 
-    ways, states, trying = {}, {}, 0
+    ways, states, done = {}, {}, dict[str, Any]()
     try:
         async for answer in ask(directory, "destinations", domains=list(domains)):
             item = answer.get("item", {})
@@ -45,12 +47,12 @@ async def live(directory: Path, domains: Sequence[str]) -> Live | None:
                 ways[item["way"]] = item
             elif "destination" in item:
                 states[item["destination"]] = item
-            trying = answer.get("done", {}).get("trying", 0)
+            done = answer.get("done", {})
     except NobodyThere:
         return None
     except Refused as refusal:
         raise CommandFailed(Exit(refusal.code), str(refusal)) from None
-    return Live(ways, states, trying)
+    return Live(ways, states, done.get("trying", 0), done.get("refusing", ""))
 
 
 def condition(state: Mapping[str, Any], now: float) -> str:

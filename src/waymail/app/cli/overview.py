@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from waymail.app.cli.live import Live, condition, following, live, short
-from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json, span_text, table, time_json
+from waymail.app.cli.output import CommandFailed, Exit, clean, complain, say, say_json, span_text, table, time_json
 from waymail.app.cli.stored import data_directory
 from waymail.store.contract import Backlog, Waiting
 from waymail.store.look import look
@@ -49,6 +49,8 @@ def overview(config_file: Path | None, limit: int, *, as_json: bool) -> int:
     say(_sum(backlog, known))
     if known is None:
         complain(f"waymail: {trouble}")
+    elif known.refusing:
+        say(f"No mail is taken: {clean(known.refusing)}")
     return code
 
 
@@ -112,6 +114,7 @@ def _as_json(backlog: Backlog, known: Live | None) -> Mapping[str, Any]:
         "domains": [domain(one) for one in backlog.largest],
         "domains_in_all": backlog.domains,
         "server": known is not None,
+        "refusing": (known.refusing or None) if known else None,
         "destinations": [timed(one) for one in known.states.values()] if known else [],
     }
 
