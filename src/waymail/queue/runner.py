@@ -34,6 +34,7 @@ POLL = 5.0  # seconds: how late at most a change made by another process (a flus
 REST = 1.0  # seconds at most without looking for what is due, after that took as long: however often there is room, half the time
 SETTLE_RETRY = 1.0  # seconds between attempts to settle in a store that fails
 CLAIM = 500  # recipients claimed at a time
+CAUSES = 3  # of the recipients of whom the same was said, that the log tells
 LIFTED = 10_000  # domains that are flushed whose back-off is lifted
 LOCATED = 50  # of them, those for which DNS is asked for that
 
@@ -397,12 +398,13 @@ class Runner(Generic[D]):
         )
         peer = next((outcome.peer for outcome in outcomes.values() if outcome.peer), None)
         event = attempt_event(decision, destination=destination, peer=peer, now=now, seconds=seconds, outcomes=outcomes)
-        for one in outcomes.values():
-            if isinstance(one, Deferred) and one.cause:
-                log.warning("deferred", extra={"fields": {"id": envelope.id, "reply": str(one.reply), "cause": one.cause}})
-        if log.isEnabledFor(logging.INFO):
+        causes = {address: one.cause for address, one in outcomes.items() if type(one) is Deferred and one.cause}
+        if causes or log.isEnabledFor(logging.INFO):
             for result in decision.results:
-                log.info(result["outcome"], extra={"fields": {"id": envelope.id, "destination": destination, **result}})
+                fields = {"id": envelope.id, "destination": destination, **result}
+                if why := list(dict.fromkeys(causes[address] for address in result["to"] if address in causes)):
+                    fields["cause"] = "; ".join(why[:CAUSES])
+                log.log(logging.WARNING if why else logging.INFO, result["outcome"], extra={"fields": fields})
         await self._settle(delivery, decision, (event,))
 
     async def _settle(self, delivery: Delivery, decision: Decision, told: tuple[Event, ...]) -> None:
