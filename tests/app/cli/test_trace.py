@@ -8,7 +8,7 @@ import pytest
 
 from waymail.app.cli import main
 from waymail.app.cli.output import Exit
-from waymail.app.cli.story import ENDS, LONG, told, verdict
+from waymail.app.cli.story import ENDS, LONG, as_json, told, verdict
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
 from waymail.net.clock import SystemClock
 from waymail.store.contract import Change, Event, NewMessage, RecipientState, Settlement, State, Story
@@ -43,6 +43,18 @@ def dialogues(told_story: Story, *, verbose: bool = False) -> list[str]:
 
 
 # --- the story
+
+
+def test_the_times_of_events_stand_in_json_as_numbers_and_as_iso_8601() -> None:
+    tried = attempt(1.5, "deferred", BOB)
+    tried.detail["results"][0]["next"] = 61.5
+    _, first, second = as_json(story(tried, Event(2.0, "waiting", {"to": [BOB], "next": 99.0})))["events"]
+    assert (first["at"], first["time"]) == (1.5, "1970-01-01T00:00:01.500Z")
+    assert "next_time" not in first["detail"]
+    (result,) = first["detail"]["results"]
+    assert (result["next"], result["next_time"]) == (61.5, "1970-01-01T00:01:01.500Z")
+    assert (second["detail"]["next"], second["detail"]["next_time"]) == (99.0, "1970-01-01T00:01:39.000Z")
+    assert "next_time" not in tried.detail["results"][0], "what was given stays as it was"
 
 
 def test_what_was_said_in_the_last_failed_attempt_is_told_and_with_verbose_of_all() -> None:

@@ -177,7 +177,8 @@ def people(addresses: list[str]) -> str:
 
 
 def as_json(story: Story) -> dict[str, Any]:
-    """The whole story as plain data. Times are ISO 8601 in UTC; `at` is seconds since the epoch as well."""
+    """The whole story as plain data. Times are ISO 8601 in UTC; in events, `at` and `next` are seconds since the epoch, and stand
+    once more as `time` and `next_time`."""
     envelope, origin = story.envelope, story.envelope.origin
     came = {"protocol": origin.protocol, "helo": origin.helo, "address": origin.address, "tls": origin.tls, "user": origin.user}
     accepted = Event(envelope.accepted_at, "accepted", came | {"size": story.size})
@@ -212,7 +213,14 @@ def _recipient_json(recipient: RecipientState) -> dict[str, Any]:
 
 
 def _event_json(event: Event) -> dict[str, Any]:
-    return {"at": event.at, "time": time_json(event.at), "kind": event.kind, "detail": dict(event.detail)}
+    detail = _with_next_time(event.detail)
+    if "results" in detail:
+        detail["results"] = [_with_next_time(result) for result in detail["results"]]
+    return {"at": event.at, "time": time_json(event.at), "kind": event.kind, "detail": detail}
+
+
+def _with_next_time(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {**said, "next_time": time_json(said["next"])} if said.get("next") else dict(said)
 
 
 def _happened(event: Event) -> Iterator[Line]:
