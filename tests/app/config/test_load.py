@@ -397,6 +397,16 @@ def test_a_server_without_listeners_is_odd() -> None:
     assert said == ["no [[listener]]: this server will receive nothing"]
 
 
+def test_what_the_kinds_of_listeners_are_is_said_and_nothing_else_is_guessed() -> None:
+    [said] = problems('[[listener]]\nkind = "smtp"\naddress = "127.0.0.1:25"\ntls = "off"\n')
+    assert said == (
+        '3: listener[0].kind: must be "mx" (mail from other servers) or "submission" (mail from your users) or '
+        '"lmtp" (mail from a mail server beside this one, in LMTP), not "smtp"'
+    )
+    [said] = problems('[[listener]]\nkind = "submision"\naddress = "127.0.0.1:25"\ntls = "off"\n')
+    assert said.endswith('not "submision"; did you mean "submission"?')
+
+
 def test_an_ordinary_configuration_has_no_warnings() -> None:
     assert warnings('[domains."example.org"]\nrecipients = ["ann"]\n') == []
 

@@ -51,10 +51,18 @@ def _example(path: KeyPath) -> str:
     return f": {example}" if example else ""
 
 
+# What a choice means, where its name alone misleads: listeners of all kinds speak SMTP.
+_MEANINGS = {
+    "kind": {"mx": "from other servers", "submission": "from your users", "lmtp": "from a mail server beside this one, in LMTP"},
+}
+
+
 def _not_one_of(path: KeyPath, value: object) -> str:
     allowed = [name for name in choices(path) if isinstance(name, str)]
-    wanted = " or ".join(f'"{name}"' for name in allowed)
-    close = get_close_matches(value, allowed, n=1) if isinstance(value, str) else []
+    meanings = _MEANINGS.get(str(path[-1]), {})
+    wanted = " or ".join(f'"{name}"' + (f" (mail {meanings[name]})" if name in meanings else "") for name in allowed)
+    # "smtp" is close to "lmtp", and means something else
+    close = get_close_matches(value, allowed, n=1, cutoff=0.8 if meanings else 0.6) if isinstance(value, str) else []
     return f"must be {wanted}, not {shown(value)}" + (f'; did you mean "{close[0]}"?' if close else "")
 
 
