@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from waymail.delivery.maildir_quota import FILE, LONGEST, STALE, Quota, has_room, note
+from waymail.delivery.maildir_quota import FILE, LONGEST, STALE, Quota, Usage, has_room, note, told
 
 NOW = 1_800_000_000.0
 QUOTA = Quota(1000, 10)
@@ -126,3 +126,9 @@ def test_a_count_during_which_mail_came_is_used_but_not_written(maildir: Path, m
     monkeypatch.setattr(os, "scandir", while_mail_comes)
     assert has_room(maildir, QUOTA, 1, NOW)
     assert not (maildir / FILE).exists()
+
+
+def test_what_is_allowed_and_what_is_used_is_told_in_units_that_people_use() -> None:
+    assert told(Quota(10**9), Usage(987_654_321, 3)) == "quota of 1GB: 987.7MB used"
+    assert told(Quota(messages=1_000), Usage(5, 1_001)) == "quota of 1,000 messages: 1,001 there"
+    assert told(Quota(999_999, 2), Usage()) == "quota of 1000KB: 0B used; quota of 2 messages: 0 there"

@@ -128,7 +128,9 @@ async def test_what_does_not_fit_in_waits_and_leaves_nothing(tmp_path: Path) -> 
     outcome = await box.deliver(id="2")
     assert isinstance(outcome, Deferred)
     assert (outcome.reply.code, outcome.reply.enhanced) == (452, "4.2.2")
-    assert str(box.maildir) in outcome.cause
+    assert outcome.cause == f"{box.maildir}: quota of 1 messages: 1 there"
+    (line,) = outcome.dialogue
+    assert line.startswith(f"* {outcome.cause}; the message has ")
     assert outcome.place == str(box.maildir)
     assert str(box.maildir) not in str(outcome.reply)
     assert box.count() == 1

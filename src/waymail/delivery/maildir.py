@@ -216,11 +216,14 @@ class MaildirTransport:
             return None
         if not quota.holds(quotas.Usage(size, 1)):
             return _TOO_LARGE
-        if quotas.has_room(maildir, quota, size, self._now()):
+        usage = quotas.used(maildir, quota, size, self._now())
+        if quota.holds(usage + quotas.Usage(size, 1)):
             return None
+        why = quotas.told(quota, usage)
+        dialogue = (f"* {maildir}: {why}; the message has {size:,} octets",)  # the trace shows it, and nobody else is told
         if rules.fails_when_full:
-            return Failed(_FULL_FOR_GOOD)
-        return Deferred(_FULL, cause=f"{maildir} has no room for {size} octets more: its quota is {quota}")
+            return Failed(_FULL_FOR_GOOD, dialogue=dialogue)
+        return Deferred(_FULL, cause=f"{maildir}: {why}", dialogue=dialogue)
 
 
 def deferred(error: OSError) -> Deferred:

@@ -59,6 +59,28 @@ class Quota:
 
 def has_room(maildir: Path, quota: Quota, size: int, now: float) -> bool:
     """Whether one more message of `size` octets fits in. `now` is in seconds since the epoch. Raises OSError."""
+    return quota.holds(used(maildir, quota, size, now) + Usage(size, 1))
+
+
+def told(quota: Quota, usage: Usage) -> str:
+    """For the operator: "quota of 1GB: 0.99GB used", and the same of messages where they are bounded."""
+    parts = []
+    if quota.octets:
+        parts.append(f"quota of {_size(quota.octets)}: {_size(usage.octets)} used")
+    if quota.messages:
+        parts.append(f"quota of {quota.messages:,} messages: {usage.messages:,} there")
+    return "; ".join(parts)
+
+
+def _size(octets: int) -> str:
+    """In the largest unit of which there is one at least, to four digits: three could make "1e+03KB" of 999.9."""
+    power = min((len(str(octets)) - 1) // 3, 4)
+    return f"{octets / 1000**power:.4g}{('B', 'KB', 'MB', 'GB', 'TB')[power]}"
+
+
+def used(maildir: Path, quota: Quota, size: int, now: float) -> Usage:
+    """What is in the mailbox: as it was counted last, unless that would leave no room for a message of `size` octets and may be
+    wrong. Raises OSError."""
     added = Usage(size, 1)
     usage = _remembered(maildir, quota, added, now)
     if usage is None:
@@ -66,7 +88,7 @@ def has_room(maildir: Path, quota: Quota, size: int, now: float) -> bool:
             usage = _remembered(maildir, quota, added, now)
             if usage is None:
                 usage = _count_anew(maildir, quota)
-    return quota.holds(usage + added)
+    return usage
 
 
 def note(maildir: Path, size: int) -> None:
