@@ -222,7 +222,7 @@ def test_attempts_that_take_long_give_their_places_to_others() -> None:
 
 
 def test_a_destination_that_was_slow_takes_no_place_of_the_others() -> None:
-    made = lanes(total=1, slow=1)
+    made = lanes(total=1, slow=4)
     first = share("slow")
     made.add(first, 0)
     started(made, 0)
@@ -271,3 +271,16 @@ def test_attempts_that_take_long_take_no_more_places_than_there_are_after_these_
     for number in range(3):
         made.add(share(f"third{number}"), 3 * SLOW)
     assert started(made, 3 * SLOW) == []
+
+
+def test_nobody_waits_while_fewer_are_under_way_than_there_may_be() -> None:
+    made = lanes(total=4, slow=4)
+    first = share("slow")
+    made.add(first, 0)
+    started(made, 0)
+    made.finish(first, outcomes(first, OK), started=0, now=60)
+    for _ in range(2):
+        made.add(share("slow", since=60), 60)
+    for number in range(3):
+        made.add(share(str(number), since=60), 60)
+    assert len(started(made, 60)) == 5, "three to the quick ones, one to the slow one beside them, and one more in their room"

@@ -41,6 +41,7 @@ from waymail.wire.replies import Reply
 
 LONGEST_WAIT = 600.0  # seconds in a lane; with the longest attempt it stays below a claim's lease
 PROBE_SPREAD = 6.0  # seconds over which those who wait for a back-off come again
+KNOWN = 4  # this part of the places for slow attempts is for destinations that are known to be slow
 RELIEF = 16  # this part of the room is worth a claim
 IDLE = MINUTE  # for which a destination that is up and quick is remembered
 FORGET = 6 * HOUR  # the same of one that is not
@@ -199,7 +200,7 @@ class Lanes(Generic[D]):
     def _whose_turn(self) -> DestinationState | None:
         if self._quick and len(self._young) < self._limits.total:
             return self._states[self._quick.take()]
-        if self._slow and len(self._long) < self._limits.slow:
+        if self._slow and self._free > 0:
             return self._states[self._slow.take()]
         return None
 
@@ -224,15 +225,22 @@ class Lanes(Generic[D]):
     def _queue_up(self, state: DestinationState, now: float) -> None:
         """See to it that it is the destination's turn in time, if anything may start there."""
         turns = self._slow if state.is_slow else self._quick
-        if slots(state, now, self._limits, self._limits.slow - len(self._long)):
+        if slots(state, now, self._limits, self._free):
             turns.put(state.key, self._rank(state.key) if self._ranked else 0)
         else:
             turns.drop(state.key)
 
+    @property
+    def _free(self) -> int:
+        """The places left for attempts to destinations that are slow. Most of those for slow attempts are kept for the ones that
+        turn out to be so; but nobody waits while fewer are under way in all than there may be."""
+        under_way = len(self._young) + len(self._long)
+        return max(self._limits.slow // KNOWN - len(self._long), self._limits.total - under_way)
+
     def _most(self, state: DestinationState) -> int:
         """How many may wait in its lane."""
         limits = self._limits
-        few = 2 * allowed(state, limits, limits.slow - len(self._long))
+        few = 2 * allowed(state, limits, self._free)
         return min(limits.waiting, max(few, self.room // PART) if state.proven and not state.is_slow else few)
 
     @staticmethod

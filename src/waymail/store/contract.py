@@ -300,8 +300,8 @@ class Store(Protocol):
         Raises StoreError also where the id is taken; ValueError where it is none, or there are no recipients."""
 
     async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
-        """Claim up to `limit` recipients that are due at `now`, and of the domains in `rooms` (as `Recipient.domain` has them) no
-        more than it says.
+        """Claim up to `limit` recipients that are due at `now`, of no more messages for the domains in `rooms` (as
+        `Recipient.domain` has them) than it says.
 
         The highest priority (RFC 6710) goes first, within a priority the oldest due; those of one message are in one Delivery.
 

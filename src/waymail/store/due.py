@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 
 # The index is named in each: SQLite likes `recipient_waiting` better, and would sort all that waits.
 DUE = (
@@ -25,7 +25,7 @@ DUE_ORDINARY = DUE.format("recipient_due", "priority = 0") + " LIMIT ?"
 DUE_RANKED = DUE.format("recipient_ranked", "priority <> 0 AND priority = ?")
 DUE_OF_DOMAIN = (
     "SELECT message, number FROM recipient WHERE state = 0 AND domain = ? AND next_at <= ? AND priority = 0"
-    " ORDER BY next_at LIMIT ?"
+    " ORDER BY next_at, message, number"
 )
 # From one domain to the next, with one look at the first entry of each.
 DOMAINS_DUE = """
@@ -39,7 +39,7 @@ SELECT domain FROM domains WHERE domain IS NOT NULL AND (
 """
 ANY_RANKED = "SELECT 1 FROM recipient INDEXED BY recipient_ranked WHERE state = 0 AND priority <> 0 LIMIT 1"
 PRIORITIES = range(9, -10, -1)  # RFC 6710 §3
-LEAST = 2  # recipients that a domain gives in its turn: as many as wait for a destination of which nothing is known
+LEAST = 2  # messages that a domain gives in its turn: as many as wait for a destination of which nothing is known
 
 NEXT_ORDINARY = (
     "SELECT next_at FROM recipient INDEXED BY recipient_due WHERE state = 0 AND priority = 0 AND next_at > ?"
@@ -61,7 +61,7 @@ class Turns:
         self._share = LEAST
 
     def pick(self, connection: sqlite3.Connection, now: float, limit: int, rooms: Mapping[str, int]) -> list[Place]:
-        """Up to `limit` recipients that are due at `now`, and of the domains in `rooms` no more than it says."""
+        """Up to `limit` recipients that are due at `now`, of no more messages for the domains in `rooms` than it says."""
         found: list[Place] = []
         left = Left(rooms)
         is_ranked = connection.execute(ANY_RANKED).fetchone() is not None
@@ -77,7 +77,7 @@ class Turns:
         window = 2 * limit + 1 if left.rooms else limit + 1
         due = connection.execute(DUE_ORDINARY, (now, window)).fetchall()
         if len(due) < window:
-            return [row[:2] for row in due if left.takes(row[2])][:limit]
+            return [row[:2] for row in due if left.takes(row[2], row[0])][:limit]
         return self._in_turn(connection, now, limit, left)
 
     def _in_turn(self, connection: sqlite3.Connection, now: float, limit: int, left: Left) -> list[Place]:
@@ -94,35 +94,46 @@ class Turns:
                 self._share = max(LEAST, limit // max(len(self._domains), 1))
                 continue
             domain = self._domains.popleft()
-            room = left.of(domain, min(self._share, limit - len(found)))
+            room = left.of(domain, self._share)
             if room and domain not in served:
                 served.add(domain)
-                found += connection.execute(DUE_OF_DOMAIN, (domain, now, room)).fetchall()
+                found += _of_domain(connection, domain, now, room, limit - len(found))
         return found
 
 
 class Left:
-    """How many more may be claimed for the domains for which that is limited."""
+    """How many more messages may be claimed for the domains for which that is limited: all recipients that one has there count
+    once, for they are one attempt."""
 
     def __init__(self, rooms: Mapping[str, int]) -> None:
         self.rooms = dict(rooms)
+        self._taken: set[tuple[str, Hashable]] = set()
 
     def of(self, domain: str, wanted: int) -> int:
         """As many of `wanted` as there is room for."""
         return min(wanted, self.rooms.get(domain, wanted))
 
-    def takes(self, domain: str) -> bool:
-        """Whether one more may be claimed; it is counted."""
+    def takes(self, domain: str, message: Hashable) -> bool:
+        """Whether a recipient of the message may be claimed; the message is counted."""
         room = self.rooms.get(domain)
-        if room is None:
+        if room is None or (domain, message) in self._taken:
             return True
+        if room <= 0:
+            return False
         self.rooms[domain] = room - 1
-        return room > 0
+        self._taken.add((domain, message))
+        return True
+
+
+def _of_domain(connection: sqlite3.Connection, domain: str, now: float, messages: int, limit: int) -> list[Place]:
+    turn = Left({domain: messages})
+    rows = connection.execute(DUE_OF_DOMAIN, (domain, now))
+    return list(islice(takewhile(lambda row: turn.takes(domain, row[0]), rows), limit))
 
 
 def _ranked(priority: int, connection: sqlite3.Connection, now: float, limit: int, left: Left) -> list[Place]:
     rows = connection.execute(DUE_RANKED, (priority, now))
-    return list(islice((row[:2] for row in rows if left.takes(row[2])), limit))
+    return list(islice((row[:2] for row in rows if left.takes(row[2], row[0])), limit))
 
 
 def next_due(connection: sqlite3.Connection, after: float) -> float | None:

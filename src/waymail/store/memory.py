@@ -141,7 +141,7 @@ class MemoryStore:
             if entry.state is State.QUEUED and entry.next_at <= now
         )
         left = Left(rooms)
-        due = [one for one in due if left.takes(self.tables.records[one[2]].envelope.recipients[one[3]].domain)]
+        due = [one for one in due if left.takes(self.tables.records[one[2]].envelope.recipients[one[3]].domain, one[2])]
         if len(due) > limit:
             due = self._in_turn(due)
         numbers: dict[str, list[int]] = {}

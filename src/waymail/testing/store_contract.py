@@ -160,6 +160,14 @@ class StoreContract(OperatorContract, AskedContract, MovingContract):
         ]
         assert len(await _claimed(store, 9)) == 2
 
+    async def test_all_that_a_message_has_in_a_domain_is_claimed_at_once(self, store: Store, messages: Messages) -> None:
+        for _ in range(3):
+            people = [f"{name}@slow.example" for name in "abcdefgh"]
+            await store.accept(messages.new(*people, "x@other.example", claim=False))
+        for limit in (20, 100):
+            (delivery,) = await store.claim(START, limit, {"slow.example": 1, "other.example": 0})
+            assert len(delivery.pending) == 8
+
     async def test_what_is_due_already_is_not_due_next(self, store: Store, messages: Messages) -> None:
         for at in (0, 50, 99):
             await store.accept(messages.new(at=START + at, claim=False))
