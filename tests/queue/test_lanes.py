@@ -275,12 +275,11 @@ def test_attempts_that_take_long_take_no_more_places_than_there_are_after_these_
 
 def test_nobody_waits_while_fewer_are_under_way_than_there_may_be() -> None:
     made = lanes(total=4, slow=4)
-    first = share("slow")
-    made.add(first, 0)
-    started(made, 0)
-    made.finish(first, outcomes(first, OK), started=0, now=60)
-    for _ in range(2):
-        made.add(share("slow", since=60), 60)
-    for number in range(3):
-        made.add(share(str(number), since=60), 60)
-    assert len(started(made, 60)) == 5, "three to the quick ones, one to the slow one beside them, and one more in their room"
+    for key in ("slow1", "slow2"):
+        first = share(key)
+        made.add(first, 0)
+        started(made, 0)
+        made.finish(first, outcomes(first, OK), started=0, now=60)
+    for key in ("slow1", "slow2", "quick"):
+        made.add(share(key, since=60), 60)
+    assert len(started(made, 60)) == 3, "one has the place for those known to be slow, the other one that nobody needs"
