@@ -12,14 +12,15 @@ import random
 import secrets
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 
 from waymail.app.config.notices import read_texts
-from waymail.app.config.schema import Config, Domain, Queue, RetryRule
+from waymail.app.config.schema import Config, Domain
 from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.config.values import Endpoint
 from waymail.app.history import HistoryBound
+from waymail.app.wiring_schedules import schedules
 from waymail.app.wiring_transports import Transports, open_transports
 from waymail.app.wiring_users import Accounts, open_accounts
 from waymail.client.target import NextHop
@@ -35,7 +36,7 @@ from waymail.net.resolver import Resolver
 from waymail.net.self_signed import self_signed
 from waymail.queue.bounce import NoticeWriter
 from waymail.queue.plan import RunnerLimits
-from waymail.queue.retry import Rule, RuledSchedules, Schedule, Schedules
+from waymail.queue.retry import Schedules
 from waymail.queue.runner import Runner
 from waymail.server.authentication import Authenticator
 from waymail.server.directory import Directory, LocalDomain
@@ -132,18 +133,6 @@ def sending_side(config: Config, clock: SystemClock, ids: QueueIds, resolver: Re
     schedule = schedules(config.queue)
     limits = RunnerLimits(config.delivery.per_destination, config.delivery.total, 2 * config.delivery.total)
     return Sending(resolver, smtp, transports, carrier, notices, schedule, limits)
-
-
-def schedules(queue: Queue) -> Schedules:
-    """When what was deferred is tried again."""
-    schedule = Schedule(queue.retry, queue.expire, queue.delay_warning)
-    names = {"retry": "intervals"}  # where the key of the file has another name here
-
-    def rule(one: RetryRule) -> Rule:
-        given = one.model_fields_set & {"retry", "expire", "delay_warning"}
-        return Rule(replace(schedule, **{names.get(key, key): getattr(one, key) for key in given}), one.domains, one.replies)
-
-    return RuledSchedules(tuple(rule(one) for one in queue.rules), schedule) if queue.rules else schedule
 
 
 def notice_writer(config: Config, ids: QueueIds) -> NoticeWriter:

@@ -8,17 +8,19 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
 from waymail.app.cli import main
+from waymail.app.cli.live import UP, Live
 from waymail.app.cli.output import Exit
 from waymail.app.cli.reasons import BY_MX, Reasons
 from waymail.mail.envelope import Body, Envelope, Options, QueueIds, Recipient
 from waymail.net.clock import SystemClock
-from waymail.store.contract import Change, Event, NewMessage, Selection, Settlement, State
+from waymail.store.contract import Change, Event, NewMessage, Selection, Settlement, State, Waiting
 from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
 
@@ -218,6 +220,33 @@ def test_why_says_once_what_was_said_several_times_in_a_row() -> None:
         "1970-01-01 00:01:10  421 busy",
         "1970-01-01 00:01:00  450 later",
     ]
+
+
+def test_why_offers_a_flush_only_where_that_changes_something() -> None:
+    def advised(state: str, next_at: float) -> str:
+        states = {"k": UP | {"state": state, "down_until": 150.0}}
+        known = Live({"x.example": {"to": "k", "hosts": ["mx.example"]}}, states)
+        waiting = Waiting("x.example", 3, 0, 10.0, next_at, "")
+        return "\n".join(Reasons("x.example", 99.0, BY_MX, known, waiting, (), (), 0.0).advice())
+
+    assert "flush" in advised("up", 90.0), "others may wait for a later time"
+    assert "flush" in advised("down", 90.0)
+    assert "flush" in advised("slow", 200.0)
+    assert "flush" not in advised("slow", 90.0)
+    assert "delivery.per_destination" in advised("slow", 90.0)
+    assert "flush" not in advised("probing", 90.0)
+
+
+def test_why_goes_by_the_rules_of_the_queue(run: Run, place: Path) -> None:
+    def given_up() -> float:
+        found = json.loads(run("why", "dead.example", "--json")[1])
+        accepted, end = (datetime.fromisoformat(one) for one in (found["messages"][0]["accepted"], found["given_up"]))
+        return (end - accepted).total_seconds()
+
+    assert given_up() == pytest.approx(5 * 24 * HOUR, abs=1)
+    rule = '[[queue.rule]]\ndomains = ["*.relay.example", "relay.example"]\nreplies = ["450", "greylisted"]\nexpire = "6h"\n'
+    (place / "waymail.toml").write_text(CONFIG + rule)
+    assert given_up() == pytest.approx(6 * HOUR, abs=1)
 
 
 def test_why_needs_a_domain(run: Run) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -15,12 +16,14 @@ from waymail.app.cli.output import CommandFailed, span_text, time_text
 from waymail.app.cli.stored import reading
 from waymail.app.cli.story import people, sender
 from waymail.app.config import Config
+from waymail.app.wiring_schedules import schedules
 from waymail.delivery.routes import ByMx, Routes
 from waymail.mail.envelope import Recipient
 from waymail.net.clock import SystemClock
-from waymail.queue.retry import Schedule, ends_at
+from waymail.queue.retry import Schedules, ends_at
 from waymail.store.contract import Selection, State, Story, Waiting
 from waymail.store.read import SqliteReader
+from waymail.wire.replies import Reply
 
 BY_MX = "the hosts that DNS names (MX)"
 
@@ -137,13 +140,22 @@ class Reasons:
             lines.append(f"the oldest message is given up {when}, and its sender told")
         return lines
 
+    @property
+    def _is_under_way(self) -> bool:
+        """Whether what is queued goes as fast as the destination lets it: then a flush changes nothing."""
+        state, waiting = self.state, self.waiting
+        is_limited = state is not None and state["state"] in ("slow", "probing")
+        return is_limited and waiting is not None and waiting.next_at <= self.now
+
     def advice(self) -> list[str]:
         """What a person can do about it."""
         if self.waiting is None:
             return [f"waymail trace ADDRESS@{self.domain}: what became of a message that is done"]
         option = f"--destination {self.domain}"
         at_once = "try it now" if self.live is not None or self.trouble else "try it as soon as the server is started"
-        lines = [f"waymail queue flush {option}: {at_once}"] if self.waiting.queued else []
+        lines = [f"waymail queue flush {option}: {at_once}"] if self.waiting.queued and not self._is_under_way else []
+        if self._is_under_way and self.state is not None and self.state["state"] == "slow":
+            lines.append("delivery.per_destination and delivery.total in the configuration: let more attempts go side by side")
         lines += [f"waymail queue release {option}: let go what is held"] if self.waiting.held else []
         if self.stories:
             lines.append(f"waymail trace {self.stories[0].envelope.id}: all that was said to one of them")
@@ -169,13 +181,11 @@ async def find(domain: str, config_file: Path | None, limit: int) -> Reasons:
     except CommandFailed as failure:  # what the store knows is told all the same
         trouble = str(failure)
     replies = _from_live(known, domain) or newest
-    schedule = Schedule(config.queue.retry, config.queue.expire, config.queue.delay_warning)
-    ends = [ends_at(story.envelope, schedule) for story in stories if _is_queued(story, domain)]
     waiting = backlog.largest[0] if backlog.largest else None
-    given_up = min(ends, default=0.0)
-    return Reasons(
-        domain, SystemClock().now(), _route(config, domain), known, waiting, stories, replies[:limit], given_up, trouble
-    )
+    now, route = SystemClock().now(), _route(config, domain)
+    found = Reasons(domain, now, route, known, waiting, stories, replies[:limit], 0.0, trouble)
+    ends = (end for story in stories for end in _ends(story, domain, found.key, schedules(config.queue)))
+    return replace(found, given_up=min(ends, default=0.0))
 
 
 def _route(config: Config, domain: str) -> str:
@@ -202,5 +212,14 @@ def _said(story: Story, domain: str) -> Iterator[tuple[float, str]]:
                 yield event.at, str(result.get("reply", ""))
 
 
-def _is_queued(story: Story, domain: str) -> bool:
-    return any(one.state is State.QUEUED and Recipient(one.address).domain == domain for one in story.recipients)
+def _ends(story: Story, domain: str, destination: str, by: Schedules) -> Iterator[float]:
+    """When the recipients that wait are given up."""
+    for one in story.recipients:
+        if one.state is State.QUEUED and Recipient(one.address).domain == domain:
+            yield ends_at(story.envelope, by.of(domain, destination, _reply(one.reply)))
+
+
+def _reply(text: str) -> Reply:
+    """A reply from its text; of nothing, one that says nothing."""
+    found = re.match(r"(\d{3}) (?:(\d\.\d{1,3}\.\d{1,3}) )?(.*)", text, re.DOTALL)
+    return Reply(int(found[1]), found[3], found[2]) if found else Reply(400, text)
