@@ -10,7 +10,8 @@ from waymail.app.config import schema
 from waymail.app.config.load import parse
 from waymail.app.config.schema import Config
 from waymail.app.config.users import AuthLimits
-from waymail.app.wiring import build, mailbox_rules, mailboxes, schedules, server_identity, server_limits
+from waymail.app.wiring import build, mailbox_rules, mailboxes, server_identity, server_limits
+from waymail.app.wiring_schedules import schedules
 from waymail.delivery.maildir import MaildirTransport, Rules
 from waymail.delivery.maildir_quota import Quota
 from waymail.delivery.routes import Mailboxes

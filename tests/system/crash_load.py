@@ -120,9 +120,8 @@ class Operator(threading.Thread):
             line = [sys.executable, "-m", "waymail", *command, "--config", str(self._town.server.config)]
             done = subprocess.run(line, check=False, capture_output=True, text=True, timeout=60)
             self.ended[f"{' '.join(command[:2])}: {done.returncode}"] += 1
-            # 74: it is starting or stopping, has the queue already or still, and does not listen to commands.
-            is_between = done.returncode == 74 and "is in use by process" in done.stderr
-            if "Traceback" in done.stderr or not (is_between or done.returncode in {0, 69, 75}):
+            # 75: among others, it is starting or stopping, has the queue already or still, and does not listen to commands.
+            if "Traceback" in done.stderr or done.returncode not in {0, 69, 75}:
                 self.wrong.append(f"{' '.join(command)}: {done.returncode}\n{done.stderr}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -271,9 +272,33 @@ def test_what_is_held_and_released_is_said(run: Run, place: Path) -> None:
 
 
 def test_nothing_of_the_kind_is_69_and_with_json_0(run: Run) -> None:
-    assert run("queue", "release", "--all") == (Exit.UNAVAILABLE, "", "waymail: nothing that is held was chosen\n")
+    assert run("queue", "release", "--sender", "x@y.example") == (
+        Exit.UNAVAILABLE,
+        "",
+        "waymail: nothing that is held was chosen\n",
+    )
     code, out, _ = run("queue", "release", "--all", "--json")
     assert (code, json.loads(out)["recipients"]) == (Exit.OK, 0)
+
+
+def test_what_stands_so_already_is_said_to(run: Run) -> None:
+    ids = [one["id"] for one in json.loads(run("queue", "list", "--json")[1])]
+
+    def refused(*command: str) -> str:
+        code, _, err = run("queue", *command)
+        assert code == Exit.UNAVAILABLE
+        return err.removeprefix("waymail: nothing that is ")
+
+    assert refused("release", ids[0]) == (
+        "held was chosen: 1 message is not held: `waymail queue flush` tries at once what waits\n"
+    )
+    run("queue", "hold", "--all")
+    assert refused("hold", ids[0]) == "queued was chosen: 1 message is held already\n"
+    assert refused("hold", "--all") == "queued was chosen: 3 messages are held already\n"
+    assert refused("flush", ids[0]) == "queued was chosen: 1 message is held: `waymail queue release` lets go what is\n"
+    run("queue", "remove", ids[0])
+    assert refused("hold", ids[0]) == f"queued was chosen: `waymail trace {ids[0]}` tells what became of it\n"
+    assert refused("remove", "3" * 13) == "queued or held was chosen: there is no such message\n"
 
 
 @pytest.mark.parametrize(
@@ -354,8 +379,8 @@ def test_a_store_that_somebody_else_has_open_is_said(run: Run, place: Path) -> N
             await store.close()
 
     code, _, err = asyncio.run(with_store())
-    assert code == Exit.IO
-    assert "is in use by process" in err
+    assert code == Exit.TEMPORARY
+    assert f"process {os.getpid()} has the queue: a server that is just starting or stopping" in err
 
 
 def test_the_queue_can_be_seen_while_the_rest_of_the_configuration_is_broken(run: Run, place: Path) -> None:

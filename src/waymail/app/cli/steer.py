@@ -25,6 +25,11 @@ NOTHING = Chosen()
 
 DONE = {"hold": "held", "release": "released", "flush": "flushed", "remove": "removed", "bounce": "returned to their senders"}
 FITS = {"hold": "queued", "release": "held", "flush": "queued", "remove": "queued or held", "bounce": "queued or held"}
+UNFIT = {  # what there may be in place of what fits, by its state, and what to say of it
+    "hold": {"HELD": "held already"},
+    "release": {"QUEUED": "not held: `waymail queue flush` tries at once what waits"},
+    "flush": {"HELD": "held: `waymail queue release` lets go what is", "QUEUED": "held by its sender, and left alone"},
+}
 COUNTED = 1001  # messages that are counted before somebody is asked whether he means it
 
 
@@ -158,7 +163,8 @@ async def _steer(
         say_json(done)
         return Exit.OK
     if not done["recipients"]:
-        complain(f"waymail: nothing that is {FITS[action]} was chosen{_left_alone(done)}")
+        why = "" if done["active"] else await _why_nothing(action, selection, config_file)
+        complain(f"waymail: nothing that is {FITS[action]} was chosen{_left_alone(done)}{why}")
         return Exit.UNAVAILABLE
     say(f"{DONE[action]}: {done_text(done)}{_left_alone(done)}")
     if not done["server"] and action != "remove":
@@ -195,6 +201,33 @@ def _left_alone(done: Mapping[str, Any]) -> str:
     if in_hand := done.get("in_hand"):
         return f"; besides, {_count(in_hand, 'message')} in the server's hands at this moment, which are attempted first"
     return ""
+
+
+async def _why_nothing(action: str, selection: Selection, config_file: Path | None) -> str:
+    """What became of what was chosen, where that explains why nothing was done; as far as the store can be read."""
+    from dataclasses import replace
+
+    from waymail.app.cli.stored import reading
+    from waymail.store.contract import State, StoreError
+
+    try:
+        async with reading(config_file) as store:
+            for state, words in UNFIT.get(action, {}).items():
+                if found := await store.list(COUNTED, replace(selection, states=(State[state],))):
+                    number = f"more than {COUNTED - 1:,} messages are" if len(found) == COUNTED else _are(len(found))
+                    return f": {number} {words}"
+            if len(selection.ids) == 1:
+                is_known = await store.get(selection.ids[0]) is not None
+                return (
+                    f": `waymail trace {selection.ids[0]}` tells what became of it" if is_known else ": there is no such message"
+                )
+    except (CommandFailed, StoreError):
+        pass
+    return ""
+
+
+def _are(messages: int) -> str:
+    return f"{_count(messages, 'message')} {'is' if messages == 1 else 'are'}"
 
 
 def _count(number: int, noun: str) -> str:
@@ -239,22 +272,18 @@ async def _done_here(action: str, selection: Selection, config: Config, reason: 
     from random import SystemRandom
     from secrets import randbits
 
-    from waymail.app.wiring import notice_writer, open_store
+    from waymail.app.cli.stored import changing
+    from waymail.app.wiring import notice_writer
     from waymail.mail.envelope import QueueIds
     from waymail.net.clock import SystemClock
     from waymail.queue.operators import ACTIONS, Operators
     from waymail.store import schema
 
-    if config.queue.store == "memory":
-        raise CommandFailed(Exit.UNAVAILABLE, "no server runs, and this queue is nowhere but in a server's memory")
-    if not (config.data_dir / "queue" / schema.FILE).exists():
+    if config.queue.store != "memory" and not (config.data_dir / "queue" / schema.FILE).exists():
         raise CommandFailed(Exit.IO, f"there is no queue in {config.data_dir}/queue: is data_dir right?")
     clock = SystemClock()
-    store = await open_store(config, clock)
-    try:
+    async with changing(config) as store:
         operators = Operators(store, notice_writer(config, QueueIds(randbits(11))), clock=clock, rng=SystemRandom())
         if action == "bounce":
             return await operators.bounce(selection, reason)
         return await operators.act(next(one for one in ACTIONS if one == action), selection)
-    finally:
-        await store.close()

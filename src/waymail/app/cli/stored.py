@@ -1,4 +1,4 @@
-"""Reading the queue's store from outside of the server: nothing is changed, and a server that runs is not disturbed."""
+"""The queue's store from outside of the server: read beside one that runs, which is not disturbed, or changed where none does."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from waymail.app.cli.locate import data_place
 from waymail.app.cli.output import CommandFailed, Exit
 
 if TYPE_CHECKING:
+    from waymail.app.config import Config
+    from waymail.store.contract import Store
     from waymail.store.read import SqliteReader
 
 
@@ -33,3 +35,27 @@ async def reading(config_file: Path | None) -> AsyncIterator[SqliteReader]:
         yield reader
     finally:
         await reader.close()
+
+
+@asynccontextmanager
+async def changing(config: Config) -> AsyncIterator[Store]:
+    """The store, where no server listens to commands. Raises CommandFailed where one is about to, or was until now, and where the
+    queue is in a server's memory; StoreError."""
+    from waymail.app.wiring import open_store
+    from waymail.net.clock import SystemClock
+    from waymail.store.lock import InUse
+
+    if config.queue.store == "memory":
+        raise CommandFailed(Exit.UNAVAILABLE, "no server runs, and this queue is nowhere but in a server's memory")
+    try:
+        store = await open_store(config, SystemClock())
+    except InUse as error:
+        who = (
+            f"process {error.holder or '(unknown)'} has the queue: a server that is just starting or stopping, or another command"
+        )
+        again = "try again in a moment; where that does not help, the log says why the server takes no commands"
+        raise CommandFailed(Exit.TEMPORARY, f"{who}; {again}") from None
+    try:
+        yield store
+    finally:
+        await store.close()

@@ -192,18 +192,13 @@ async def _answers(config: Config, what: str, more: Mapping[str, Any]) -> AsyncG
         raise CommandFailed(Exit(refusal.code), str(refusal)) from None
     except NobodyThere:
         pass
+    from waymail.app.cli.stored import changing
     from waymail.app.moving import answers
-    from waymail.app.wiring import open_store
     from waymail.net.clock import SystemClock
 
-    if config.queue.store == "memory":
-        raise CommandFailed(Exit.UNAVAILABLE, "no server runs, and this queue is nowhere but in a server's memory")
-    store = await open_store(config, SystemClock())
-    try:
+    async with changing(config) as store:
         async for answer in answers(what, store, config, SystemClock(), more):
             yield answer
-    finally:
-        await store.close()
 
 
 # --- files ---
