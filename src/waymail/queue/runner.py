@@ -85,12 +85,16 @@ class Runner(Generic[D]):
         self._group: asyncio.TaskGroup | None = None
         self._wake = asyncio.Event()
         self._wakes_at = 0.0
-        self._stopping = False
+        self._stopped = asyncio.Event()
         self._overflowed = False
         self._crowds = Crowds()
         self._later: asyncio.Task[None] | None = None
 
     # --- what the server calls ---
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stopped.is_set()
 
     @property
     def has_room(self) -> bool:
@@ -130,13 +134,13 @@ class Runner(Generic[D]):
                 began = self._clock.monotonic()
                 now = await self._claim_due()
                 if (took := self._clock.monotonic() - began) > 0:
-                    await self._clock.sleep(min(took, REST))
+                    await self._sleep(min(took, REST), self._stopped)
                 await self._sleep_until_due(now)
 
     async def stop(self, grace: float) -> None:
         """Start nothing more; wait up to `grace` seconds for attempts under way, then cut them off: they are settled as deferred
         and uncertain before `run` ends. What was not attempted stays claimed: closing the store hands it back."""
-        self._stopping = True
+        self._stopped.set()
         self._wake.set()
         for task in (*self._locating, *([self._later] if self._later else ())):
             task.cancel()
@@ -246,8 +250,11 @@ class Runner(Generic[D]):
             if due is not None:
                 wait = min(POLL, max(0.05, due - self._clock.now()))
         self._wakes_at = self._clock.now() + wait
-        sleeping = asyncio.ensure_future(self._clock.sleep(wait))
-        woken = asyncio.ensure_future(self._wake.wait())
+        await self._sleep(wait, self._wake)
+
+    async def _sleep(self, seconds: float, until: asyncio.Event) -> None:
+        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
+        woken = asyncio.ensure_future(until.wait())
         try:
             await asyncio.wait({sleeping, woken}, return_when=asyncio.FIRST_COMPLETED)
         finally:
