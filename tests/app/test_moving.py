@@ -11,7 +11,7 @@ import pytest
 
 from waymail.app.config import Config
 from waymail.app.config.load import parse
-from waymail.app.moving import answers, folder
+from waymail.app.moving import OLD, answers, folder, new_name, sweep
 from waymail.net.clock import SystemClock
 from waymail.store.contract import State, Store, StoreError
 from waymail.store.sqlite import SqliteStore
@@ -82,3 +82,23 @@ def test_root_gives_the_server_no_folder_to_which_a_link_leads(config: Config, t
     with pytest.raises(OSError, match="transfer"):
         folder(config)
     assert elsewhere.stat().st_uid == os.getuid()
+
+
+def test_what_a_crash_left_behind_is_removed_when_it_is_old_and_nothing_else_is(config: Config, tmp_path: Path) -> None:
+    sweep(config, 0.0)  # there is no folder yet
+    place, now = folder(config), 1_800_000_000.0
+    mine = tmp_path / "mine.tar"
+    mine.write_bytes(b"")
+    old, young, other, link = (
+        place / new_name("export"),
+        place / new_name("import"),
+        place / "notes.txt",
+        place / new_name("export"),
+    )
+    link.symlink_to(mine)
+    for file, age in ((old, OLD + 1), (young, OLD - 1), (other, 9 * OLD), (link, 9 * OLD)):
+        file.touch()
+        os.utime(file, (now - age, now - age), follow_symlinks=False)
+    sweep(config, now)
+    assert sorted(place.iterdir()) == sorted([young, other])
+    assert mine.exists()

@@ -34,6 +34,7 @@ log = logging.getLogger("waymail.control")
 
 FOLDER = "transfer"
 NAME = re.compile(r"(export|import)-[0-9a-f]{16}\.tar")
+OLD = 86_400.0  # seconds after which nobody moves a file in the folder any more
 ASKED = ("export", "export-finish", "export-undo", "import")
 TOLD = {
     "export": "messages were written to a file",
@@ -70,6 +71,24 @@ def give(descriptor: int, config: Config) -> None:
 def new_name(kind: str) -> str:
     """A name for a file in the folder."""
     return f"{kind}-{secrets.token_hex(8)}.tar"
+
+
+def sweep(config: Config, now: float) -> None:
+    """Remove what a crash left in the folder. Nothing is lost by that: the messages are in the queue, or in the person's own
+    file. What goes wrong is logged."""
+    directory = config.data_dir / FOLDER
+    try:
+        with os.scandir(directory) as entries:
+            left = [one for one in entries if NAME.fullmatch(one.name) and now - one.stat(follow_symlinks=False).st_mtime > OLD]
+        for one in left:
+            Path(one.path).unlink(missing_ok=True)
+            log.info("a file that a move of messages had left was removed", extra={"fields": {"file": one.path}})
+    except FileNotFoundError:
+        return  # nothing was ever moved
+    except OSError as error:
+        log.warning(
+            "what was left of moves could not be removed", extra={"fields": {"folder": str(directory), "error": str(error)}}
+        )
 
 
 async def answers(what: str, store: Store, config: Config, clock: Clock, request: Mapping[str, Any]) -> AsyncIterator[Answer]:

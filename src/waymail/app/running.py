@@ -23,7 +23,7 @@ from typing import Any
 import uvloop
 
 from waymail import __version__
-from waymail.app import systemd
+from waymail.app import moving, systemd
 from waymail.app.config.schema import Config
 from waymail.app.control import Control
 from waymail.app.log import batch as batch_log
@@ -80,6 +80,7 @@ async def operate(
         try:
             for one, listener in machine.listeners:
                 await serving.open(one, listener)
+            await asyncio.to_thread(moving.sweep, machine.config, machine.clock.now())
             await tell_start(machine)
             flush_log()  # what is said below comes after that the listeners stand
             ready()
