@@ -15,7 +15,7 @@ import uvloop
 
 from waymail.app.config.load import parse
 from waymail.app.config.problems import ConfigError
-from waymail.app.reload import Serving, plan, take_up
+from waymail.app.reload import Serving, plan, reload, take_up
 from waymail.app.running import stop
 from waymail.app.wiring import Machine, build
 from waymail.net.streams import parse_address
@@ -157,6 +157,33 @@ async def test_a_listener_that_drains_is_stopped_with_the_others(tmp_path: Path)
         assert len(bench.serving.tasks) == 1
     assert (await reader.read()).startswith(b"421 4.3.2 ")
     writer.close()
+
+
+async def test_the_log_names_the_files_that_are_others_where_the_configuration_is_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    texts, secret, hook = tmp_path / "notices.toml", tmp_path / "secret", f"http://127.0.0.1:{free_port()}/"
+    text = tables("127.0.0.1:0") + f'notices.language = "notices.toml"\nroutes."*" = "webhook+{hook}"\n'
+    text += f'webhooks."{hook}".secret_file = "secret"\n'
+    (tmp_path / "waymail.toml").write_text(text)
+    texts.write_text("")
+    secret.write_text("whsec_" + "A" * 32)
+    caplog.set_level("INFO", "waymail")
+
+    async def told(bench: Bench) -> Any:
+        await reload(bench.serving)
+        (record,) = [one for one in caplog.records if one.getMessage() == "reloaded"]
+        caplog.clear()
+        return vars(record)["fields"]
+
+    async with serving(tmp_path, text) as bench:
+        same = {"file": str(tmp_path / "waymail.toml"), "changed": []}
+        assert await told(bench) == same
+        texts.write_text('subject.failed = "Oh"\n')
+        assert await told(bench) == same | {"files": [str(texts)]}
+        assert await told(bench) == same
+        secret.write_text("whsec_" + "B" * 32)  # as long as before
+        assert await told(bench) == same | {"files": [str(secret)]}
 
 
 async def test_the_reserve_the_history_and_the_log_follow(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
-"""What is different between two configurations, and what of it a running server cannot take up."""
+"""What is different between two configurations, in them or in the files that they name, and what of it a running server cannot
+take up."""
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.schema import Config
@@ -26,6 +30,35 @@ def _changed(path: KeyPath, old: object, new: object) -> Iterator[KeyPath]:
                 yield (*path, name)
     elif old != new:
         yield path
+
+
+Stamp = tuple[int, int, int]  # of a file that is as it was: when it was written, its size, its number
+
+
+def stamps(config: Section) -> dict[Path, Stamp]:
+    """The files that a configuration names, as they are now: certificates, secrets, texts, users."""
+    found = {}
+    for path in _paths(config):
+        with suppress(OSError):
+            known = path.stat()
+            if stat.S_ISREG(known.st_mode):
+                found[path] = known.st_mtime_ns, known.st_size, known.st_ino
+    return found
+
+
+def _paths(value: object) -> Iterator[Path]:
+    match value:
+        case Path():
+            yield value
+        case Section():
+            for name in type(value).model_fields:
+                yield from _paths(getattr(value, name))
+        case Mapping():
+            for one in value.values():
+                yield from _paths(one)
+        case tuple():
+            for one in value:
+                yield from _paths(one)
 
 
 def startable(running: Config, wanted: Config) -> tuple[Config, list[KeyPath]]:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from waymail.app import log as logs
-from waymail.app.changes import changes, startable
+from waymail.app.changes import changes, stamps, startable
 from waymail.app.config.listening import UnixSocket
 from waymail.app.config.load import dotted, load
 from waymail.app.config.problems import ConfigError, Problem
@@ -77,6 +77,7 @@ class Serving:
         self.tasks: dict[Listener, asyncio.Task[None]] = {}
         self.leaving: dict[Listener, ListenerConfig] = {}
         self.retiring: set[asyncio.Task[None]] = set()
+        self.stamps = stamps(machine.config)
 
     def retire(self, work: Coroutine[Any, Any, None]) -> None:
         """Let go of a part that is not used any more."""
@@ -177,6 +178,7 @@ async def reload(serving: Serving) -> None:
         # Reading takes its time, and what it looks at may be on a slow disk.
         wanted, needing_restart = startable(running, await asyncio.to_thread(load, file, to_serve=True))
         changed = list(changes(running, wanted))
+        found = await asyncio.to_thread(stamps, wanted)  # before they are read: what changes meanwhile is told the next time
         await take_up(serving, wanted)
     except UNUSABLE as error:
         for problem in error.problems if isinstance(error, ConfigError) else (error,):
@@ -190,7 +192,11 @@ async def reload(serving: Serving) -> None:
         log.warning("configuration", extra={"fields": {"problem": str(warning)}})
     if needing_restart:
         log.warning("changed, and needs a restart", extra={"fields": {"keys": [dotted(key) for key in needing_restart]}})
-    log.info("reloaded", extra={"fields": {"file": str(file), "changed": [dotted(key) for key in changed]}})
+    fields: dict[str, Any] = {"file": str(file), "changed": [dotted(key) for key in changed]}
+    if others := [str(path) for path, stamp in found.items() if serving.stamps.get(path) != stamp]:
+        fields["files"] = others  # their names stand there as before, and what is in them counts
+    serving.stamps = found
+    log.info("reloaded", extra={"fields": fields})
 
 
 async def take_up(serving: Serving, wanted: Config) -> None:
