@@ -1,3 +1,3 @@
 import pytest
 
-pytest.register_assert_rewrite("waymail.testing.store_contract", "waymail.testing.store_operators", "waymail.testing.store_moving")
+pytest.register_assert_rewrite(*(f"waymail.testing.store_{name}" for name in ("contract", "operators", "moving", "asked")))
