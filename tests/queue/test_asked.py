@@ -203,9 +203,7 @@ async def test_with_mode_r_nothing_is_attempted_when_the_time_is_over(outcome: O
         assert told(queue) == [("failed", "5.4.7")]
         assert max(await attempted_at(queue)) < 200
         _, notice = report(queue)
-        assert "by 15 January 2027" in " ".join(
-            next(iter(notice.iter_parts())).get_content().split()
-        )
+        assert "by 15 January 2027" in " ".join(next(iter(notice.iter_parts())).get_content().split())
 
 
 async def test_with_mode_n_the_sender_is_told_once_and_it_goes_on() -> None:
