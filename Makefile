@@ -49,6 +49,8 @@ bench: setup  ## measure, beside Postfix (root, and Debian's postfix): fails whe
 	$(BIN)/python -m bench.relay --at-least-reused 4 --at-least-single 3
 	$(BIN)/python -m bench.idle
 	$(BIN)/python -m bench.large
+	$(BIN)/python -m bench.trace_cost
+	$(BIN)/python -m bench.fairness
 
 serve: setup  ## a server on loopback to try things out (CONFIG=waymail.toml: the server of that file)
 	$(BIN)/waymail serve $(if $(CONFIG),--config $(CONFIG))
