@@ -99,6 +99,7 @@ def test_what_a_crash_left_behind_is_removed_when_it_is_old_and_nothing_else_is(
     for file, age in ((old, OLD + 1), (young, OLD - 1), (other, 9 * OLD), (link, 9 * OLD)):
         file.touch()
         os.utime(file, (now - age, now - age), follow_symlinks=False)
+    os.utime(mine, (now, now))  # the age of a link is its own
     sweep(config, now)
     assert sorted(place.iterdir()) == sorted([young, other])
     assert mine.exists()

@@ -168,7 +168,7 @@ def judged(ended: Ended) -> Outcome:
         return Deferred(Reply(451, text, enhanced), cause=how, dialogue=dialogue)
     if (reply := _FAILED.get(status)) is not None:
         return Failed(reply, dialogue=dialogue)
-    return Deferred(_NOT_NOW, cause=f"{how}: {first}", dialogue=dialogue)
+    return Deferred(_NOT_NOW, cause=f"{how}: {first}" if first else how, dialogue=dialogue)
 
 
 def said(output: bytes) -> tuple[str, ...]:
