@@ -83,7 +83,8 @@ async def test_standard_input_can_be_opened_by_its_name_by_another_user() -> Non
 
 async def test_no_signal_that_python_ignores_is_ignored_by_it() -> None:
     ended = await sh("grep SigIgn /proc/self/status")
-    assert int(ended.output.split()[1], 16) == 0
+    ordinary = (1 << 31) - 1  # those above are real-time signals, of which the C library keeps some to itself
+    assert int(ended.output.split()[1], 16) & ordinary == 0
 
 
 async def test_a_program_that_reads_nothing_of_much_is_not_wrong() -> None:
