@@ -11,6 +11,7 @@ Promises what `contract` promises. Fails with StoreError, whose text tells the o
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ from waymail.store.contract import (
     Selection,
     Settlement,
     StoreError,
+    StoreFull,
     Story,
 )
 from waymail.store.disk import SYSTEM, Disk
@@ -47,6 +49,8 @@ from waymail.store.lock import ProcessLock
 from waymail.store.operate import Operations
 from waymail.store.read import SqliteReader
 from waymail.store.rows import Accepting, Row, Settling, accepting, number_of, settling
+
+log = logging.getLogger("waymail.store")
 
 FEW = 20  # recipients of an item that is small enough for the loop
 
@@ -370,6 +374,8 @@ class SqliteStore:
             handed_back = self._submit(partial(statements.hand_back_all, now=self._now()))
             self._closed = True
             await handed_back
+        except StoreFull as error:  # nothing is lost: the next start finds the claims and recovers them
+            log.warning("what was not attempted could not be handed back", extra={"fields": {"error": str(error)}})
         finally:
             self._closed = True
             await self._end()
