@@ -118,6 +118,7 @@ class Runner(Generic[D]):
                 # Where its destinations are crowded, it is claimed when one of them has room: no other end of an attempt matters.
                 if not all(self._crowds.key(one.domain) for one in delivery.envelope.recipients):
                     self._overflowed = True
+                    self._wake_if_relieved()
             elif due < self._wakes_at:
                 self._wake.set()
             return
