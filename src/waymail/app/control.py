@@ -17,8 +17,8 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
 from waymail.app import moving
@@ -125,22 +125,23 @@ class Control:
             await _say(writer, {"error": str(error), "code": os.EX_IOERR})
 
 
-async def _carry_out(answers: AsyncIterator[Answer], writer: asyncio.StreamWriter, asked: dict[str, Any]) -> None:
+async def _carry_out(answers: AsyncGenerator[Answer, None], writer: asyncio.StreamWriter, asked: dict[str, Any]) -> None:
     """Say the answers. `asked` is for the log, where the queue is changed."""
     is_done = False
     try:
-        async for answer in answers:
-            if "done" in answer:
-                is_done = True
-                if asked:
-                    log.info("the queue was changed by a command", extra={"fields": asked | answer["done"]})
-            await _say(writer, answer)
+        async with aclosing(answers):  # whoever asked may go away: then the work is called off now, not some time later
+            async for answer in answers:
+                if "done" in answer:
+                    is_done = True
+                    if asked:
+                        log.info("the queue was changed by a command", extra={"fields": asked | answer["done"]})
+                await _say(writer, answer)
     finally:
         if asked and not is_done:
             log.info("a command ended early: a part of it may be done", extra={"fields": asked})
 
 
-async def _with_beat(answers: AsyncIterator[Answer], reader: asyncio.StreamReader) -> AsyncIterator[Answer]:
+async def _with_beat(answers: AsyncIterator[Answer], reader: asyncio.StreamReader) -> AsyncGenerator[Answer, None]:
     """The answers, and a sign of life while one takes long; the end where whoever asked is gone."""
     began = time.monotonic()
     gone = asyncio.ensure_future(reader.read(1))

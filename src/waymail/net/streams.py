@@ -13,6 +13,7 @@ import errno
 import os
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -209,8 +210,11 @@ async def serve(
     options: dict[str, Any] = {"ssl": tls, "ssl_shutdown_timeout": TLS_SHUTDOWN_TIMEOUT} if tls else {}
     servers = []
     for sock in bound.copies():
-        create = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        servers.append(await create(factory, sock=sock, backlog=backlog, **options))
+        is_unix = sock.family == socket.AF_UNIX
+        create = loop.create_unix_server if is_unix else loop.create_server
+        # From Python 3.13 on a loop removes the name of a Unix socket, also where another goes on with it; `net.unix` does that.
+        own: dict[str, Any] = {"cleanup_socket": False} if is_unix and sys.version_info >= (3, 13) else {}
+        servers.append(await create(factory, sock=sock, backlog=backlog, **options, **own))
     return Listener(servers, bound.addresses, (lambda: None) if keep else bound.close)
 
 
