@@ -271,8 +271,10 @@ async def test_too_many_at_once_are_asked_to_come_again(machine: Machine, monkey
 
 async def test_the_server_stops_while_a_command_is_under_way(tmp_path: Path) -> None:
     async with running(tmp_path) as machine:
-        _, silent = await asyncio.open_unix_connection(machine.config.data_dir / FILE)
+        reading, silent = await asyncio.open_unix_connection(machine.config.data_dir / FILE)
         await answers(machine, "status")
+    assert await reading.read() == b"", "whoever asked is let go"
+    assert not (machine.config.data_dir / FILE).exists()
     silent.close()
 
 

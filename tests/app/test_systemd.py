@@ -29,6 +29,7 @@ def test_an_abstract_socket_is_found_too() -> None:
 def test_without_a_service_manager_or_with_a_deaf_one_nothing_happens(tmp_path: Path) -> None:
     systemd.notify(systemd.READY, {})
     systemd.notify(systemd.READY, {"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_watchdog_hears_of_us_twice_as_often_as_it_has_to() -> None:

@@ -121,7 +121,7 @@ def test_whatever_was_read_can_be_said(data: dict[str, Any]) -> None:
         ["day", "month", "year", "time", "to", "number", "hostname", "who", "since", "by", "until", "address", "host"], "v"
     ) | {"contact": "c", "id": "i"}
     for name in text.texts:
-        text.say(name, **values)
+        assert isinstance(text.say(name, **values), str)
     for code in text.reasons:
         text.reason(code, "example.net")
     text.date(0.0)

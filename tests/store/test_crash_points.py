@@ -161,15 +161,18 @@ async def test_a_loss_of_power_at_any_point_loses_nothing_that_was_promised(memo
 async def test_a_second_loss_of_power_while_the_store_recovers_changes_nothing(memory: Path) -> None:
     life = await live(memory)
     first = list(life.disk.crashes(losses=[Loss.SOME], seeds=[7]))
+    points = 0
     for crash in first[:: 15 if len(SEEDS) <= 2 else 1]:
         disk = CrashingDisk(memory / "again", crash.image)
         store = await SqliteStore.open(disk.root / "queue", now=lambda: START, disk=disk)
         await store.abort()
         disk.close()
         for again in disk.crashes(losses=[Loss.SOME]):
+            points += 1
             await check(life, Crash(crash.point, again.loss, again.image), memory / "after")
             shutil.rmtree(memory / "after")
         shutil.rmtree(memory / "again")
+    assert points > 100
 
 
 async def check(life: Life, crash: Crash, directory: Path) -> None:

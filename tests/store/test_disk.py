@@ -168,6 +168,7 @@ def test_a_disk_that_is_closed_before_its_connections_can_still_be_used_by_them(
     connection = connect(disk)
     disk.close()
     connection.execute("INSERT INTO number VALUES (7)")
+    assert connection.execute("SELECT * FROM number").fetchall()[-1] == (7,)
     connection.close()
     another = CrashingDisk(disk.root.parent / "another")  # SQLite walks through the list of those it knows
     connect(another).close()
