@@ -129,22 +129,29 @@ def _plain_line(record: logging.LogRecord) -> str | None:
     cost. None where anything might be a secret, a control character, or a value that is more than a text or a number."""
     parts: list[str] = []
     for name, value in getattr(record, "fields", {}).items():
-        if type(value) is list and len(value) == 1 and type(value[0]) is str and value[0].isascii() and "\\" not in value[0]:
-            shown, quote = f'["{value[0]}"]', value[0].count('"')
-        else:
-            shown, quote = (value, value.count('"')) if type(value) is str else (str(value), 0)
-            if type(value) not in (str, int, float):
+        kind = type(value)
+        if kind is str:
+            shown = value
+            if '"' in shown:
                 return None
             if not shown or " " in shown or "=" in shown:
                 shown = f'"{shown}"'
-        if quote or name in TIMES or _is_secret(name):
+        elif kind is int or kind is float:
+            shown = str(value)
+        elif kind is list and len(value) == 1 and type(value[0]) is str and _HARMLESS.fullmatch(value[0]):
+            shown = f'["{value[0]}"]'
+        else:
+            return None
+        if not _is_plain(name):
             return None
         parts.append(f"{name}={shown}")
     head = f"{_time(record)} {_head(record.levelname, record.name)}"
     line = f"{head}{record.msg:<{MESSAGE_WIDTH}} {' '.join(parts)}" if parts else head + str(record.msg)
     if record.args or record.exc_info or not line.isprintable() or len(line) > LONGEST or "AUTH" in line.upper():
         return None
-    return None if "://" in line and _URL_PASSWORD.search(line) else line
+    if "://" in line and any("://" in part and _URL_PASSWORD.search(part) for part in (str(record.msg), *parts)):
+        return None
+    return line
 
 
 class JsonFormatter(logging.Formatter):
@@ -204,6 +211,12 @@ def _human(value: Any) -> str:
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str) and _HARMLESS.fullmatch(value[0]):
         return f'["{value[0]}"]'
     return _escape(json.dumps(value, ensure_ascii=False))
+
+
+@lru_cache(maxsize=256)
+def _is_plain(name: str) -> bool:
+    """Whether a field is shown as it is."""
+    return name not in TIMES and not _is_secret(name)
 
 
 @lru_cache(maxsize=256)

@@ -18,6 +18,7 @@ from waymail.client.transaction import Message
 from waymail.mail.convert import Converted, Unconvertible, convert
 from waymail.mail.envelope import Body
 from waymail.mail.needs import needs
+from waymail.octets import NUL
 from waymail.values import value
 from waymail.wire.data import BareLineEnd, has_bare_line_end, stuff
 from waymail.wire.replies import Reply
@@ -79,7 +80,7 @@ def content_for(message: Message, offer: Offer, *, chunks: bool) -> Content:
 def _has_nul(body: Body) -> bool:
     """Whether it is binary, whatever it was declared as (RFC 6152 §3: no NUL in 8BITMIME). Some servers drop a NUL, and then
     see an end of the message in a line that has one and a dot."""
-    return b"\0" in body.content if isinstance(body.content, bytes) else any(b"\0" in c for c in body.chunks(BLOCK))
+    return NUL in body.content if isinstance(body.content, bytes) else any(NUL in c for c in body.chunks(BLOCK))
 
 
 def _made_of_lines(body: Body, parameter: str, chunks: bool) -> Content:

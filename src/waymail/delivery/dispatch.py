@@ -14,6 +14,7 @@ from typing import Protocol
 from waymail.client.target import NextHop
 from waymail.delivery import mx
 from waymail.delivery.routes import ByMx, Final, Routes
+from waymail.delivery.smtp import ATTEMPT
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Failed, Outcome
 from waymail.net.clock import Clock
@@ -26,13 +27,13 @@ MX_DEADLINE = 30.0  # seconds for all DNS questions of one next hop
 MX_MEMORY = 60.0  # seconds for which a next hop is taken again without asking; the resolver's own cache goes by TTL
 MX_ENTRIES = 10_000
 
-ATTEMPT = 2_400.0  # seconds for one attempt in all; the claim of what is attempted must not run out meanwhile
-
 TOOK_TOO_LONG = Reply(451, "the attempt took too long", "4.4.2")
 INTERNAL_ERROR = Reply(451, "internal error; the message stays in the queue", "4.3.0")
 
 
 class SmtpDelivery(Protocol):
+    """Bounded in time by itself, so that what is known of the message at the end is told."""
+
     async def deliver(
         self, next_hop: NextHop, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
     ) -> Mapping[str, Outcome]: ...
@@ -96,10 +97,10 @@ class Dispatch:
     ) -> Mapping[str, Outcome]:
         """One attempt; an outcome for every recipient."""
         try:
-            async with asyncio.timeout(ATTEMPT):
-                if isinstance(destination, NextHop):
-                    outcomes = await self._smtp.deliver(destination, envelope, body, recipients)
-                else:
+            if isinstance(destination, NextHop):
+                outcomes = await self._smtp.deliver(destination, envelope, body, recipients)
+            else:
+                async with asyncio.timeout(ATTEMPT):
                     outcomes = await self._finals[destination].deliver(envelope, body, recipients)
         except TimeoutError:
             outcomes = {recipient.address: Deferred(TOOK_TOO_LONG, uncertain=True) for recipient in recipients}

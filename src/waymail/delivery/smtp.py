@@ -8,6 +8,7 @@ nobody more than he may know; `cause` has the details for the operator). A reply
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -23,7 +24,9 @@ from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
 from waymail.net.streams import format_address
 from waymail.wire.replies import Reply
 
-__all__ = ["SmtpTransport", "outcome_of"]
+__all__ = ["ATTEMPT", "SmtpTransport", "outcome_of"]
+
+ATTEMPT = 2_400.0  # seconds for one attempt in all; the claim of what is attempted must not run out meanwhile
 
 
 class SmtpTransport:
@@ -50,8 +53,8 @@ class SmtpTransport:
         """One attempt, as the public `send` makes it; the outcome of each recipient by its address.
 
         What was not delivered has the attempt's whole dialogue, that of all recipients. Bounded: five addresses, five minutes
-        until one of them has a session for us, each step within RFC 5321 §4.5.3.2. Raises only for bugs, and OSError where the
-        body's file cannot be read.
+        until one of them has a session for us, each step within RFC 5321 §4.5.3.2, and `ATTEMPT` in all. Raises only for bugs,
+        and OSError where the body's file cannot be read.
         """
         options = envelope.options
         if options is not NO_OPTIONS and options.hold:
@@ -60,7 +63,8 @@ class SmtpTransport:
         message = Message(envelope.sender, body, envelope.body, options, recipients)
         transcript = Transcript()
         addresses = [recipient.address for recipient in recipients]
-        results = await self._attempts.make(next_hop, message, addresses, transcript=transcript)
+        deadline = asyncio.get_running_loop().time() + ATTEMPT
+        results = await self._attempts.make(next_hop, message, addresses, deadline=deadline, transcript=transcript)
         dialogue: tuple[str, ...] = ()
         shared: dict[int, Outcome] = {}
         outcomes: dict[str, Outcome] = {}

@@ -11,6 +11,7 @@ from itertools import chain
 
 from waymail.mail.mime import structure
 from waymail.mail.survey import Survey
+from waymail.octets import CR, LF, NUL
 from waymail.values import value
 
 
@@ -54,7 +55,7 @@ def needs(chunks: Iterable[bytes]) -> Needs:
 def _of_ascii(message: bytes) -> Needs:
     """Of a message that is ASCII: whether it is made of lines."""
     lines = message.replace(b"\r\n", b"")
-    unfit = b"\n" in lines or b"\r" in lines or b"\0" in lines
+    unfit = LF in lines or CR in lines or NUL in lines
     start = 0 if message.startswith(b"\r\n") else message.find(b"\r\n\r\n") + 2
     body = Survey()
     body.measure(message[start:] if start != 1 else b"")  # 1: there is no empty line, and so no body

@@ -6,6 +6,8 @@ A `Survey` promises the same result wherever the blocks are cut. It never raises
 
 from __future__ import annotations
 
+from waymail.octets import CR, LF, NUL
+
 # RFC 2045 §2.7: 998 octets at most between two CRLFs. With the CR that stands before the LF: 999.
 _LINE = 999
 # What quoted-printable writes as it is (RFC 2045 §6.7): all printable characters but "=", and white space within a line.
@@ -50,9 +52,9 @@ class Survey:
         left = block.replace(b"\r\n", b"")
         self.lines += (len(block) - len(left)) // 2
         self.escaped += len(left.translate(None, _LITERAL))
-        if b"\n" in left or b"\r" in left:
+        if LF in left or CR in left:
             self.has_bare_line_end = True
-        if b"\0" in left:
+        if NUL in left:
             self.has_nul = True
         if not self.has_long_line:
             self.measure(block)

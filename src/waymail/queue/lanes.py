@@ -165,8 +165,7 @@ class Lanes(Generic[D]):
             return self._behind_a_probe(share, state)
         if state.is_probing(now) and state.waiting + state.active:
             return PutOff(share, now, state.last_reply or UNREACHED, "one message probes the destination, the others wait")
-        most = self._most(state)
-        if state.waiting >= (2 * most if priority > 0 else most):  # one that is full of others keeps out nobody who goes first
+        if state.waiting and self._is_full(state, priority):
             return PutOff(share, now, IS_BUSY, "many messages wait for the destination")
         lane = self._waiting.setdefault(key, deque())
         if priority:
@@ -182,7 +181,8 @@ class Lanes(Generic[D]):
         """The shares whose attempts begin now; and those that have waited too long."""
         if not self._waiting:
             return
-        self._let_others_go_on(now)
+        if self._young and now - next(iter(self._young.values()))[0] >= SLOW:
+            self._let_others_go_on(now)
         while (state := self._whose_turn()) is not None:
             share = self._next(state)
             put_off = self._too_late(share, now)
@@ -194,7 +194,8 @@ class Lanes(Generic[D]):
                     self._long.add(id(share))
                 else:
                     self._young[id(share)] = now, state
-            self._queue_up(state, now)
+            if state.waiting:
+                self._queue_up(state, now)
             yield put_off or share
 
     def _whose_turn(self) -> DestinationState | None:
@@ -211,21 +212,21 @@ class Lanes(Generic[D]):
             if now - since < SLOW:
                 break
             aged.append(one)
-            self._set_pace(state, now, is_slow=True)
+            if not state.is_slow:
+                self._set_pace(state, now, is_slow=True)
         for one in aged[: max(0, self._limits.slow - len(self._long))]:
             del self._young[one]
             self._long.add(one)
 
     def _set_pace(self, state: DestinationState, now: float, *, is_slow: bool) -> None:
-        if state.is_slow is not is_slow:
-            state.is_slow = is_slow
-            (self._quick if is_slow else self._slow).drop(state.key)
-            self._queue_up(state, now)
+        state.is_slow = is_slow
+        (self._quick if is_slow else self._slow).drop(state.key)
+        self._queue_up(state, now)
 
     def _queue_up(self, state: DestinationState, now: float) -> None:
         """See to it that it is the destination's turn in time, if anything may start there."""
         turns = self._slow if state.is_slow else self._quick
-        if slots(state, now, self._limits, self._free):
+        if slots(state, now, self._limits, self._free if state.is_slow else 0):
             turns.put(state.key, self._rank(state.key) if self._ranked else 0)
         else:
             turns.drop(state.key)
@@ -240,8 +241,15 @@ class Lanes(Generic[D]):
     def _most(self, state: DestinationState) -> int:
         """How many may wait in its lane."""
         limits = self._limits
-        few = 2 * allowed(state, limits, self._free)
-        return min(limits.waiting, max(few, self.room // PART) if state.proven and not state.is_slow else few)
+        if state.is_slow:
+            return min(limits.waiting, 2 * allowed(state, limits, self._free))
+        few = 2 * allowed(state, limits, 0)
+        return min(limits.waiting, max(few, self.room // PART) if state.proven else few)
+
+    def _is_full(self, state: DestinationState, priority: int) -> bool:
+        """Whether no more may wait in its lane. One that is full of others keeps out nobody who goes first."""
+        most = self._most(state)
+        return state.waiting >= (2 * most if priority > 0 else most)
 
     @staticmethod
     def _too_late(share: Share[D], now: float) -> PutOff[D] | None:
@@ -259,7 +267,8 @@ class Lanes(Generic[D]):
         if self._young.pop(id(share), None) is None:
             self._long.discard(id(share))
         self.release(share.delivery, share.pending)
-        self._set_pace(state, now, is_slow=now - started >= SLOW)
+        if state.is_slow is not (now - started >= SLOW):
+            self._set_pace(state, now, is_slow=not state.is_slow)
         trouble, delivered = None, False
         for one in outcomes.values():
             if type(one) is Delivered:
@@ -271,7 +280,8 @@ class Lanes(Generic[D]):
                     state.replies.append((now, one.reply))
         if trouble is None:
             state.came_up(delivered=delivered)
-            self._queue_up(state, now)
+            if state.waiting:
+                self._queue_up(state, now)
             return ()
         state.took_down(trouble.reply, started, now, self._rng, self._schedule)
         put_off = []

@@ -406,13 +406,7 @@ class Runner(Generic[D]):
         )
         peer = next((outcome.peer for outcome in outcomes.values() if outcome.peer), None)
         event = attempt_event(decision, destination=destination, peer=peer, now=now, seconds=seconds, outcomes=outcomes)
-        causes = {address: one.cause for address, one in outcomes.items() if type(one) is Deferred and one.cause}
-        if causes or log.isEnabledFor(logging.INFO):
-            for result in decision.results:
-                fields = {"id": envelope.id, "destination": destination, **result}
-                if why := list(dict.fromkeys(causes[address] for address in result["to"] if address in causes)):
-                    fields["cause"] = "; ".join(why[:CAUSES])
-                log.log(logging.WARNING if why else logging.INFO, result["outcome"], extra={"fields": fields})
+        _tell(envelope.id, destination, decision, outcomes)
         await self._settle(delivery, decision, (event,))
 
     async def _settle(self, delivery: Delivery, decision: Decision, told: tuple[Event, ...]) -> None:
@@ -473,6 +467,20 @@ class Runner(Generic[D]):
             work.close()
             raise RuntimeError("Runner.run must be running")
         return self._group.create_task(_contained(work))
+
+
+def _tell(id: str, destination: str, decision: Decision, outcomes: Mapping[str, Outcome]) -> None:
+    """A line of the log for each result; a warning where it has a cause here."""
+    for result in decision.results:
+        fields = {"id": id, "destination": destination, **result}
+        why = None
+        if result["outcome"] != "delivered":
+            found = (outcomes[address] for address in result["to"])
+            why = list(dict.fromkeys(one.cause for one in found if isinstance(one, Deferred) and one.cause))
+        if why:
+            log.warning(result["outcome"], extra={"fields": fields | {"cause": "; ".join(why[:CAUSES])}})
+        else:
+            log.info(result["outcome"], extra={"fields": fields})
 
 
 async def _contained(work: Coroutine[Any, Any, None]) -> None:

@@ -48,7 +48,7 @@ class Arrival:
             return
         if self._edit is not None:
             self._head = self._head + chunk if self._head else chunk
-            if b"\r\n\r\n" not in self._head and len(self._head) < self._head_limit:
+            if self._head.find(b"\r\n\r\n") < 0 and len(self._head) < self._head_limit:
                 return
             chunk = self._edited()
         self._write(chunk)

@@ -10,6 +10,7 @@ from typing import Protocol
 from waymail.mail import headers
 from waymail.mail import message as messages
 from waymail.mail.envelope import Recipient
+from waymail.octets import NUL
 from waymail.server.authentication import Connection
 from waymail.server.directory import Directory
 from waymail.server.inbound import Trust
@@ -123,7 +124,7 @@ class Submission:
         """A refusal where one of the fields that name an author or a sender holds an address that is not the user's, or nothing
         that can be read as one. That of a message sent again (RFC 5322 §3.6.6) is the user too."""
         section = headers.header_section(head)
-        if headers.starts_with_field(section) and (_NO_FIELD.search(section) or b"\0" in section):
+        if headers.starts_with_field(section) and (_NO_FIELD.search(section) or NUL in section):
             return MALFORMED  # what is no field here may be the author to somebody else
         found: dict[str, list[str]] = {}
         for name, value in headers.fields(section):

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
+from waymail.octets import CR, LF
 from waymail.wire.line_ends import with_crlf
 
 END = b"\r\n.\r\n"
@@ -30,7 +31,7 @@ def has_bare_line_end(block: bytes) -> bool:
     """Whether there is a CR or LF that is not part of a CRLF. `block` must not cut a CRLF in two."""
     # Taking the CRLFs out and looking at what is left is three times as fast as counting all three.
     left = block.replace(b"\r\n", b"")
-    return b"\n" in left or b"\r" in left
+    return LF in left or CR in left
 
 
 class DataDecoder:

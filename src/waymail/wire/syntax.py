@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from waymail.octets import CR, LF
 from waymail.wire import grammar
 from waymail.wire.commands import (
     NO_PARAMETERS,
@@ -205,7 +206,7 @@ def split_line(line: bytes) -> tuple[Verb, bytes]:
 
     Raises SyntaxProblem: 500 for a bare CR or LF and for an unknown verb, 502 for one that other servers have.
     """
-    if b"\r" in line or b"\n" in line:
+    if CR in line or LF in line:
         raise SyntaxProblem(BARE_LINE_END)
     # RFC 5321 §4.1.1: white space before the CRLF is tolerated; §2.4: a verb may be written in any case.
     word, _, argument = line.rstrip(b" \t").partition(b" ")
