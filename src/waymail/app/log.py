@@ -132,7 +132,7 @@ def _plain_line(record: logging.LogRecord) -> str | None:
         kind = type(value)
         if kind is str:
             shown = value
-            if '"' in shown:
+            if '"' in shown or ("://" in shown and _URL_PASSWORD.search(shown)):
                 return None
             if not shown or " " in shown or "=" in shown:
                 shown = f'"{shown}"'
@@ -149,9 +149,7 @@ def _plain_line(record: logging.LogRecord) -> str | None:
     line = f"{head}{record.msg:<{MESSAGE_WIDTH}} {' '.join(parts)}" if parts else head + str(record.msg)
     if record.args or record.exc_info or not line.isprintable() or len(line) > LONGEST or "AUTH" in line.upper():
         return None
-    if "://" in line and any("://" in part and _URL_PASSWORD.search(part) for part in (str(record.msg), *parts)):
-        return None
-    return line
+    return None if "://" in str(record.msg) else line
 
 
 class JsonFormatter(logging.Formatter):

@@ -86,15 +86,12 @@ class Runner(Generic[D]):
         self._wake = asyncio.Event()
         self._wakes_at = 0.0
         self._stopped = asyncio.Event()
+        self._stopping = False
         self._overflowed = False
         self._crowds = Crowds()
         self._later: asyncio.Task[None] | None = None
 
     # --- what the server calls ---
-
-    @property
-    def _stopping(self) -> bool:
-        return self._stopped.is_set()
 
     @property
     def has_room(self) -> bool:
@@ -141,6 +138,7 @@ class Runner(Generic[D]):
     async def stop(self, grace: float) -> None:
         """Start nothing more; wait up to `grace` seconds for attempts under way, then cut them off: they are settled as deferred
         and uncertain before `run` ends. What was not attempted stays claimed: closing the store hands it back."""
+        self._stopping = True
         self._stopped.set()
         self._wake.set()
         for task in (*self._locating, *([self._later] if self._later else ())):

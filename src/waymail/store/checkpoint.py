@@ -19,7 +19,7 @@ import threading
 log = logging.getLogger("waymail.store")
 
 PAUSE = 0.5  # seconds between two checkpoints: pages that change often meanwhile are copied once
-LONG = 4000  # pages of the log, 16 MB: what is written until it is finished, too, stays below `schema`'s journal_size_limit
+LONG = 10_000  # pages of the log, 40 MB: with what comes meanwhile it stays below `schema`'s journal_size_limit
 
 
 class Checkpointer:
