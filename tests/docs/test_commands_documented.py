@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cyclopts import App
 
-from waymail.app.cli import app
+from waymail.app.cli.commands import app
 from waymail.app.cli.output import Exit
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"

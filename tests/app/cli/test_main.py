@@ -150,3 +150,11 @@ def test_python_m_waymail_is_the_program_and_starts_without_the_server_s_package
     assert done.stdout == "[]\n"
     done = subprocess.run([sys.executable, "-m", "waymail", "bogus"], capture_output=True, text=True, timeout=30, check=False)
     assert (done.returncode, done.stdout) == (64, "")
+
+
+def test_the_overview_of_the_queue_does_not_wait_for_the_library_for_command_lines(tmp_path: Path) -> None:
+    code = "import sys; from waymail.app.cli import main; code = main(sys.argv[1:]); print(code, 'cyclopts' in sys.modules)"
+    for options, is_loaded in (["--json"], False), ([], False), (["--limit", "5"], True):
+        command = [sys.executable, "-c", code, "queue", *options, "--config", str(tmp_path / "none.toml")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+        assert done.stdout == f"{int(Exit.CONFIG)} {is_loaded}\n", done.stderr

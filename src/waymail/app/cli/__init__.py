@@ -9,14 +9,14 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 gc.set_threshold(20_000)  # a tenth of what a short command takes was looking for garbage among what it had just imported
 
-from cyclopts import App  # noqa: E402
-from cyclopts.exceptions import CycloptsError  # noqa: E402
-
 from waymail.app.cli.output import CommandFailed, Exit, complain  # noqa: E402
 
+OVERVIEW = 20  # domains that `waymail queue` shows by itself
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = {
     "serve": "serve",
@@ -30,37 +30,12 @@ COMMANDS = {
 }
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return f"waymail {version('waymail')}"
-    except PackageNotFoundError:
-        return "waymail (not installed)"
-
-
-app = App(
-    name="waymail",
-    help="Carries mail: SMTP server, durable queue, relay and client.",
-    version=_version,
-    help_format="plaintext",
-)
-for _name, _attribute in COMMANDS.items():
-    app.command(f"{__name__}.{_name}:{_attribute}", name=_name)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own without `arguments`) and return its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    if given[:1] in ([], ["--help"], ["-h"]):  # each is told of with its first sentence, which is in its file
-        for name in COMMANDS:
-            app[name]
     try:
-        code = app(_config_behind(given), exit_on_error=False, print_error=False, result_action="return_value")
+        code = _run(_config_behind(given))
         sys.stdout.flush()
-    except CycloptsError as error:
-        complain(f"waymail: {error}\nwaymail: see waymail --help")
-        return Exit.USAGE
     except CommandFailed as failure:
         complain(f"waymail: {failure}")
         return failure.code
@@ -72,6 +47,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - what lower layers raise is translated; the rest is raised again
         return _translated(error)
     return code if isinstance(code, int) else Exit.OK
+
+
+def _run(given: list[str]) -> object:
+    if (options := _of_overview(given)) is not None:
+        from waymail.app.cli.overview import overview
+
+        return overview(**options)
+    from waymail.app.cli.commands import run
+
+    return run(given)
+
+
+def _of_overview(given: list[str]) -> dict[str, Any] | None:
+    """The arguments of the overview, where this is `waymail queue` with nothing but --json and --config FILE. It is asked for
+    again and again while there is trouble, and the library for command lines takes as long as to count a million messages."""
+    if given[:1] != ["queue"]:
+        return None
+    options: dict[str, Any] = {"config_file": None, "limit": OVERVIEW, "as_json": False}
+    rest = given[1:]
+    while rest:
+        match rest:
+            case ["--json", *rest]:
+                options["as_json"] = True
+            case ["--config", file, *rest] if not file.startswith("-"):
+                options["config_file"] = Path(file)
+            case _:
+                return None
+    return options
 
 
 def _config_behind(arguments: list[str]) -> list[str]:
@@ -93,6 +96,12 @@ def _config_behind(arguments: list[str]) -> list[str]:
 
 def _translated(error: Exception) -> int:
     """The exit code for an error of a lower layer, once it is told. Raises what is none of theirs: a bug."""
+    if "cyclopts" in sys.modules:
+        from cyclopts.exceptions import CycloptsError
+
+        if isinstance(error, CycloptsError):
+            complain(f"waymail: {error}\nwaymail: see waymail --help")
+            return Exit.USAGE
     from waymail.store.contract import StoreError
 
     if isinstance(error, StoreError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from waymail.app.cli import steer, transfer
+from waymail.app.cli import OVERVIEW, steer, transfer
 from waymail.app.cli.chosen import Narrowed
 from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json, size_text, span_text, table, time_text
 
@@ -23,7 +23,7 @@ EVERYBODY = Narrowed()
 
 
 @app.default
-def overview(*, config: Path | None = None, limit: int = 20, as_json: Json = False) -> int:
+def overview(*, config: Path | None = None, limit: int = OVERVIEW, as_json: Json = False) -> int:
     """Tell what waits, by the domain of its recipients, most first: how many, since when, why, and what comes next.
 
     Parameters
