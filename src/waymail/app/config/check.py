@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from waymail.app.config import transports
+from waymail.app.config import inbound, transports
 from waymail.app.config.aliases import misled
 from waymail.app.config.listening import oddities, problems
 from waymail.app.config.mailboxes import without_effect
@@ -93,6 +93,13 @@ def _relay(config: Config) -> Iterator[Finding]:
         if network.prefixlen == 0:
             message = f"{network} makes this an open relay: anybody may send anything to anywhere through it"
             yield Finding(("relay", "allow", index), message, is_warning=True)
+
+
+def _inbound(config: Config) -> Iterator[Finding]:
+    for path, message in inbound.problems(config):
+        yield Finding(path, message)
+    for path, message in inbound.oddities(config):
+        yield Finding(path, message, is_warning=True)
 
 
 def _queue(config: Config) -> Iterator[Finding]:
@@ -186,6 +193,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("listener", "tls"), _doors),
     (("users",), _users),
     (("relay",), _relay),
+    (("inbound",), _inbound),
     (("queue",), _queue),
     (("notices", "domains", "routes", "hostname"), _notices),
     (("limits",), _limits),

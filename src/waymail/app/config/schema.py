@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import Field, PrivateAttr
 
+from waymail.app.config.inbound import Inbound
 from waymail.app.config.listening import CertificateName, CountOrOff, FileMode, ListenAddress
 from waymail.app.config.notices import DoubleBounce, NoticeLanguage
 from waymail.app.config.positions import KeyPath
@@ -199,6 +200,7 @@ class Config(Section):
     users: Users
     submission: Submission
     relay: Relay
+    inbound: Inbound
     domains: Mapping[DomainName, Domain] = default({})
     routes: Mapping[RoutePattern, Destination] = default({"*": "mx"})
     pipes: Pipes = default({})
@@ -222,4 +224,4 @@ class Config(Section):
         return copy
 
 
-SECTIONS = ("queue", "notices", "history", "tls", "users", "submission", "relay", "dns", "limits", "delivery", "log")
+SECTIONS = ("queue", "notices", "history", "tls", "users", "submission", "relay", "inbound", "dns", "limits", "delivery", "log")
