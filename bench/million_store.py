@@ -129,7 +129,7 @@ def _messages(plan: Plan, now: float) -> Iterator[dict[str, list[Row]]]:
 def _rows(envelope: Envelope, number: int, due: float | None) -> dict[str, list[Row]]:
     """All rows of a message that waits until `due`, or is done."""
     body = Body(CONTENT, len(CONTENT))
-    made = accepting(NewMessage(envelope, body, claim=False), 0, 0.0, number // schema.WORD_SLICE)
+    made = accepting(NewMessage(envelope, body, claim=False), 0, 0.0, number // schema.WORD_SLICE, iter(()))
     recipient = envelope.recipients[0]
     reply = f"250 2.0.0 Ok: queued as {envelope.id}" if due is None else REPLY.format(recipient.domain)
     result: dict[str, object] = {"to": [recipient.address], "outcome": "delivered" if due is None else "deferred", "reply": reply}

@@ -6,7 +6,10 @@ import pytest
 from tests.server.conftest import Conversation, Place, settled
 
 from waymail.server.arrival import Arrival
+from waymail.server.directory import Directory
+from waymail.server.inbound import Inbound, Trust
 from waymail.server.intake import DISK_FULL, NOT_STORED
+from waymail.server.reception import Client, Transaction
 from waymail.server.room import Room
 from waymail.store.contract import Delivery, NewMessage, StoreError, StoreFull
 from waymail.store.memory import MemoryStore
@@ -93,7 +96,8 @@ def test_octets_that_find_no_room_are_refused_at_the_end_of_the_message(at: str,
             self.discarded += 1
 
     spool = Spool()
-    arrival = Arrival("0123456789abc", spool, edit=None, head_limit=1000)  # type: ignore[arg-type]
+    reception = Inbound(Directory("mail.example.org", {}), Trust())
+    arrival = Arrival("0123456789abc", spool, Client("192.0.2.1"), Transaction(""), reception, head_limit=1000)  # type: ignore[arg-type]
     arrival.write(b"one")
     arrival.write(b"two")
     assert arrival.finish() is reply

@@ -20,7 +20,8 @@ class Recipient:
 
     `notify` and `orcpt` are the parameters of RCPT (RFC 3461 §4.1, §4.2): NOTIFY in upper case, "" where it was not given;
     ORCPT as it was sent, its address in xtext (or as RFC 6533 §3 has it), "" where it was not given. `expanded` marks the first
-    of the recipients that an alias led to where SUCCESS was asked for the alias: see `waymail.mail.expansion`.
+    of the recipients that an alias led to where SUCCESS was asked for the alias: see `waymail.mail.expansion`. `folder` is the
+    one of a mailbox on this machine that it goes into instead of the inbox.
     """
 
     address: str
@@ -28,6 +29,7 @@ class Recipient:
     notify: str = ""
     orcpt: str = ""
     expanded: bool = False
+    folder: str = ""
 
     @property
     def domain(self) -> str:

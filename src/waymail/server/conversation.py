@@ -2,26 +2,31 @@
 
 A conversation knows nothing of sockets. It is given the events of the wire core and gives the reply to each, or a coroutine where
 that takes time: until it is done, nothing further is handed in. It counts what the client does wrong, asks the reception who may
-do what, and hands complete messages to the intake.
+do what, and hands complete messages to the intake. What it refuses it keeps in the history where the reception has given a reason
+to.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from waymail.mail.address import normalise
+from waymail.mail.envelope import Recipient
 from waymail.mail.expansion import inherit
 from waymail.mail.options import options_of
 from waymail.server import answers
-from waymail.server.arrival import Arrival, enveloped, judged
+from waymail.server.arrival import Arrival, Complete, envelope_of, enveloped, examined
 from waymail.server.authentication import Blocked, Exchange
 from waymail.server.intake import DISK_FULL
-from waymail.server.reception import Client, Transaction
+from waymail.server.reception import Client, Judged, T, Transaction
 from waymail.server.submission import connection_of
+from waymail.store.contract import Refusal, State
 from waymail.wire.commands import (
     Auth,
     AuthResponse,
@@ -52,6 +57,7 @@ log = logging.getLogger("waymail.server")
 
 Answer = Reply | Coroutine[Any, Any, Reply] | None
 
+NOTHING_SAID = Judged()
 SMALL_CHUNK = 64  # octets: a chunk below that counts as junk, for it costs more than it carries
 # What no SMTP client says. A browser can be made to say SMTP commands behind the first of these, in a request's body.
 OTHER_PROTOCOLS = frozenset(b"GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH PRI".split())
@@ -59,18 +65,21 @@ OTHER_BEGINNINGS = (b"SSH-", b"\x16\x03")  # RFC 4253 §4.2; a handshake of TLS,
 
 
 class Conversation:
-    """One session's talk. `is_over`: the reply that was given last is the last one. `wants_tls`: the handshake follows it."""
+    """One session's talk. `is_over`: the reply that was given last is the last one. `wants_tls`: the handshake follows it.
+    `is_deciding`: the reception works on an answer, and may be interrupted."""
 
     __slots__ = (
         "_arrival",
         "_errors",
         "_exchange",
         "_failures",
+        "_handlers",
         "_junk",
         "_listener",
         "_transaction",
         "_wire",
         "client",
+        "is_deciding",
         "is_over",
         "wants_tls",
     )
@@ -81,13 +90,14 @@ class Conversation:
         self._transaction: Transaction | None = None
         self._arrival: Arrival | None = None
         self._exchange: Exchange | None = None
+        self._handlers = HANDLERS
         self._errors = self._failures = self._junk = 0
         self.client = client
-        self.is_over = self.wants_tls = False
+        self.is_over = self.wants_tls = self.is_deciding = False
 
     def handle(self, event: Event) -> Answer:
         """The answer to an event; None for a part of a message."""
-        return HANDLERS[type(event)](self, event)
+        return self._handlers[type(event)](self, event)
 
     @property
     def is_in_transaction(self) -> bool:
@@ -108,7 +118,28 @@ class Conversation:
     def tls_started(self) -> None:
         """RFC 3207 §4.2: what was said in clear is forgotten."""
         self.wants_tls = False
-        self.client = Client(self.client.address, proxy=self.client.proxy)
+        old = self.client
+        self.client = Client(old.address, proxy=old.proxy, talked_early=old.talked_early, evidence=old.evidence)
+
+    def left(self) -> None:
+        """The client is no more; its reception is told where it has kept something of it."""
+        if self.client.evidence is not None:
+            self._listener.reception.left(self.client)
+
+    async def decided(self, work: Coroutine[Any, Any, T]) -> T | Reply:
+        """What a reception that takes its time decides, or a Reply that puts the client off."""
+        self.is_deciding = True
+        try:
+            async with asyncio.timeout(self._listener.limits.decision_time):
+                return await work
+        except TimeoutError:
+            log.warning("a decision took too long", extra={"fields": {"peer": self.client.address}})
+            return answers.UNDECIDED
+        except Exception:
+            log.exception("a decision met a bug", extra={"fields": {"peer": self.client.address}})
+            return answers.INTERNAL_ERROR
+        finally:
+            self.is_deciding = False
 
     # --- the transaction ---
 
@@ -129,8 +160,16 @@ class Conversation:
             transaction.body = mail.parameters.get("BODY") or "7BIT"
             transaction.options = options_of(mail.parameters, transaction.at)
         reply = self._listener.reception.mail(self.client, transaction)
+        if reply is None or isinstance(reply, Reply):
+            return self._mail_decided(transaction, reply)
+        return self._mail_later(transaction, reply)
+
+    async def _mail_later(self, transaction: Transaction, work: Coroutine[Any, Any, Reply | None]) -> Reply:
+        return self._mail_decided(transaction, await self.decided(work))
+
+    def _mail_decided(self, transaction: Transaction, reply: Reply | None) -> Reply:
         if reply is not None and not reply.is_positive:
-            return self._turned_down("a sender was refused", reply, {"from": mail.sender})
+            return self._turned_down("a sender was refused", reply, {"from": transaction.sender})
         self._junk = 0
         self._transaction = transaction
         return reply or answers.SENDER_OK
@@ -140,8 +179,23 @@ class Conversation:
         if transaction is None:  # the wire core lets RCPT through only after an accepted MAIL
             raise ProtocolError("RCPT without a transaction")
         found = self._listener.reception.rcpt(self.client, transaction, rcpt.recipient)
+        if isinstance(found, Coroutine):
+            return self._rcpt_later(transaction, rcpt, found)
+        return self._rcpt_decided(transaction, rcpt, found)
+
+    async def _rcpt_later(
+        self, transaction: Transaction, rcpt: Rcpt, work: Coroutine[Any, Any, Sequence[Recipient] | Reply | Judged]
+    ) -> Reply:
+        answer = self._rcpt_decided(transaction, rcpt, await self.decided(work))
+        return answer if isinstance(answer, Reply) else await answer
+
+    def _rcpt_decided(
+        self, transaction: Transaction, rcpt: Rcpt, found: Sequence[Recipient] | Reply | Judged
+    ) -> Reply | Coroutine[Any, Any, Reply]:
         if isinstance(found, Reply):
             return self._turned_down("a recipient was refused", found, {"from": transaction.sender, "to": rcpt.recipient})
+        if isinstance(found, Judged):
+            return self._rcpt_refused(transaction, rcpt, found)
         if rcpt.parameters:
             # Who was named before keeps what was asked for him then. So the mark of an expansion goes to one who is new.
             found = sorted(found, key=lambda one: normalise(one.address) in transaction.recipients)
@@ -158,7 +212,8 @@ class Conversation:
     def _arriving(self) -> Arrival:
         intake, reception = self._listener.intake, self._listener.reception
         id = intake.new_id()
-        return Arrival(id, intake.spool(id), edit=reception.edit, head_limit=self._listener.limits.head)
+        transaction = self._transaction or Transaction("")
+        return Arrival(id, intake.spool(id), self.client, transaction, reception, head_limit=self._listener.limits.head)
 
     def _chunk(self, chunk: DataChunk) -> Answer:
         if self._arrival is None:  # the first chunk of BDAT
@@ -184,22 +239,58 @@ class Conversation:
             self.drop_transaction()
             return body
         listener = self._listener
-        now = listener.intake.now()
-        found = judged(body, self.client, transaction, listener.reception, listener.limits, id=arrival.id, now=now)
-        if isinstance(found, Reply):
-            return self._refused_message(found)
-        envelope, body = enveloped(
-            body,
-            *found,
-            transaction,
-            self.client,
-            id=arrival.id,
-            now=now,
-            by=self._wire.offer.hostname,
-            lmtp=self._wire.offer.lmtp,
-        )
+        head = body.head(listener.limits.head)
+        section = examined(head, listener.limits)
+        if isinstance(section, Reply):
+            return self._refused_message(section)
+        message = Complete(transaction, arrival, body, section, listener.intake.now())
+        decision = listener.reception.message(self.client, transaction, head, id=arrival.id, now=message.now)
+        if isinstance(decision, bytes | Reply | Judged):
+            return self._message_decided(message, decision)
+        return self._message_later(message, decision)
+
+    async def _message_later(self, message: Complete, work: Coroutine[Any, Any, bytes | Reply | Judged]) -> Reply:
+        answer = self._message_decided(message, await self.decided(work))
+        return answer if isinstance(answer, Reply) else await answer
+
+    def _message_decided(self, message: Complete, decision: bytes | Reply | Judged) -> Reply | Coroutine[Any, Any, Reply]:
+        if isinstance(decision, Reply):
+            return self._refused_message(decision)
+        judged = NOTHING_SAID if isinstance(decision, bytes) else decision
+        fields = decision if isinstance(decision, bytes) else judged.fields
+        offer = self._wire.offer
+        envelope, body = enveloped(message, fields, self.client, by=offer.hostname, lmtp=offer.lmtp, folder=judged.folder)
+        if judged.refusal is not None:
+            reply = self._refused_message(judged.refusal)
+            return self._recorded(Refusal(envelope, str(judged.refusal), judged.events, message.body.size), reply)
+        if judged.is_discarded:
+            return self._discarded(Refusal(envelope, "", judged.events, message.body.size, State.REMOVED))
         self._transaction = self._arrival = None
-        return listener.intake.take(envelope, body, arrival.spool)
+        return self._listener.intake.take(envelope, body, message.arrival.spool, judged.events)
+
+    def _discarded(self, message: Refusal) -> Coroutine[Any, Any, Reply]:
+        self.drop_transaction()
+        envelope, reply = message.envelope, Reply(250, f"queued as {message.envelope.id}", "2.0.0")
+        fields = {"id": envelope.id, "peer": self.client.address, "from": envelope.sender}
+        log.info("a message was discarded", extra={"fields": fields})
+        return self._record(replace(message, reply=str(reply)), reply)
+
+    def _rcpt_refused(self, transaction: Transaction, rcpt: Rcpt, judged: Judged) -> Reply | Coroutine[Any, Any, Reply]:
+        if judged.refusal is None:
+            raise TypeError("of a recipient Judged can only be a refusal")
+        intake, people = self._listener.intake, (Recipient(rcpt.recipient),)
+        lmtp = self._wire.offer.lmtp
+        envelope = envelope_of(transaction, self.client, people, id=intake.new_id(), now=intake.now(), lmtp=lmtp)
+        reply = self._turned_down("a recipient was refused", judged.refusal, {"from": envelope.sender, "to": rcpt.recipient})
+        return self._recorded(Refusal(envelope, str(judged.refusal), judged.events), reply)
+
+    def _recorded(self, refusal: Refusal, reply: Reply) -> Reply | Coroutine[Any, Any, Reply]:
+        """The reply, once the history has what it is about. Whoever is refused again and again waits for the disk each time."""
+        return self._record(refusal, reply) if refusal.events else reply
+
+    async def _record(self, refusal: Refusal, reply: Reply) -> Reply:
+        await self._listener.intake.record(refusal)
+        return reply
 
     # --- what carries no mail ---
 
@@ -268,10 +359,33 @@ class Conversation:
         address = old.address if said.get("ADDR") is None else _ip_address(said["ADDR"] or "")
         if address is None:
             return self._count_error(answers.NO_ADDRESS)
+        self.left()
         self.client = Client(address, said.get("HELO") or old.helo, tls=old.tls, user=said.get("LOGIN") or "", proxy=old.address)
-        self._wire.offer = self._listener.reception.offer(self._listener.offer, self.client)
+        reception = self._listener.reception
+        self._wire.offer = reception.offer(self._listener.offer, self.client)
         log.info("a proxy speaks for another client", extra={"fields": {"proxy": old.address, "peer": address}})
-        return Reply(220, f"{self._listener.offer.hostname} ESMTP waymail")
+        decision = reception.connect(self.client)
+        if decision is None or isinstance(decision, Reply):
+            return self._greeting(decision)
+        return self._greeting_later(decision)
+
+    def _greeting(self, refusal: Reply | None) -> Reply:
+        if refusal is None:
+            return Reply(220, f"{self._listener.offer.hostname} ESMTP waymail")
+        self.turn_away(refusal)
+        return refusal
+
+    async def _greeting_later(self, work: Coroutine[Any, Any, Reply | None]) -> Reply:
+        return self._greeting(await self.decided(work))
+
+    def turn_away(self, refusal: Reply) -> None:
+        """The client was refused as such: all that it can say from here on is QUIT (RFC 5321 §3.1)."""
+        self._handlers = TURNED_AWAY
+        log.info("a client was refused", extra={"fields": {"peer": self.client.address, "reply": str(refusal)}})
+
+    def _turned_away(self, _: Event) -> Answer:
+        self._end_exchange()
+        return self._count_error(answers.TURNED_AWAY)
 
     def _xforward(self, xforward: XForward) -> Answer:
         said = {name.lower(): value for name, value in xforward.attributes.items() if value is not None}
@@ -368,3 +482,5 @@ HANDLERS: dict[type, Callable[[Conversation, Any], Answer]] = {
     XForward: Conversation._xforward,
     Refused: Conversation._refused,
 }
+TURNED_AWAY: dict[type, Callable[[Conversation, Any], Answer]] = dict.fromkeys(HANDLERS, Conversation._turned_away)
+TURNED_AWAY[Quit] = Conversation._quit

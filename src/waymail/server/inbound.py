@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from waymail.mail.envelope import Recipient
 from waymail.server.directory import Directory
-from waymail.server.reception import Client, Networks, Transaction
+from waymail.server.reception import Client, Networks, Reception, Transaction
 from waymail.wire.extensions import EVERYWHERE
 from waymail.wire.offer import Offer, offering
 from waymail.wire.replies import Reply
@@ -39,11 +39,11 @@ class Trust:
         return frozenset(name for name, networks in named if client.address in networks)
 
 
-class Inbound:
+class Inbound(Reception):
     """The reception of an "mx" listener, and with `lmtp` that of an "lmtp" one (RFC 2033), where mail is local or refused."""
 
     def __init__(self, directory: Directory, trust: Trust, *, lmtp: bool = False) -> None:
-        self.edit: Callable[[bytes], bytes] | None = None
+        self.edit: Callable[[Client, bytes], bytes] | None = None
         self._directory = directory
         self._trust = trust
         self._lmtp = lmtp

@@ -8,7 +8,7 @@ from typing import Protocol
 from waymail.mail.envelope import Body, Envelope, QueueIds
 from waymail.net.clock import Clock
 from waymail.server.room import Room
-from waymail.store.contract import Delivery, NewMessage, Spool, Store, StoreError, StoreFull
+from waymail.store.contract import Delivery, Event, NewMessage, Refusal, Spool, Store, StoreError, StoreFull
 from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail.server")
@@ -57,10 +57,11 @@ class Intake:
             log.error("the queue cannot be read", extra={"fields": {"error": str(error)}})
             return None
 
-    async def take(self, envelope: Envelope, body: Body, spool: Spool) -> Reply:
-        """Store the message and hand it to the queue. The reply is a 250 only when it is on disk (RFC 5321 §6.1)."""
+    async def take(self, envelope: Envelope, body: Body, spool: Spool, events: tuple[Event, ...] = ()) -> Reply:
+        """Store the message, with what its history begins with, and hand it to the queue. The reply is a 250 only when it is on
+        disk (RFC 5321 §6.1)."""
         try:
-            delivery = await self._store.accept(NewMessage(envelope, body, claim=self._queue.has_room_for(envelope)))
+            delivery = await self._store.accept(NewMessage(envelope, body, self._queue.has_room_for(envelope), events))
         except StoreError as error:
             log.error("a message was not stored", extra={"fields": {"id": envelope.id, "error": str(error)}})
             spool.discard()
@@ -73,6 +74,14 @@ class Intake:
             # It is stored: the client must not send it again. When its lease is over, the store hands it out.
             log.exception("a stored message met a bug", extra={"fields": {"id": envelope.id}})
         return Reply(250, f"queued as {envelope.id}", "2.0.0")
+
+    async def record(self, refusal: Refusal) -> None:
+        """Keep in the history that a message was not taken. Where that cannot be written, only the log has it."""
+        try:
+            await self._store.refused(refusal)
+        except StoreError as error:
+            fields = {"id": refusal.envelope.id, "reply": refusal.reply, "error": str(error)}
+            log.error("the history does not have what was refused", extra={"fields": fields})
 
 
 def not_stored(error: StoreError) -> Reply:

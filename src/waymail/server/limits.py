@@ -36,5 +36,6 @@ class Limits:
     session_time: float = 24 * 60 * MINUTE  # a whole session; 421 4.4.2 when it is next idle
     handshake_timeout: float = 60.0  # TLS
     auth_failures: int = 3  # 535s in a session; then 421 4.7.0
+    decision_time: float = 60.0  # what is asked of others before one answer, above all of DNS; 451 4.3.0
     head: int = 262_144  # the header section is looked at up to here
     unread: int = 65_536  # octets of replies that a client may leave unread before it is not listened to any more

@@ -288,4 +288,5 @@ class Listener:
             await asyncio.sleep(0.05)
         for session in list(self._sessions):
             self._end(session, SHUTTING_DOWN)
+            session.call_off()
         self._done.set()  # what is being stored is waited for by `run`

@@ -38,6 +38,7 @@ class Session(asyncio.Protocol):
         "_busy",
         "_closing",
         "_early",
+        "_greeting",
         "_last_words",
         "_listener",
         "_message_until",
@@ -48,6 +49,7 @@ class Session(asyncio.Protocol):
         "_transport",
         "_upgrading",
         "_wire",
+        "_work",
         "deadline",
         "started",
     )
@@ -59,6 +61,8 @@ class Session(asyncio.Protocol):
         self._talk = Conversation(listener, self._wire, Client(address))
         self._transport: asyncio.Transport | None = None
         self._busy = False  # a reply is being worked out
+        self._work: asyncio.Task[None] | None = None  # what works it out, or did so last
+        self._greeting = False  # whether there will be a greeting is being decided
         self._shaking_hands = bool(address)
         self._early = b""  # what came right behind the handshake
         self._upgrading = False  # STARTTLS was accepted, its handshake has not begun
@@ -88,13 +92,23 @@ class Session(asyncio.Protocol):
                 return
         self._offer()
         self.deadline = self._listener.time() + self._listener.limits.command_timeout
-        self._transport.write(self._wire.greet())
+        decision = self._listener.reception.connect(self.client)
+        if decision is None:
+            self._transport.write(self._wire.greet())
+        elif isinstance(decision, Reply):
+            self._turn_away(decision)
+        else:
+            self._busy = self._greeting = self._resting = True
+            self._work = self._listener.spawn(self._greet(decision))
 
     def connection_lost(self, exc: Exception | None) -> None:
         # RFC 5321 §4.1.1.10: what was not acknowledged is dropped. A message whose storing has begun may still arrive.
         self._closing = True
-        if not self._busy:
+        if self._talk.is_deciding and self._work is not None:
+            self._work.cancel()  # nobody is left to tell
+        elif not self._busy:
             self._talk.abandon()
+        self._talk.left()
         self._listener.left(self)
 
     def data_received(self, data: bytes) -> None:
@@ -106,12 +120,15 @@ class Session(asyncio.Protocol):
             return
         if self._resting:
             self._early += data  # little: reading has stopped
+            if self._greeting and self._transport is not None:
+                self.client.talked_early = True
+                self._transport.pause_reading()
             return
         self._advance(data)
 
     def eof_received(self) -> bool:
         """The peer has said all that it will. In clear it may still listen: an answer that is due is given first."""
-        if self.client.tls or not (self._busy or self._resting):
+        if self.client.tls or self._greeting or not (self._busy or self._resting):
             return False
         # What waits for its turn is answered; then a client that is still there says QUIT, or its time is over.
         self._closing = self._closing or not self._resting
@@ -154,6 +171,35 @@ class Session(asyncio.Protocol):
         """What is offered depends on who it is."""
         listener = self._listener
         self._wire.offer = listener.reception.offer(listener.offer, self.client)
+
+    async def _greet(self, work: Coroutine[Any, Any, Reply | None]) -> None:
+        """Greet the client when it is decided that it may stay. What it has said meanwhile is answered then."""
+        try:
+            refusal = await self._talk.decided(work)
+        except asyncio.CancelledError:
+            self._called_off()
+            raise
+        self._busy = self._greeting = False
+        if self._transport is None or self._transport.is_closing():
+            self._talk.abandon()
+            return
+        if self._last_words is not None:
+            self._say_and_close(self._last_words)
+            return
+        self.deadline = self._listener.time() + self._listener.limits.command_timeout
+        if refusal is None:
+            self._transport.write(self._wire.greet())
+        else:
+            self._turn_away(refusal)
+        self._take_turn()
+
+    def _turn_away(self, refusal: Reply) -> None:
+        """RFC 5321 §3.1: a session that is refused goes on until QUIT, but no mail is taken in it."""
+        self._talk.turn_away(refusal)
+        if refusal.code == 421:
+            self._say_and_close(refusal)
+        elif self._transport is not None:
+            self._transport.write(replies.encode(refusal))
 
     # --- the loop: events in, replies out ---
 
@@ -233,11 +279,14 @@ class Session(asyncio.Protocol):
     def _later(self, work: Coroutine[Any, Any, Reply]) -> None:
         """The reply takes its time: nothing more is handled until it is there."""
         self._busy = True
-        self._listener.spawn(self._answer(work))
+        self._work = self._listener.spawn(self._answer(work))
 
     async def _answer(self, work: Awaitable[Reply]) -> None:
         try:
             reply = await work
+        except asyncio.CancelledError:
+            self._called_off()
+            raise
         except Exception:
             log.exception("a session met a bug")
             reply = answers.INTERNAL_ERROR
@@ -249,6 +298,12 @@ class Session(asyncio.Protocol):
         self._set_deadline(is_in_content=False)
         self._read_on_or_wait()
         self._advance(b"")
+
+    def _called_off(self) -> None:
+        """What was to be answered is given up: the client is gone, or has to go."""
+        self._busy = self._greeting = False
+        self._talk.abandon()
+        self._say_and_close(self._last_words or answers.SHUTTING_DOWN)
 
     def _read_on_or_wait(self) -> None:
         """Read only while the peer reads too, and while the wire core's buffer is small."""
@@ -285,6 +340,11 @@ class Session(asyncio.Protocol):
             self._closing, self._last_words = True, reply
         elif not self._closing:
             self._say_and_close(reply)
+
+    def call_off(self) -> None:
+        """Let it wait no longer for a decision. A message that is being stored is waited for."""
+        if self._talk.is_deciding and self._work is not None:
+            self._work.cancel()
 
     def cut(self) -> None:
         """Close at once, whatever the peer has not read."""

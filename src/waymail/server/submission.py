@@ -15,7 +15,7 @@ from waymail.server.authentication import Connection
 from waymail.server.directory import Directory
 from waymail.server.inbound import Trust
 from waymail.server.quota import Quota
-from waymail.server.reception import Client, Transaction
+from waymail.server.reception import Client, Reception, Transaction
 from waymail.wire.extensions import EVERYWHERE
 from waymail.wire.offer import Offer, offering
 from waymail.wire.replies import Reply
@@ -47,7 +47,7 @@ class Rights(Protocol):
     def may_send_as(self, user: str, address: str) -> bool: ...
 
 
-class Submission:
+class Submission(Reception):
     """The reception of a "submission" listener. Who may relay need not authenticate, and may use any address. `hold` is for how
     many seconds a message may be held for its sender (RFC 4865), 0 for not at all."""
 
@@ -69,7 +69,7 @@ class Submission:
         self._mechanisms = mechanisms
         self._hold = hold
         self._quota = quota
-        self.edit: Callable[[bytes], bytes] | None = without_blind_copies
+        self.edit: Callable[[Client, bytes], bytes] | None = without_blind_copies
 
     def offer(self, base: Offer, client: Client) -> Offer:
         """AUTH, and to hold messages (RFC 4865 §4.2: only at submission)."""
@@ -158,6 +158,6 @@ def connection_of(client: Client, *, offers_plus: bool = False) -> Connection:
     return Connection(client.address, bool(client.tls), channel, client.certificate)
 
 
-def without_blind_copies(head: bytes) -> bytes:
+def without_blind_copies(_: Client, head: bytes) -> bytes:
     """RFC 5322 §3.6.3: those who get a blind copy are named in the envelope alone. `head` begins with the header section."""
     return messages.without_bcc(head) if headers.starts_with_field(head) else head

@@ -22,7 +22,7 @@ def is_ordinary(envelope: Envelope) -> bool:
     if envelope.options is not NO_OPTIONS:
         return False
     for one in envelope.recipients:  # noqa: SIM110 - any() over a generator takes twice as long
-        if one.notify or one.orcpt or one.expanded:
+        if one.notify or one.orcpt or one.expanded or one.folder:
             return False
     return True
 

@@ -16,6 +16,8 @@ The states of a recipient:
        ▲                 │                                           REMOVED ◀─remove─ QUEUED | HELD
        └──settle (deferred), lease over, process gone────┘
 
+What was not taken at all stands in the history as well, with recipients that are REFUSED from the beginning (`refused`).
+
 The body is kept until no recipient is QUEUED, ACTIVE or HELD; envelope, recipients and events stay as history.
 
 Where the process can die, and what the next start does about it:
@@ -34,6 +36,8 @@ Where the process can die, and what the next start does about it:
     8  after settle's commit, before the body   body file, no live recipient  sweeps the file
        file is removed
     9  after a deferral                         QUEUED rows with a time       waits for the time; it counts from the wall clock
+    10 after `refused`'s commit, before the     REFUSED rows, no body         nothing: nobody waits for it; the client saw no
+       client has the reply                                                   reply, asks again and is refused again
 
 Damage from outside (`damage`), as where a body file is gone, is not lost silently, nor does it stop others: the message is HELD,
 with a "damaged" event, at the start or when it is claimed.
@@ -74,6 +78,7 @@ class State(IntEnum):
     DELIVERED = 3
     FAILED = 4
     REMOVED = 5
+    REFUSED = 6
 
     @property
     def is_live(self) -> bool:
@@ -86,6 +91,9 @@ class Event:
 
     Kinds and their details, as the queue writes them ("accepted" is never stored: it is read off the envelope):
 
+        judged     action: "accept" | "mark" | "quarantine" | "defer" | "reject" | "discard", rule: the one that decided,
+                   reply, override?: why it is not what the sender's domain asks for, checks: {name: {result, reason, ...} or
+                   several of those}, dns: [[name, type, status, [record, ...], authentic], ...]: what was asked, and answered
         attempt    destination, host, address, tls, ms (duration), results: [{to: [address, ...], outcome: "delivered" |
                    "deferred" | "failed", reply: "250 2.0.0 ...", uncertain?: true, next?: seconds since the epoch, why?: text,
                    place?: the folder of a mailbox on this machine}],
@@ -111,17 +119,31 @@ class Event:
 @value
 class NewMessage:
     """A message to accept. With `claim` the recipients come back ACTIVE, claimed by the caller, for a first attempt at once;
-    without it they are QUEUED and due now. What its sender wants held (RFC 4865) is QUEUED in any case, and due then."""
+    without it they are QUEUED and due now. What its sender wants held (RFC 4865) is QUEUED in any case, and due then. `events`
+    are what its history begins with."""
 
     envelope: Envelope
     body: Body
     claim: bool = True
+    events: tuple[Event, ...] = ()
 
     @property
     def is_claimed(self) -> bool:
         """Whether the recipients come back claimed."""
         envelope = self.envelope
         return self.claim and (envelope.options is NO_OPTIONS or envelope.released_at <= envelope.accepted_at)
+
+
+@value
+class Refusal:
+    """A message that was not taken. `reply` is what the client was told, `size` how many octets had come. `state` is REFUSED, or
+    REMOVED where the client was told that it was taken."""
+
+    envelope: Envelope
+    reply: str
+    events: tuple[Event, ...] = ()
+    size: int = 0
+    state: State = State.REFUSED
 
 
 @value
@@ -296,6 +318,12 @@ class Store(Protocol):
 
     async def accept(self, message: NewMessage) -> Delivery:
         """Take responsibility for a message: it is on disk when this returns. A body in a file is one that `spool` made.
+
+        Raises StoreError also where the id is taken; ValueError where it is none, or there are no recipients."""
+
+    async def refused(self, refusal: Refusal) -> None:
+        """Keep in the history that a message was not taken: nobody is to deliver it. It waits for others, to share their
+        transaction.
 
         Raises StoreError also where the id is taken; ValueError where it is none, or there are no recipients."""
 

@@ -54,7 +54,7 @@ def _story(data: Any, size: int) -> Story:
     people = _typed(data, "recipients", list)
     parameters = {str(number): _typed(one, "asked", dict) for number, one in enumerate(people)}
     for one in parameters.values():
-        _check(one, {"notify": "", "orcpt": "", "expanded": False})
+        _check(one, {"notify": "", "orcpt": "", "expanded": False, "folder": ""})
     options = _typed(data, "options", dict)
     by = options.get("deliver_by")
     _check({name: value for name, value in options.items() if name != "deliver_by"}, _ASKED)

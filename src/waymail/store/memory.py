@@ -25,6 +25,7 @@ from waymail.store.contract import (
     Packed,
     Pending,
     RecipientState,
+    Refusal,
     Selection,
     Settlement,
     StaleToken,
@@ -125,8 +126,16 @@ class MemoryStore:
     async def accept(self, message: NewMessage) -> Delivery:
         """As `Store.accept`."""
         self._check_open()
-        self._check(message)
+        self._check(message.envelope)
         return self._insert(message)
+
+    async def refused(self, refusal: Refusal) -> None:
+        """As `Store.refused`."""
+        self._check_open()
+        envelope = refusal.envelope
+        self._check(envelope)
+        entries = [Entry(refusal.state, 0, 0.0, envelope.released_at, reply=refusal.reply) for _ in envelope.recipients]
+        self.tables.records[envelope.id] = Record(envelope, refusal.size, None, entries, copy.deepcopy(list(refusal.events)))
 
     async def claim(self, now: float, limit: int, rooms: Mapping[str, int] = ALL) -> Sequence[Delivery]:
         """As `Store.claim`."""
@@ -169,7 +178,7 @@ class MemoryStore:
         if record is None or not claimed.issuperset(numbers) or len(set(numbers)) < len(numbers):
             raise StaleToken("the recipients were claimed by another, or removed, before their outcome was settled")
         for notice in settlement.notices:
-            self._check(notice)
+            self._check(notice.envelope)
         for change in settlement.changes:
             self._change(record.entries[change.number], change)
         record.events += copy.deepcopy(settlement.events)
@@ -294,7 +303,7 @@ class MemoryStore:
         entries = [Entry(one.state, 0, 0.0, one.next_at, one.attempts, one.reply, one.warned) for one in story.recipients]
         events = copy.deepcopy(list(story.events))
         if there is None:
-            self._check(new)
+            self._check(new.envelope)
             self.tables.records[story.envelope.id] = Record(story.envelope, story.size, packed.body, entries, events)
             return True
         last = max(enumerate(there.events), key=lambda one: (one[1].at, one[0]), default=None)
@@ -352,17 +361,18 @@ class MemoryStore:
         if self._closed:
             raise StoreError("the store is closed")
 
-    def _check(self, message: NewMessage) -> None:
-        number_of(message.envelope.id)
-        if not message.envelope.recipients:
-            raise ValueError(f"{message.envelope.id} has no recipients")
-        if message.envelope.id in self.tables.records:
-            raise StoreError(f"{message.envelope.id} is taken")
+    def _check(self, envelope: Envelope) -> None:
+        number_of(envelope.id)
+        if not envelope.recipients:
+            raise ValueError(f"{envelope.id} has no recipients")
+        if envelope.id in self.tables.records:
+            raise StoreError(f"{envelope.id} is taken")
 
     def _insert(self, message: NewMessage) -> Delivery:
         envelope, body = message.envelope, message.body
         entries = [Entry(State.QUEUED, 0, 0.0, envelope.released_at) for _ in envelope.recipients]
-        record = self.tables.records[envelope.id] = Record(envelope, body.size, body, entries)
+        events = copy.deepcopy(list(message.events))
+        record = self.tables.records[envelope.id] = Record(envelope, body.size, body, entries, events)
         if not message.is_claimed:
             return Delivery(envelope, body, (), 0)
         return self._claim(record, range(len(entries)))

@@ -96,7 +96,7 @@ def hand_over(connection: sqlite3.Connection, ids: Sequence[int], why: str, numb
 
 def unpacking(packed: Packed, slice: int) -> Accepting:
     """The rows of a message that comes from another store. Raises ValueError where the id is none, or nobody is to have it."""
-    row = accepting(NewMessage(packed.story.envelope, packed.body, claim=False), 0, 0.0, slice)
+    row = accepting(NewMessage(packed.story.envelope, packed.body, claim=False), 0, 0.0, slice, iter(()))
     recipients = [
         (*made[:4], int(one.state), one.attempts, one.next_at, 0, 0.0, one.reply, int(one.warned), *made[11:])
         for made, one in zip(row.recipients, packed.story.recipients, strict=True)

@@ -7,7 +7,7 @@ SQLite, and it was measured to be no dearer (the interpreter runs one of the two
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from zlib import crc32
 
 from waymail.mail.envelope import Body, Envelope, Origin, Recipient, decode_id, encode_id
 from waymail.store.asked import asked, is_ordinary, options_of, recipient_of
-from waymail.store.contract import Event, NewMessage, RecipientState, Settlement, State, Story
+from waymail.store.contract import Event, NewMessage, RecipientState, Refusal, Settlement, State, Story
 
 # ASCII: a text with a lone surrogate (an octet that was no UTF-8) is escaped and survives.
 _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
@@ -27,7 +27,8 @@ ORIGIN = 5  # fields of an `Origin` in the envelope's text; what the sender aske
 
 @dataclass(frozen=True, slots=True)
 class Accepting:
-    """A message as the rows that accept it. `token` is 0 where it is not claimed; `in_file` where its body is in a file."""
+    """A message as the rows that accept it. `token` is 0 where it is not claimed; `in_file` where its body is in a file. One that
+    was refused has no body, and nobody claims it."""
 
     id: int
     token: int
@@ -36,6 +37,7 @@ class Accepting:
     recipients: list[Row]
     body: Row
     words: list[Row]
+    events: Sequence[Row] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +71,57 @@ def plain(text: str) -> str:
     return text.strip().removeprefix("<").removesuffix(">").lower()
 
 
-def accepting(new: NewMessage, token: int, lease_until: float, slice: int) -> Accepting:
-    """The rows of a new message, its words in `slice`. Raises ValueError where the id is none, or nobody is to have it."""
+def accepting(new: NewMessage, token: int, lease_until: float, slice: int, numbers: Iterator[int]) -> Accepting:
+    """The rows of a new message, its words in `slice`; `numbers` gives its events theirs. Raises ValueError where the id is none,
+    or nobody is to have it."""
     envelope, body = new.envelope, new.body
-    id = number_of(envelope.id)
+    id = _number_of(envelope)
+    state, token = (State.ACTIVE, token) if new.is_claimed else (State.QUEUED, 0)
+    recipients, words = _people(id, envelope, state, token, lease_until, "", slice)
+    return Accepting(
+        id,
+        token,
+        isinstance(body.content, Path),
+        (id, envelope.accepted_at, envelope.sender, envelope.message_id, body.size, _envelope_text(envelope)),
+        recipients,
+        (id, body.prefix, None if isinstance(body.content, Path) else body.content),
+        words,
+        [event_row(id, next(numbers), event) for event in new.events] if new.events else (),
+    )
+
+
+def refusing(refusal: Refusal, slice: int, numbers: Iterator[int]) -> Accepting:
+    """The rows of a message that was not taken. Raises as `accepting` does."""
+    envelope, events = refusal.envelope, refusal.events
+    id = _number_of(envelope)
+    recipients, words = _people(id, envelope, refusal.state, 0, 0.0, refusal.reply, slice)
+    message = (id, envelope.accepted_at, envelope.sender, envelope.message_id, refusal.size, _envelope_text(envelope))
+    return Accepting(id, 0, False, message, recipients, (), words, [event_row(id, next(numbers), one) for one in events])
+
+
+def _number_of(envelope: Envelope) -> int:
     if not envelope.recipients:
         raise ValueError(f"{envelope.id} has no recipients")
-    state, token = (State.ACTIVE, token) if new.is_claimed else (State.QUEUED, 0)
-    at, due, priority = envelope.accepted_at, envelope.released_at, envelope.options.priority
+    return number_of(envelope.id)
+
+
+def _people(
+    id: int, envelope: Envelope, state: State, token: int, lease_until: float, reply: str, slice: int
+) -> tuple[list[Row], list[Row]]:
+    """The rows of the recipients, and of the words that the message is found by."""
+    due, priority, step = envelope.released_at, envelope.options.priority, int(state)
     texts = {envelope.message_id, envelope.sender}
     recipients = []
     for number, one in enumerate(envelope.recipients):
         texts.add(one.address)
         if one.original is not None:
             texts.add(one.original)
-        # int(): an IntEnum would go through sqlite3's adapters, ten times slower.
+        # An int: an IntEnum would go through sqlite3's adapters, ten times slower.
         recipients.append(
-            (id, number, one.address, one.original, int(state), 0, due, token, lease_until, "", 0, priority, one.domain)
+            (id, number, one.address, one.original, step, 0, due, token, lease_until, reply, 0, priority, one.domain)
         )
     texts.discard("")
-    return Accepting(
-        id,
-        token,
-        isinstance(body.content, Path),
-        (id, at, envelope.sender, envelope.message_id, body.size, _envelope_text(envelope)),
-        recipients,
-        (id, body.prefix, None if isinstance(body.content, Path) else body.content),
-        [(slice, word, id) for word in {word_of(text) for text in texts}],
-    )
+    return recipients, [(slice, word, id) for word in {word_of(text) for text in texts}]
 
 
 def settling(settlement: Settlement, numbers: Iterator[int], notices: list[Accepting]) -> Settling:

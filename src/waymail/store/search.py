@@ -27,6 +27,7 @@ CONDITIONS: Mapping[str, str] = {
     "delivered": "state = 3",
     "failed": "state = 4",
     "removed": "state = 5",
+    "refused": "state = 6",
 }
 _LIVE = frozenset({"queued", "deferred", "held"})
 

@@ -36,6 +36,7 @@ from waymail.store.contract import (
     NewMessage,
     Packed,
     Pending,
+    Refusal,
     Selection,
     Settlement,
     StoreError,
@@ -48,7 +49,7 @@ from waymail.store.group import GroupCommit
 from waymail.store.lock import ProcessLock
 from waymail.store.operate import Operations
 from waymail.store.read import SqliteReader
-from waymail.store.rows import Accepting, Row, Settling, accepting, number_of, settling
+from waymail.store.rows import Accepting, Row, Settling, accepting, number_of, refusing, settling
 
 log = logging.getLogger("waymail.store")
 
@@ -192,7 +193,7 @@ class SqliteStore:
     async def accept(self, message: NewMessage) -> Delivery:
         """As `Store.accept`."""
         token = next(self._numbers)
-        row = accepting(message, token, self._elapsed() + self._lease, self._slice())
+        row = accepting(message, token, self._elapsed() + self._lease, self._slice(), self._numbers)
         if row.in_file:
             await self._keep_file(row.id, message.body)
         try:
@@ -202,6 +203,10 @@ class SqliteStore:
                 self._kept.discard(row.id)
             raise
         return _delivery(message, token)
+
+    async def refused(self, refusal: Refusal) -> None:
+        """As `Store.refused`."""
+        await self._submit(refusing(refusal, self._slice(), self._numbers), urgent=False)
 
     async def _keep_file(self, id: int, body: Body) -> None:
         """The file is on the disk before the row that names it. Others' commits do not wait for that."""
@@ -251,7 +256,9 @@ class SqliteStore:
     async def settle(self, settlement: Settlement) -> Sequence[Delivery]:
         """As `Store.settle`."""
         lease_until = self._elapsed() + self._lease if settlement.notices else 0.0
-        notices = [accepting(notice, next(self._numbers), lease_until, self._slice()) for notice in settlement.notices]
+        notices = [
+            accepting(notice, next(self._numbers), lease_until, self._slice(), self._numbers) for notice in settlement.notices
+        ]
         for row in notices:
             if row.in_file:
                 raise ValueError("a notice's body must be in memory")

@@ -92,8 +92,9 @@ def accept(connection: sqlite3.Connection, accepted: Sequence[Accepting]) -> Non
     """Insert messages. Raises sqlite3.IntegrityError where an id is there already."""
     write(connection, INSERT_MESSAGE, [one.message for one in accepted])
     write(connection, INSERT_RECIPIENT, _flat(one.recipients for one in accepted))
-    write(connection, INSERT_BODY, [one.body for one in accepted])
+    write(connection, INSERT_BODY, [one.body for one in accepted if one.body])
     write(connection, INSERT_WORD, _flat(one.words for one in accepted))
+    write(connection, INSERT_EVENT, _flat(one.events for one in accepted if one.events))
 
 
 def settle(connection: sqlite3.Connection, settled: Sequence[Settling]) -> None:
