@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from waymail.store.contract import Delivery, NewMessage, State
+from waymail.store.contract import Delivery, Event, NewMessage, Refusal, State
 from waymail.store.sqlite import SqliteStore
 from waymail.testing.disk import Crash, CrashingDisk
 from waymail.testing.disk_image import Act, Loss, lay_out
@@ -173,3 +173,16 @@ async def test_9_after_a_deferral_it_waits_for_its_time(scene: Scene) -> None:
         (again,) = await store.claim(START + 600, 10)
         assert [one.attempts for one in again.pending] == [1]
         assert octets(again.body) == BIG
+
+
+async def test_10_what_was_refused_is_all_there_or_nothing_and_nobody_waits_for_it(scene: Scene) -> None:
+    new, event = scene.messages.new(), Event(START, "judged", {"rule": "on_spf_fail"})
+    began = scene.disk.point
+    await scene.store.refused(Refusal(new.envelope, "550 no", (event,)))
+    seen = set()
+    for crash in scene.disk.crashes(began, scene.done(Act.SYNC, LOG, began), seeds=range(5)):
+        async with scene.start(crash) as (store, _):
+            story = await store.get(new.envelope.id)
+            seen.add(None if story is None else (story.recipients[0].state, *(one.kind for one in story.events)))
+            assert await store.claim(START + 10**6, 10) == ()
+    assert seen == {None, (State.REFUSED, "judged")}

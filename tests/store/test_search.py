@@ -6,7 +6,10 @@ import asyncio
 import re
 from pathlib import Path
 
+import pytest
+
 from waymail.store import read, schema, select
+from waymail.store.contract import Refusal
 from waymail.store.look import look
 from waymail.store.search import Search, search
 from waymail.store.sqlite import SqliteStore
@@ -33,10 +36,39 @@ async def test_the_newest_are_found_without_gathering_all_that_somebody_sent(tmp
     assert not any("TEMP B-TREE" in step for step in steps), steps
 
 
-async def test_what_waits_is_counted_by_an_index_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("statement", [select.WAITING, select.WAITING_OF_MANY, select.WAITING_OF_ONE])
+async def test_what_waits_is_counted_by_an_index_alone(tmp_path: Path, statement: str) -> None:
     await (await SqliteStore.open(tmp_path, now=lambda: START)).close()
-    statement = "EXPLAIN QUERY PLAN " + re.sub(r"\?", "1", select.WAITING.format(domain=""))
-    steps = [row[3] for row in look(tmp_path, lambda connection: connection.execute(statement).fetchall())]
+    explained = "EXPLAIN QUERY PLAN " + re.sub(r"\?", "1", statement)
+    steps = [row[3] for row in look(tmp_path, lambda connection: connection.execute(explained).fetchall())]
     of_recipients = [step for step in steps if "recipient" in step]
     assert len(of_recipients) >= 5
     assert all("COVERING INDEX recipient_waiting" in step for step in of_recipients), steps
+
+
+@pytest.mark.parametrize("domains", [0, 1, select.MANY, select.MANY + 1])
+async def test_however_many_domains_there_are_each_is_counted(tmp_path: Path, domains: int) -> None:
+    """Few are sought one by one, of many all entries are read."""
+    store = await SqliteStore.open(tmp_path, now=lambda: START)
+    columns = "message, number, address, state, attempts, next_at, token, lease_until, reply, warned, domain"
+    rows = [(number, place, f"a@{number}.example", place, number) for number in range(domains) for place in (0, 2, 3)]
+    store._connection.executemany(
+        f"INSERT INTO recipient ({columns}) SELECT ?1, ?2, ?3, ?4, 0, ?5, 0, 0, '', 0, substr(?3, 3)", rows
+    )
+    backlog = await store.waiting(2)
+    assert (backlog.domains, backlog.queued, backlog.held) == (domains, domains, domains)
+    assert [(one.domain, one.queued, one.held) for one in backlog.largest] == [
+        (f"{number}.example", 1, 1) for number in range(min(domains, 2))
+    ]
+    await store.close()
+
+
+async def test_what_was_refused_is_found_as_such(tmp_path: Path) -> None:
+    store, messages = await SqliteStore.open(tmp_path, now=lambda: START), Messages()
+    await store.accept(messages.new())
+    one = messages.new().envelope
+    await store.refused(Refusal(one, "550 no"))
+    for wanted in (Search(state="refused"), Search("ann@example.org", state="refused")):
+        found = look(tmp_path, lambda connection, wanted=wanted: search(connection, wanted))  # type: ignore[misc]
+        assert [story.envelope for story in found] == [one]
+    await store.close()

@@ -36,9 +36,10 @@ from waymail.testing.store_cases import (
 )
 from waymail.testing.store_moving import MovingContract
 from waymail.testing.store_operators import OperatorContract
+from waymail.testing.store_refused import RefusedContract
 
 
-class StoreContract(OperatorContract, AskedContract, MovingContract):
+class StoreContract(OperatorContract, AskedContract, MovingContract, RefusedContract):
     """Subclass it and give it a `place`."""
 
     # --- accepting ---
