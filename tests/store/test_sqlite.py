@@ -301,7 +301,7 @@ async def test_no_query_walks_through_the_history(store: SqliteStore) -> None:
         for state in (0, 2)
     ]
     for query in (
-        *(read.WITH_WORD, select.WITH_WORD, recover.LEFT, select.WAITING.format(domain=""), *of_two, *selected),
+        *(read.WITH_WORD, select.WITH_WORD, recover.LEFT, select.WAITING, select.WAITING_OF_MANY, *of_two, *selected),
         *(due.DUE_ORDINARY, due.DUE_RANKED, due.DUE_OF_DOMAIN, due.DOMAINS_DUE, due.NEXT_ORDINARY, due.NEXT_RANKED),
     ):
         steps = [row[3] for row in store._connection.execute("EXPLAIN QUERY PLAN " + re.sub(r"\?\d?", "1", query))]

@@ -61,24 +61,36 @@ WITH RECURSIVE slices (slice) AS (
 SELECT slices.slice, message FROM slices CROSS JOIN word ON word.slice = slices.slice AND word = ?
 WHERE (slices.slice, message) > (?, ?) LIMIT ?
 """
-# For the numbers the index is read through once, and nothing else is done with its entries. What it takes more time to know is
-# asked of the domains that are shown.
-_COUNTED = (
-    "SELECT domain, {queued} AS queued, {held} AS held FROM recipient INDEXED BY recipient_waiting"
-    " WHERE state = {state}{domain} GROUP BY domain"
-)
-_LEAST = "(SELECT min({what}) FROM recipient INDEXED BY recipient_waiting WHERE state = {state} AND domain = shown.domain)"
-WAITING = f"""
+# For the numbers the index is read once. Where the domains are few, each is sought, and its entries are counted without a look at
+# their domain; else all entries are gone through.
+MANY = 10_000  # domains
+_ENTRIES = "FROM recipient INDEXED BY recipient_waiting WHERE state = {state}"
+_FIRST = f"(SELECT domain {_ENTRIES}{{behind}} ORDER BY domain LIMIT 1)"
+_OF_EACH = f"""
+SELECT domain, (SELECT count(*) {_ENTRIES} AND domain = names.domain) AS number FROM (
+    WITH RECURSIVE some (domain) AS (
+        SELECT {_FIRST.format(state="{state}", behind="")}
+        UNION ALL SELECT {_FIRST.format(state="{state}", behind=" AND domain > some.domain")} FROM some
+        WHERE domain IS NOT NULL LIMIT {MANY + 2})
+    SELECT domain FROM some WHERE domain IS NOT NULL) AS names
+"""
+_OF_ALL = f"SELECT domain, count(*) AS number {_ENTRIES} GROUP BY domain"
+_OF_ONE = f"SELECT domain, count(*) AS number {_ENTRIES} AND domain = ? GROUP BY domain"
+_LEAST = f"(SELECT min({{what}}) {_ENTRIES} AND domain = shown.domain)"
+# What it takes more time to know is asked of the domains that are shown.
+_WAITING = f"""
 WITH waiting (domain, queued, held) AS MATERIALIZED (
     SELECT domain, sum(queued), sum(held) FROM (
-        {_COUNTED.format(queued="count(*)", held="0", state=0, domain="{domain}")}
-        UNION ALL {_COUNTED.format(queued="0", held="count(*)", state=2, domain="{domain}")})
+        SELECT domain, number AS queued, 0 AS held FROM ({{queued}}) UNION ALL SELECT domain, 0, number FROM ({{held}}))
     GROUP BY domain)
 SELECT (SELECT count(*) FROM waiting), (SELECT sum(queued) FROM waiting), (SELECT sum(held) FROM waiting), *,
     ifnull({_LEAST.format(what="next_at", state=0)}, 0.0),
     min(ifnull({_LEAST.format(what="message", state=0)}, {LAST_ID}), ifnull({_LEAST.format(what="message", state=2)}, {LAST_ID}))
 FROM (SELECT * FROM waiting ORDER BY queued + held DESC, domain LIMIT ?) AS shown ORDER BY queued + held DESC, domain
 """
+WAITING, WAITING_OF_ONE, WAITING_OF_MANY = (
+    _WAITING.format(queued=counted.format(state=0), held=counted.format(state=2)) for counted in (_OF_EACH, _OF_ONE, _OF_ALL)
+)
 # What is due next was attempted last, if at all; the first few suffice.
 LAST_REPLY = (
     "SELECT reply FROM (SELECT reply FROM recipient WHERE state = {state} AND domain = ? ORDER BY next_at LIMIT 20)"
@@ -173,8 +185,12 @@ def _oldest_by_message(connection: sqlite3.Connection, selection: Selection, lim
 def waiting(connection: sqlite3.Connection, limit: int, domain: str) -> Backlog:
     """As `Store.waiting`."""
     rows_at_least = max(limit, 1)  # the sums stand in each row
-    values = (domain, domain, rows_at_least) if domain else (rows_at_least,)
-    found = connection.execute(WAITING.format(domain=" AND domain = ?" if domain else ""), values).fetchall()
+    if domain:
+        found = connection.execute(WAITING_OF_ONE, (domain, domain, rows_at_least)).fetchall()
+    else:
+        found = connection.execute(WAITING, (rows_at_least,)).fetchall()
+        if found and found[0][0] > MANY:
+            found = connection.execute(WAITING_OF_MANY, (rows_at_least,)).fetchall()
     if not found:
         return Backlog()
     largest = tuple(
