@@ -52,9 +52,11 @@ async def test_however_many_domains_there_are_each_is_counted(tmp_path: Path, do
     store = await SqliteStore.open(tmp_path, now=lambda: START)
     columns = "message, number, address, state, attempts, next_at, token, lease_until, reply, warned, domain"
     rows = [(number, place, f"a@{number}.example", place, number) for number in range(domains) for place in (0, 2, 3)]
+    store._connection.execute("BEGIN")
     store._connection.executemany(
         f"INSERT INTO recipient ({columns}) SELECT ?1, ?2, ?3, ?4, 0, ?5, 0, 0, '', 0, substr(?3, 3)", rows
     )
+    store._connection.execute("COMMIT")
     backlog = await store.waiting(2)
     assert (backlog.domains, backlog.queued, backlog.held) == (domains, domains, domains)
     assert [(one.domain, one.queued, one.held) for one in backlog.largest] == [
