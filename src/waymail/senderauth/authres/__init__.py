@@ -1,0 +1,9 @@
+"""Authentication-Results (RFC 8601): what was found about the sender, for whoever reads the message later."""
+
+from __future__ import annotations
+
+from waymail.senderauth.authres.forged import Forged, forged, without
+from waymail.senderauth.authres.grammar import AuthenticationResults, Method, parse, parse_arc
+from waymail.senderauth.authres.writing import field
+
+__all__ = ["AuthenticationResults", "Forged", "Method", "field", "forged", "parse", "parse_arc", "without"]
