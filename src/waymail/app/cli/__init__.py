@@ -25,7 +25,9 @@ COMMANDS = {
     "queue": "app",
     "trace": "trace",
     "why": "why",
+    "spf": "spf",
     "user": "app",
+    "dkim": "app",
     "config": "app",
 }
 

@@ -6,7 +6,7 @@ Pure: `query` is the question, `parse` reads an answer. A key once parsed is rem
 from __future__ import annotations
 
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from binascii import Error as NoBase64
 from functools import lru_cache
 from hashlib import sha256
@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from waymail.lookups import Query
 from waymail.senderauth.dkim import tags
@@ -78,7 +78,8 @@ class Key:
 
 def domain_name(text: str) -> str:
     """The domain name in A-labels and lower case. Raises ValueError where it is none, or ends with a dot."""
-    name = to_ascii(text)  # RFC 8616 §5: U-labels may stand in d=, i= and s=
+    # RFC 8616 §5: U-labels may stand in d=, i= and s=. Their A-labels are no shorter.
+    name = to_ascii(text) if len(text) <= MAX_NAME else ""
     if len(name) > MAX_NAME or not _DOMAIN.match(name):
         raise ValueError("it is no domain name")
     return name
@@ -88,7 +89,7 @@ def query(selector: str, domain: str) -> Query:
     """The question for the key of a selector (RFC 6376 §3.6.2.1). Raises ValueError where no such name can be."""
     name = f"{domain_name(selector)}._domainkey.{domain_name(domain)}"
     if len(name) > MAX_NAME:
-        raise ValueError("the name of its key is too long for DNS")
+        raise ValueError("the name of the key is too long for DNS")
     return Query(name, "TXT")
 
 
@@ -153,3 +154,12 @@ def _rsa(data: bytes) -> tuple[RSAPublicKey, int]:
     if key.public_numbers().e.bit_length() > MAX_EXPONENT_BITS:
         raise ValueError(f"the exponent of its key is longer than {MAX_EXPONENT_BITS} bits")
     return key, key.key_size
+
+
+def record(public: RSAPublicKey | Ed25519PublicKey) -> str:
+    """The text of the TXT record for a public key, to be read by `parse` and by everybody else."""
+    if isinstance(public, RSAPublicKey):
+        data = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return f"v=DKIM1; k=rsa; p={b64encode(data).decode()}"
+    data = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+    return f"v=DKIM1; k=ed25519; p={b64encode(data).decode()}"

@@ -28,7 +28,8 @@ def parse(text: bytes | str) -> dict[str, str]:
             text = text.decode()
         except UnicodeDecodeError:
             raise ValueError("it is not UTF-8") from None
-    if found := _FORBIDDEN.search(text):
+    plain = text.replace("\r\n ", " ").replace("\r\n\t", " ").replace("\t", " ")
+    if not plain.isprintable() and (found := _FORBIDDEN.search(text)):  # the first answers nearly always, and at once
         raise ValueError(f"the character {found[0][0]!r} may not stand in it")
     specs = text.split(";")
     if not specs[-1].strip(_SPACE):
