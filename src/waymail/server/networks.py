@@ -20,6 +20,11 @@ def network_of(address: str) -> str:
     return _network(address, 24, 48)
 
 
+def outgoing_of(address: str) -> str:
+    """What the hosts by which one operator sends mail mostly share: an IPv4 /24 or an IPv6 /64 (RFC 6647 §5)."""
+    return _network(address, 24, 64)
+
+
 @lru_cache(maxsize=10_000)
 def _network(address: str, prefix_4: int, prefix_6: int) -> str:
     try:
