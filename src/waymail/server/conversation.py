@@ -179,7 +179,7 @@ class Conversation:
         if transaction is None:  # the wire core lets RCPT through only after an accepted MAIL
             raise ProtocolError("RCPT without a transaction")
         found = self._listener.reception.rcpt(self.client, transaction, rcpt.recipient)
-        if isinstance(found, Coroutine):
+        if not isinstance(found, tuple) and isinstance(found, Coroutine):  # a tuple is the rule, and told quickly
             return self._rcpt_later(transaction, rcpt, found)
         return self._rcpt_decided(transaction, rcpt, found)
 
@@ -245,7 +245,7 @@ class Conversation:
             return self._refused_message(section)
         message = Complete(transaction, arrival, body, section, listener.intake.now())
         decision = listener.reception.message(self.client, transaction, head, id=arrival.id, now=message.now)
-        if isinstance(decision, bytes | Reply | Judged):
+        if isinstance(decision, bytes) or isinstance(decision, Reply | Judged):  # noqa: SIM101 - bytes is the rule, and quick
             return self._message_decided(message, decision)
         return self._message_later(message, decision)
 

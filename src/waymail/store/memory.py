@@ -371,7 +371,7 @@ class MemoryStore:
     def _insert(self, message: NewMessage) -> Delivery:
         envelope, body = message.envelope, message.body
         entries = [Entry(State.QUEUED, 0, 0.0, envelope.released_at) for _ in envelope.recipients]
-        events = copy.deepcopy(list(message.events))
+        events = copy.deepcopy(list(message.events)) if message.events else []
         record = self.tables.records[envelope.id] = Record(envelope, body.size, body, entries, events)
         if not message.is_claimed:
             return Delivery(envelope, body, (), 0)
