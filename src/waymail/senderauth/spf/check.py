@@ -115,10 +115,12 @@ def _record(state: State, domain: str, depth: int) -> Lookups[Record | _Found]:
         if text:
             state.count_octets(len(text))
             parsed = parse(text)
-    except (Ended, RecordError) as error:
-        result, reason = ("permerror", f"{domain}: {error}") if isinstance(error, RecordError) else (error.result, error.reason)
-        state.steps.append(Step(depth, domain, "", result, reason))
-        raise Ended(result, reason) from None
+    except RecordError as error:
+        state.steps.append(Step(depth, domain, "", "permerror", text.encode("ascii", "backslashreplace").decode()))
+        raise Ended("permerror", f"mistake in the record of {domain}: {error}") from None
+    except Ended as ended:
+        state.steps.append(Step(depth, domain, "", ended.result, ended.reason))
+        raise
     if parsed is None:
         state.steps.append(Step(depth, domain, "", "none", reason))
         return _Found("none", reason)
@@ -196,16 +198,16 @@ def _explanation(state: State, spec: MacroString, domain: str) -> Lookups[str]:
     try:
         name = yield from state.target(spec, domain, is_counted=False)
         answer: Answer = yield Query(name, "TXT")
-        note = said(name, "TXT", answer)
-        if len(answer.records) == 1:
+        if len(answer.records) != 1:
+            note = f"{name} has several TXT" if answer.records else said(name, "TXT", answer)
+        else:
             words = macros.parse(answer.records[0])
-            text = words.expand((yield from state.values(words, domain)))
+            text = words.expand((yield from state.values(words, domain)), state.limits.explanation)
             if not _PRINTABLE.fullmatch(text):  # what the macros brought in: an explanation goes into a reply
                 text, note = "", "it comes to text that is not ASCII"
     except NoTarget as none:
         note = str(none)
     except ValueError as error:
         note = str(error)
-    text = text[: state.limits.explanation]
     state.steps.append(Step(0, domain, f"exp={spec.text}", "explained" if text else "ignored", text or note))
     return text

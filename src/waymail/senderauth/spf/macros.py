@@ -16,11 +16,11 @@ EXPLANATION_LETTERS = TERM_LETTERS | frozenset("crt")  # RFC 7208 §7.2: c, r an
 LONGEST_NAME = 253
 
 # macro-expand = ( "%{" macro-letter transformers *delimiter "}" ) / "%%" / "%_" / "%-"
-_MACRO = re.compile(r"%(?:\{([slodiphcrtv])([0-9]*)(r?)([.\-+,/_=]*)\}|([%_-]))", re.IGNORECASE)
+_MACRO = re.compile(r"%(?:\{([slodiphcrtv])([0-9]*)(r?)([.\-+,/_=]*)\}|([%_-]))", re.ASCII | re.IGNORECASE)
 _LITERAL = {"%": "%", "_": " ", "-": "%20"}
 _VISIBLE = re.compile(r"[ -~]*")
 # domain-end = ( "." toplabel [ "." ] ) / macro-expand; toplabel has a letter or a hyphen, and no hyphen at either end
-_DOMAIN_END = re.compile(r"\.(?:[0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9])\.?\Z", re.IGNORECASE)
+_DOMAIN_END = re.compile(r"\.(?:[0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9])\.?\Z", re.ASCII | re.IGNORECASE)
 _MOST_PARTS = 999  # more than any name has
 
 
@@ -54,23 +54,28 @@ class MacroString:
     letters: frozenset[str]
     plain: str | None
 
-    def expand(self, values: Mapping[str, str]) -> str:
-        """The text with all macros expanded. `values` has a value for each of `letters`."""
-        return "".join(part if isinstance(part, str) else part.expand(values) for part in self.parts)
+    def expand(self, values: Mapping[str, str], longest: int) -> str:
+        """The text with all macros expanded, its first `longest` characters. `values` has a value for each of `letters`."""
+        return "".join(_pieces(self.parts, values, longest))[:longest]
 
     def expand_name(self, values: Mapping[str, str]) -> str:
         """As `expand`, for a question to DNS: without the dot at the end, and cut at the left to 253 octets (§7.3)."""
         if self.plain is not None:
             return _cut(self.plain)
-        # From the right, and no further than can be seen in the end: ten thousand macros cost no more than a few.
-        pieces: list[str] = []
-        length = 0
-        for part in reversed(self.parts):
-            pieces.append(part if isinstance(part, str) else part.expand(values))
-            length += len(pieces[-1])
-            if length > LONGEST_NAME + 1:
-                break
-        return _cut("".join(reversed(pieces)))
+        # From the right: what is further to the left than a name is long cannot be seen in the end.
+        pieces = _pieces(self.parts[::-1], values, LONGEST_NAME + 2)
+        return _cut("".join(pieces[::-1]))
+
+
+def _pieces(parts: tuple[str | Macro, ...], values: Mapping[str, str], enough: int) -> list[str]:
+    """The parts, expanded, until they have `enough` characters: ten thousand macros cost no more than a few."""
+    pieces: list[str] = []
+    for part in parts:
+        pieces.append(part if isinstance(part, str) else part.expand(values))
+        enough -= len(pieces[-1])
+        if enough <= 0:
+            break
+    return pieces
 
 
 def parse(text: str, letters: frozenset[str] = EXPLANATION_LETTERS) -> MacroString:

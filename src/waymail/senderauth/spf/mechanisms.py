@@ -53,6 +53,7 @@ def _mx(state: State, directive: Directive, domain: str) -> Lookups[tuple[bool, 
 
 
 def _ptr(state: State, directive: Directive, domain: str) -> Lookups[tuple[bool, str]]:
+    # A client without a name does not count as a void lookup: whoever sends from there could turn a fail into a permerror.
     target = yield from state.target(directive.domain, domain)
     names, note = yield from state.validated_names()
     return any(is_within(name, target) for name in names), note

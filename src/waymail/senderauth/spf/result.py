@@ -9,9 +9,9 @@ from waymail.values import value
 class Step:
     """One line of an evaluation, for people to read.
 
-    With an empty `term` it is a domain whose record is looked for: `outcome` is "record", and `note` its text, or the result
-    that it led to, and why. Else it is a term of that record: `outcome` is "match", "no match", or a result, and `note` what DNS
-    said. What an include or a redirect leads to comes behind it, one `depth` deeper.
+    With an empty `term` it is a domain whose record is looked for: `outcome` is "record" and `note` its text; or "permerror" and
+    a text with a mistake; or another result, and why there is no record. Else it is a term of that record: `outcome` is "match",
+    "no match", or a result, and `note` what DNS said. What it leads to stands behind it, one `depth` deeper.
     """
 
     depth: int
