@@ -37,9 +37,14 @@ class Box:
         return self
 
     async def deliver(
-        self, address: str = "ann@here.example", id: str = "0abc", text: bytes = b"Subject: x\r\n\r\nHello\r\n"
+        self,
+        address: str = "ann@here.example",
+        id: str = "0abc",
+        text: bytes = b"Subject: x\r\n\r\nHello\r\n",
+        folder: str = "",
     ) -> Outcome:
         message = replace(envelope(address, id=id), message_id="<1@there.example>")
+        message = replace(message, recipients=tuple(replace(one, folder=folder) for one in message.recipients))
         return (await self.transport.deliver(message, body(text), message.recipients))[address]
 
     def count(self, folder: str = "") -> int:
@@ -79,6 +84,16 @@ async def test_a_folder_is_made_where_the_domain_says_so(tmp_path: Path) -> None
     assert sorted(path.name for path in folder.iterdir()) == ["cur", "maildirfolder", "new", "tmp"]
     assert (box.count(), box.count(".lists.linux")) == (0, 1)
     assert (box.maildir / "new").is_dir()
+
+
+async def test_quarantine_goes_into_its_folder_whatever_the_address_says_and_makes_it(tmp_path: Path) -> None:
+    box = Box(tmp_path, DETAIL).have(".Lists", *(f".{number}" for number in range(220)))
+    outcome = await box.deliver("ann+lists@here.example", folder="Junk")
+    assert outcome.place == str(box.maildir / ".Junk")
+    assert (box.count(), box.count(".Lists"), box.count(".Junk")) == (0, 0, 1)
+    assert (box.maildir / ".Junk" / "maildirfolder").is_file()
+    await box.deliver("ann@here.example", id="1", folder="JUNK")
+    assert box.count(".Junk") == 2
 
 
 async def test_strangers_cannot_make_folders_without_end(tmp_path: Path) -> None:

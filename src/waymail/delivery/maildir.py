@@ -9,7 +9,8 @@ have seen. Where a reader has moved it to another folder, or removed it, the mes
 lost between two attempts.
 
 The file has LF line ends, as other delivery agents write them and readers expect them; what else becomes of the content is in
-`delivery.final`. Names are lower-cased for the path: mailboxes that differ only in case are one (RFC 5321 §2.4 leaves that to the
+`delivery.final`. A recipient's `folder` (quarantine) goes before the one that the detail of his address names, and is made where
+it is missing. Names are lower-cased for the path: mailboxes that differ only in case are one (RFC 5321 §2.4 leaves that to the
 host that delivers).
 """
 
@@ -144,7 +145,7 @@ class MaildirTransport:
         rules = self._rules.get(recipient.domain, _NO_RULES)
         name = self._file_name(envelope, recipient)
         self._directories.make_maildir(maildir)
-        folder = self._folder(maildir, detail, rules)
+        folder = self._folder(maildir, recipient.folder or detail, rules, is_ours=bool(recipient.folder))
         if not self._is_there(folder, name, envelope):
             fields = return_path(envelope.sender) + delivered_to(recipient.address)
             chunks = Counted(final.content(envelope, body, fields, lf=True))
@@ -153,14 +154,14 @@ class MaildirTransport:
                 return refusal
         return Delivered(_DELIVERED, final=True, place=str(folder))
 
-    def _folder(self, maildir: Path, detail: str, rules: Rules) -> Path:
-        """The maildir itself, or its folder that the detail names. Raises OSError."""
-        wanted = folders.named(detail) if detail else None
+    def _folder(self, maildir: Path, name: str, rules: Rules, *, is_ours: bool) -> Path:
+        """The maildir itself, or its folder of that name, `is_ours` where no stranger chose it. Raises OSError."""
+        wanted = folders.named(name) if name else None
         if wanted is None:
             return maildir
         present = folders.present(maildir)
         found = folders.find(wanted, present)
-        if found is None and rules.makes_folders and len(present) < folders.MOST:
+        if found is None and (is_ours or (rules.makes_folders and len(present) < folders.MOST)):
             found = wanted
             self._directories.make(maildir / wanted)
             # Maildir++: by this file a folder is told from a Maildir. Before new/, so that a crash leaves no folder without it.
