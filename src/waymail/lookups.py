@@ -83,3 +83,19 @@ def run(lookups: Lookups[T], zone: Zone) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+def recorded(lookups: Lookups[T], into: list[tuple[Query, Answer]]) -> Lookups[T]:
+    """The same lookups. Each question and its answer is put down in `into`, in the order in which they were asked."""
+    try:
+        asked = next(lookups)
+        while True:
+            answered = yield asked
+            if isinstance(asked, tuple):
+                into.extend(zip(asked, answered, strict=True))
+            else:
+                into.append((asked, answered))
+            asked = lookups.send(answered)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result

@@ -11,16 +11,17 @@ from pydantic import PlainSerializer, PlainValidator
 from waymail.app.config.listening import CountOrOff
 from waymail.app.config.positions import KeyPath
 from waymail.app.config.section import Section, default, optional
-from waymail.app.config.users import PythonClass
-from waymail.app.config.values import AbsolutePath, Count, DomainName, Flag, RelayNetwork, Seconds, SecondsOrOff
+from waymail.app.config.users import PythonClass, Text
+from waymail.app.config.values import AbsolutePath, DomainName, Flag, RelayNetwork, Seconds, SecondsOrOff
 from waymail.app.units import duration_text, shown
+from waymail.senderauth import dnsbl
 
 if TYPE_CHECKING:
     from waymail.app.config.schema import Config
 
 Action = Literal["accept", "mark", "quarantine", "defer", "reject"]
 
-LONGEST = 120.0  # seconds that checks and hooks may take: a client waits for the reply no longer than some minutes
+LONGEST = 30.0  # seconds that DNS may take, and a hook: both together less than `Limits.decision_time`
 _PLACEHOLDERS = frozenset({"code", "rule", "ip"})
 
 
@@ -52,7 +53,20 @@ def quarantine(value: object) -> str:
     return name
 
 
+def codes(value: object) -> dict[str, float]:
+    """What each answer of a list counts."""
+    if not isinstance(value, dict):
+        raise ValueError(f'must be a table, like {{ "127.0.0.2-4" = 1, "127.0.0.10" = 0.5 }}, not {shown(value)}')
+    for answer in value:
+        try:
+            dnsbl.code(answer)
+        except ValueError as error:
+            raise ValueError(f"{shown(answer)} {error}") from None
+    return {answer: score(points) for answer, points in value.items()}
+
+
 Score = Annotated[float, PlainValidator(score)]
+Codes = Annotated[Mapping[str, float], PlainValidator(codes)]
 HelpUrl = Annotated[str, PlainValidator(help_url)]
 Quarantine = Annotated[str, PlainValidator(quarantine), PlainSerializer(lambda name: f"folder:{name}" if name else "header")]
 
@@ -64,7 +78,8 @@ class Dnsbl(Section):
     kind: Literal["ip", "domain"] = default("ip")
     allow: Flag = default(False)
     score: Score = default(1)
-    codes: Mapping[str, Score] = default({})
+    codes: Codes = default({})
+    title: Text | None = optional()
 
 
 class Lists(Section):
@@ -80,8 +95,7 @@ class Greylist(Section):
     delay: SecondsOrOff = default("off")
     window: Seconds = default("1d")
     keep: Seconds = default("36d")
-    known_after: Count = default(5)
-    exempt_spf_pass: Flag = default(False)
+    known_after: CountOrOff = default(5)
 
 
 class Rates(Section):
@@ -91,6 +105,8 @@ class Rates(Section):
     recipients_per_network: CountOrOff = default("off")
     messages_per_sender: CountOrOff = default("off")
     recipients_per_sender: CountOrOff = default("off")
+    messages_per_domain: CountOrOff = default("off")
+    recipients_per_domain: CountOrOff = default("off")
 
 
 class Inbound(Section):
