@@ -24,6 +24,7 @@ COMMANDS = {
     "etrn": "etrn",
     "queue": "app",
     "trace": "trace",
+    "explain": "explain",
     "why": "why",
     "spf": "spf",
     "user": "app",

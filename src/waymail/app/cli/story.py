@@ -20,7 +20,8 @@ _INDENT = " " * 33  # below what follows the time and the kind
 _DIALOGUE = " " * 21  # below the kind
 
 # How a terminal shows what became of a message.
-STYLES = {"delivered": "green", "deferred": "yellow", "queued": "yellow", "held": "magenta", "failed": "red", "removed": "red"}
+STYLES = {"delivered": "green", "deferred": "yellow", "queued": "yellow", "held": "magenta"}
+STYLES |= dict.fromkeys(("failed", "removed", "refused"), "red")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def told(story: Story, now: float, *, verbose: bool = False) -> Iterator[Line]:
     `verbose` of all. Of many attempts in a row the middle is left out, but not with `verbose`.
     """
     envelope = story.envelope
-    yield Line(envelope.accepted_at, "accepted", accepted_text(envelope, story.size))
+    yield Line(envelope.accepted_at, began(story), accepted_text(envelope, story.size))
     decisive = _decisive(story)
     left_out = set() if verbose else set(_middles(story.events))
     for number, event in enumerate(story.events):
@@ -64,6 +65,14 @@ def told(story: Story, now: float, *, verbose: bool = False) -> Iterator[Line]:
             yield Line(None, "", "  put off when it was due: the destination was down, or had too many messages to send already")
     if rest := live[SHOWN * 3 :]:
         yield Line(now, "now", f"and {len(rest)} more recipients; `waymail queue show {envelope.id}` names all")
+
+
+def began(story: Story) -> str:
+    """Whether the message was taken at all: "accepted", "refused", or "discarded" where its client was told that it was taken."""
+    if any(recipient.state is State.REFUSED for recipient in story.recipients):
+        return "refused"
+    is_discarded = any(event.kind == "judged" and event.detail.get("action") == "discard" for event in story.events)
+    return "discarded" if is_discarded else "accepted"
 
 
 def _announced(story: Story, address: str) -> float:
@@ -96,7 +105,7 @@ def _middles(events: Sequence[Event]) -> Iterator[int]:
 def verdict(story: Story) -> Line:
     """What became of a message, in one line."""
     counted = Counter(_became(recipient) for recipient in story.recipients)
-    kind = next((one for one in ("failed", "held", "deferred", "queued", "removed") if one in counted), "delivered")
+    kind = next((one for one in ("failed", "refused", "held", "deferred", "queued", "removed") if one in counted), "delivered")
     if len(counted) > 1:
         text = ", ".join(f"{number} {became}" for became, number in counted.most_common())
         return Line(None, kind, text, STYLES[kind])
@@ -104,7 +113,7 @@ def verdict(story: Story) -> Line:
     text = f"{kind} {_took(story)}" if kind == "delivered" else kind
     text += f", at attempt {attempts}" if attempts > 1 else ""
     replies = {recipient.reply for recipient in story.recipients}
-    if kind in ("failed", "deferred") and len(replies) == 1:
+    if kind in ("failed", "refused", "deferred") and len(replies) == 1:
         text += f": {replies.pop()}"
     return Line(None, kind, text, STYLES[kind])
 
@@ -181,7 +190,7 @@ def as_json(story: Story) -> dict[str, Any]:
     once more as `time` and `next_time`."""
     envelope, origin = story.envelope, story.envelope.origin
     came = {"protocol": origin.protocol, "helo": origin.helo, "address": origin.address, "tls": origin.tls, "user": origin.user}
-    accepted = Event(envelope.accepted_at, "accepted", came | {"size": story.size})
+    accepted = Event(envelope.accepted_at, began(story), came | {"size": story.size})
     return {
         "id": envelope.id,
         "message_id": envelope.message_id,
@@ -233,6 +242,9 @@ def _happened(event: Event) -> Iterator[Line]:
             if result.get("place") and len(results) > 1:  # the one of a single result stands in front
                 yield Line(None, "", f"  in {result['place']}")
         return
+    if event.kind == "judged":
+        yield from judged_lines(event)
+        return
     to = people(list(detail.get("to", ())))
     why = f": {detail['why']}" if detail.get("why") else ""
     if event.kind == "returned":
@@ -244,6 +256,17 @@ def _happened(event: Event) -> Iterator[Line]:
     yield Line(event.at, event.kind, f"{to}{by}{why}{notice}")
     if event.kind == "waiting":
         yield Line(None, "", f"  {detail.get('reply', '')}; asked again at {time_text(detail.get('next', event.at))}")
+
+
+def judged_lines(event: Event) -> Iterator[Line]:
+    """What was decided about a message and by which rule; the rest `waymail explain` tells."""
+    detail = event.detail
+    said = (str(detail.get(name, "")) for name in ("action", "rule", "reason"))
+    yield Line(event.at, "judged", ": ".join(one for one in said if one))
+    if detail.get("reply"):
+        yield Line(None, "", str(detail["reply"]))
+    if detail.get("override"):
+        yield Line(None, "", f"  not as the sender's domain asks: {detail['override']}")
 
 
 def _attempt_text(detail: Mapping[str, Any]) -> str:

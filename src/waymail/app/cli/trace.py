@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from waymail.app.cli.output import CommandFailed, Exit, clean, complain, say_json, say_styled
 
-Became = Literal["queued", "deferred", "held", "delivered", "failed", "removed"]
+Became = Literal["queued", "deferred", "held", "delivered", "failed", "removed", "refused"]
 
 
 async def trace(
@@ -34,7 +34,7 @@ async def trace(
     since
         Only what was accepted within this time until now, like 2h or 7d.
     state
-        Only messages of which a recipient is queued, deferred, held, delivered, failed or removed.
+        Only messages of which a recipient is queued, deferred, held, delivered, failed, removed or refused.
     limit
         How many messages at most, newest first.
     verbose
