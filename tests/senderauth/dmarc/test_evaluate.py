@@ -214,6 +214,17 @@ def test_a_walk_without_an_end_leaves_the_result_open_unless_another_domain_is_a
     assert judged("example.org", zone, Dkim("a.example.org"), Spf("b.example.org")).result == "pass"
 
 
+def test_a_walk_that_ends_well_does_not_make_another_one_forgotten_that_did_not() -> None:
+    records = {"example.org": "v=DMARC1; p=reject", "a.example.org": "TIMEOUT", "lab.example.org": "v=DMARC1; psd=n"}
+    assert judged("example.org", dmarc_zone(records), Spf("a.example.org"), Dkim("x.lab.example.org")).result == "temperror"
+
+
+def test_no_walk_is_made_for_a_domain_that_cannot_be_aligned() -> None:
+    zone = dmarc_zone(REJECT)
+    assert judged("example.org", zone, Spf("evil.example"), Dkim("a.other.org"), Dkim("b.a.other.org")).result == "fail"
+    assert zone.questions == ["_dmarc.example.org", "_dmarc.org"]
+
+
 @pytest.mark.parametrize(
     ("evidence", "result"),
     [

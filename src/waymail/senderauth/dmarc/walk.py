@@ -120,7 +120,7 @@ def organizational_domain(walk: Walk) -> str:
     for domain, record in walk.records:
         if record.psd == "n":
             return domain
-        if record.psd == "y" and domain != walk.start:
+        if record.psd == "y":
             return _one_label_below(domain, walk.start)
     return walk.records[-1][0] if walk.records else walk.start
 
@@ -138,5 +138,6 @@ def policy_of(walk: Walk) -> tuple[str, Record] | None:
 
 
 def _one_label_below(parent: str, start: str) -> str:
+    """The part of `start` that has one label more than `parent`; all of it where they are the same (§4.10.2, rule 2)."""
     count = parent.count(".") + 2
     return ".".join(start.split(".")[-count:])
