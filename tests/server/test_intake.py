@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 
 import pytest
-from tests.server.conftest import CollectingQueue, ScriptedStore
+from tests.server.conftest import CollectingQueue, Place, ScriptedStore
 
 from waymail.mail.envelope import Envelope, Origin, QueueIds, Recipient, decode_id
-from waymail.server.intake import Intake
-from waymail.store.contract import Delivery, Spool, State
+from waymail.server.intake import REFUSED, REFUSED_OF_NETWORK, Intake
+from waymail.store.contract import Delivery, Refusal, Spool, State
 from waymail.testing.clock import JumpingClock
 
 CONTENT = b"Subject: x\r\n\r\nhello\r\n"
@@ -125,3 +125,23 @@ async def test_debugging_shows_the_envelope_and_none_of_the_content(caplog: pyte
     assert (fields["id"], fields["from"], fields["user"], fields["size"]) == (id, "ann@example.org", "ann", len(CONTENT))
     assert fields["to"] == ["bob@example.org", "carl@example.org"]
     assert not any("hello" in str(value) for value in fields.values())
+
+
+def refusal(place: Place, address: str) -> Refusal:
+    people, at = (Recipient("ann@example.org"),), place.intake.now()
+    envelope = Envelope(place.intake.new_id(), "x@client.example", people, at, origin=Origin("SMTP", "client", address))
+    return Refusal(envelope, "550 no")
+
+
+async def test_one_network_cannot_fill_the_history_with_what_it_is_refused(place: Place) -> None:
+    for number in range(REFUSED_OF_NETWORK + 20):
+        await place.intake.record(refusal(place, f"192.0.2.{number}"))
+    assert len(await place.store.find("x@client.example", 1000)) == REFUSED_OF_NETWORK
+    await place.intake.record(refusal(place, "198.51.100.1"))
+    assert len(await place.store.find("x@client.example", 1000)) == REFUSED_OF_NETWORK + 1
+
+
+async def test_many_networks_together_cannot_either(place: Place) -> None:
+    for number in range(REFUSED + 20):
+        await place.intake.record(refusal(place, f"10.{number // 256}.{number % 256}.1"))
+    assert len(await place.store.find("x@client.example", 1000)) <= REFUSED + 1

@@ -13,7 +13,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from waymail.store.contract import Change, Delivery, NewMessage, Selection, Settlement, StaleToken, State, Store, Story, Waiting
+from waymail.store.contract import (
+    Change,
+    Delivery,
+    Event,
+    NewMessage,
+    Refusal,
+    Selection,
+    Settlement,
+    StaleToken,
+    State,
+    Store,
+    Story,
+    Waiting,
+)
 from waymail.store.memory import MemoryStore, Tables
 from waymail.store.sqlite import SqliteStore
 from waymail.testing.store_cases import LEASE, START, Messages, octets
@@ -78,6 +91,13 @@ class Stores(RuleBasedStateMachine):
         spool = self.sqlite.spool(new.envelope.id)
         spool.write(b"".join(new.body.chunks()))
         return NewMessage(new.envelope, spool.finish(), claim), new
+
+    @rule(target=ids, to=ADDRESSES, state=st.sampled_from([State.REFUSED, State.REMOVED]))
+    def refuse(self, to: list[str], state: State) -> Any:
+        envelope = self.messages.new(*to, at=self.time).envelope
+        for store in (self.sqlite, self.memory):
+            self.run(store.refused(Refusal(envelope, "550 no", (Event(self.time, "judged", {}),), 10, state)))
+        return envelope.id
 
     @rule(target=claims, limit=st.integers(0, 5))
     def claim(self, limit: int) -> Any:

@@ -7,11 +7,17 @@ from typing import Protocol
 
 from waymail.mail.envelope import Body, Envelope, QueueIds
 from waymail.net.clock import Clock
+from waymail.server.limits import MINUTE
+from waymail.server.networks import network_of
+from waymail.server.rates import Rates
 from waymail.server.room import Room
 from waymail.store.contract import Delivery, Event, NewMessage, Refusal, Spool, Store, StoreError, StoreFull
 from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail.server")
+
+REFUSED = 600  # messages a minute that are kept in the history though they were not taken
+REFUSED_OF_NETWORK = 60  # and of one network
 
 # RFC 3463 §3.4: X.3.0, other or undefined mail system status. Nothing was stored, so the client keeps it.
 NOT_STORED = Reply(451, "the message could not be stored, try again later", "4.3.0")
@@ -38,6 +44,8 @@ class Intake:
         self._ids = ids
         self._clock = clock
         self.room = room or Room(None, None)
+        # History has a bound: what strangers are refused must not push the stories of delivered mail out of it.
+        self._refused, self._refused_of_network = Rates(REFUSED, MINUTE), Rates(REFUSED_OF_NETWORK, MINUTE)
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -76,7 +84,11 @@ class Intake:
         return Reply(250, f"queued as {envelope.id}", "2.0.0")
 
     async def record(self, refusal: Refusal) -> None:
-        """Keep in the history that a message was not taken. Where that cannot be written, only the log has it."""
+        """Keep in the history that a message was not taken. Of too many, or where it cannot be written, only the log has it."""
+        now = self._clock.monotonic()
+        network = network_of(refusal.envelope.origin.address)
+        if not (self._refused_of_network.allows(network, now) and self._refused.allows("", now)):
+            return
         try:
             await self._store.refused(refusal)
         except StoreError as error:
