@@ -99,6 +99,45 @@ class BodyHash:
             self._digests[self._ends.pop()] = self._hash.digest()
 
 
+class Bodies:
+    """One body, hashed in as many forms as its signatures ask for, each in one pass, whoever they are: DKIM and ARC share one of
+    these. First all forms are asked for, then the body comes, then the hashes are told."""
+
+    def __init__(self) -> None:
+        self._lengths: dict[bool, list[int | None]] = {}
+        self._hashes: dict[bool, BodyHash] | None = None
+        self._is_finished = False
+
+    def want(self, relaxed: bool, length: int | None = None) -> None:
+        """Ask for a hash: of the canonical form, and of its first `length` octets, None for all. To be said before the body."""
+        self._lengths.setdefault(relaxed, []).append(length)
+
+    def update(self, chunk: bytes) -> None:
+        """The next octets of the body."""
+        for body in self._begun().values():
+            body.update(chunk)
+
+    def finish(self) -> None:
+        """There is no more. It may be said twice."""
+        if not self._is_finished:
+            self._is_finished = True
+            for body in self._begun().values():
+                body.finish()
+
+    def digest(self, relaxed: bool, length: int | None = None) -> bytes | None:
+        """A hash that was asked for; None where the body is shorter than that."""
+        return self._begun()[relaxed].digest(length)
+
+    def size(self, relaxed: bool) -> int:
+        """How many octets the canonical form has."""
+        return self._begun()[relaxed].size
+
+    def _begun(self) -> dict[bool, BodyHash]:
+        if self._hashes is None:
+            self._hashes = {relaxed: BodyHash(relaxed, lengths) for relaxed, lengths in self._lengths.items()}
+        return self._hashes
+
+
 def _reduced(data: bytes) -> bytes:
     """Each run of white space is one space, and there is none before a CRLF. Done by replacing, which is many times as fast as
     a regular expression here, and needs as many passes as the longest run's length has binary digits."""

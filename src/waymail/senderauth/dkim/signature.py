@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from binascii import Error as NoBase64
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from waymail.lookups import Query
@@ -68,36 +69,29 @@ class Signature:
 
 def read(field: Field, found: dict[str, str], now: float, limits: Limits) -> Signature:
     """The signature of a field whose tags were found to be these. Raises Unusable where there is nothing to verify."""
-    _require(found)
-    algorithm = _algorithm(found["a"].lower())
-    header_relaxed, body_relaxed = _canonicalization(found.get("c", SIMPLE).lower())
-    domain = _name(found, "d")
-    if "." not in domain:  # domain-name = sub-domain 1*("." sub-domain)
-        raise Unusable("neutral", "the domain in d= has one label only")
-    selector = _name(found, "s")
-    try:
-        query = key.query(selector, domain)
-    except ValueError as error:
-        raise Unusable("neutral", str(error)) from None
+    require(found, REQUIRED)
+    if found["v"] != "1":
+        raise Unusable("neutral", "v= names another version than 1")
+    algorithm = algorithm_of(found["a"].lower())
+    header_relaxed, body_relaxed = canonicalization_of(found.get("c", SIMPLE).lower())
+    domain, selector, query = key_of(found)
     if not any(method.lower() == "dns/txt" for method in tags.listed(found.get("q", "dns/txt"))):
         raise Unusable("neutral", "q= names no way to get the key but ones that nobody knows")
     signature = Signature(
         field=field,
         algorithm=algorithm,
-        signature=_octets(found, "b"),
-        body_hash=_octets(found, "bh"),
+        signature=octets_of(found, "b"),
+        body_hash=body_hash_of(found),
         header_relaxed=header_relaxed,
         body_relaxed=body_relaxed,
         domain=domain,
         selector=selector,
         identity_domain=_identity_domain(found, domain),
         header_fields=_header_fields(found["h"], limits),
-        body_length=number(found, "l", _NUMBER),
+        body_length=body_length_of(found),
         query=query,
     )
-    if len(signature.body_hash) != HASH_OCTETS:
-        raise Unusable("neutral", f"bh= has {len(signature.body_hash)} octets, not the {HASH_OCTETS} of SHA-256")
-    _check_times(number(found, "t", _TIME), number(found, "x", _TIME), now, limits)
+    check_times(number(found, "t"), number(found, "x"), now, limits)
     return signature
 
 
@@ -106,6 +100,11 @@ def identity(found: dict[str, str]) -> str:
     if "i" not in found:
         return "@" + found.get("d", "")
     return _QUOTED.sub(lambda octet: chr(int(octet[1], 16)), tags.compact(found["i"]))
+
+
+def body_length_of(found: dict[str, str]) -> int | None:
+    """l=, None without it."""
+    return number(found, "l", _NUMBER)
 
 
 def number(found: dict[str, str], name: str, form: re.Pattern[str] = _TIME) -> int | None:
@@ -117,14 +116,14 @@ def number(found: dict[str, str], name: str, form: re.Pattern[str] = _TIME) -> i
     return int(found[name])
 
 
-def _require(found: dict[str, str]) -> None:
-    if missing := [f"{name}=" for name in REQUIRED if not found.get(name)]:
+def require(found: dict[str, str], names: Iterable[str]) -> None:
+    """Raises Unusable where one of these tags is not there, or empty."""
+    if missing := [f"{name}=" for name in names if not found.get(name)]:
         raise Unusable("neutral", f"the signature lacks {', '.join(missing)}")
-    if found["v"] != "1":
-        raise Unusable("neutral", "v= names another version than 1")
 
 
-def _algorithm(name: str) -> str:
+def algorithm_of(name: str) -> str:
+    """The algorithm, where it is one that is believed."""
     if name == "rsa-sha1":
         raise Unusable("permerror", "rsa-sha1 is too weak to be believed (RFC 8301 §3.1)")
     if name not in key.ALGORITHMS:
@@ -132,12 +131,24 @@ def _algorithm(name: str) -> str:
     return name
 
 
-def _canonicalization(text: str) -> tuple[bool, bool]:
+def canonicalization_of(text: str) -> tuple[bool, bool]:
     """Whether header fields, and whether the body, are in relaxed form."""
     header, _, body = text.partition("/")
     if {header, body or SIMPLE} <= {SIMPLE, RELAXED} and not text.endswith("/"):
         return header == RELAXED, body == RELAXED
     raise Unusable("neutral", "c= names a canonicalization that nobody knows here")
+
+
+def key_of(found: dict[str, str]) -> tuple[str, str, Query]:
+    """The domain and the selector, in A-labels and lower case, and the question for their key."""
+    domain = _name(found, "d")
+    if "." not in domain:  # domain-name = sub-domain 1*("." sub-domain)
+        raise Unusable("neutral", "the domain in d= has one label only")
+    selector = _name(found, "s")
+    try:
+        return domain, selector, key.query(selector, domain)
+    except ValueError as error:
+        raise Unusable("neutral", str(error)) from None
 
 
 def _name(found: dict[str, str], tag: str) -> str:
@@ -147,11 +158,20 @@ def _name(found: dict[str, str], tag: str) -> str:
         raise Unusable("neutral", f"{tag}= is no domain name") from None
 
 
-def _octets(found: dict[str, str], tag: str) -> bytes:
+def octets_of(found: dict[str, str], tag: str) -> bytes:
+    """What a tag says in base64."""
     try:
         return b64decode(tags.compact(found[tag]), validate=True)
     except (NoBase64, ValueError):
         raise Unusable("neutral", f"{tag}= is no base64") from None
+
+
+def body_hash_of(found: dict[str, str]) -> bytes:
+    """bh=, the hash of the body."""
+    digest = octets_of(found, "bh")
+    if len(digest) != HASH_OCTETS:
+        raise Unusable("neutral", f"bh= has {len(digest)} octets, not the {HASH_OCTETS} of SHA-256")
+    return digest
 
 
 def _identity_domain(found: dict[str, str], domain: str) -> str:
@@ -178,7 +198,8 @@ def _header_fields(text: str, limits: Limits) -> tuple[str, ...]:
     return names
 
 
-def _check_times(signed: int | None, expires: int | None, now: float, limits: Limits) -> None:
+def check_times(signed: int | None, expires: int | None, now: float, limits: Limits) -> None:
+    """Raises Unusable for a signature that is too old, or from the future."""
     if signed is not None and expires is not None and expires <= signed:  # RFC 6376 §3.5, x=
         raise Unusable("neutral", "the signature expires (x=) before it was made (t=)")
     if expires is not None and expires < now:

@@ -10,7 +10,7 @@ from waymail.lookups import Answer, Lookups, Status
 from waymail.mail import headers
 from waymail.senderauth.dkim import key as keys
 from waymail.senderauth.dkim import tags
-from waymail.senderauth.dkim.body import BodyHash
+from waymail.senderauth.dkim.body import Bodies
 from waymail.senderauth.dkim.canonical import Field, HeaderFields, header, without_signature
 from waymail.senderauth.dkim.signature import Limits, Signature, Unusable, identity, number, read
 from waymail.values import value
@@ -75,27 +75,31 @@ class _Verdict:
 class Verifier:
     """The signatures of one message: made with its header section, fed with its body, then asked."""
 
-    def __init__(self, section: bytes, *, now: float, limits: Limits = _DEFAULT) -> None:
-        """`section` is the header section with its CRLFs, without the empty line; `now` is in seconds since the epoch."""
+    def __init__(self, section: bytes, *, now: float, limits: Limits = _DEFAULT, bodies: Bodies | None = None) -> None:
+        """`section` is the header section with its CRLFs, without the empty line; `now` is in seconds since the epoch.
+
+        Where others want hashes of the body, too, `bodies` is what all share: then that is fed with the body, once.
+        """
         self._limits = limits
         self._fields = HeaderFields(section if headers.has(section, NAME) else b"")
         candidates = self._fields.named(NAME)
         self._found = [_found(field, now, limits) for field in candidates[: limits.signatures]]
         self._passed_over = len(candidates) - len(self._found)
-        self._bodies = _bodies([found.signature for found in self._found if found.signature])
+        self._bodies = bodies or Bodies()
+        for found in self._found:
+            if found.signature:
+                self._bodies.want(found.signature.body_relaxed, found.signature.body_length)
 
     def update(self, chunk: bytes) -> None:
         """The next octets of the body."""
-        for body in self._bodies.values():
-            body.update(chunk)
+        self._bodies.update(chunk)
 
     def finish(self) -> Lookups[list[DkimResult]]:
         """Ask for the keys, all at once, and say what became of each signature, from the top. To be run once.
 
         Signatures beyond the limit are told of with one result, the last.
         """
-        for body in self._bodies.values():
-            body.finish()
+        self._bodies.finish()
         queries = tuple(dict.fromkeys(found.signature.query for found in self._found if found.signature))
         answers: dict[object, Answer] = dict(zip(queries, (yield queries), strict=True)) if queries else {}
         shown = _shown([found.tags.get("b", "") for found in self._found])
@@ -115,7 +119,7 @@ class Verifier:
         verdict = self._verdict(signature, answer)
         unsigned = 0
         if signature.body_length is not None:
-            unsigned = max(self._bodies[signature.body_relaxed].size - signature.body_length, 0)
+            unsigned = max(self._bodies.size(signature.body_relaxed) - signature.body_length, 0)
         return _told(found, verdict, beginning, unsigned=unsigned, authentic=answer.authentic)
 
     def _verdict(self, signature: Signature, answer: Answer) -> _Verdict:
@@ -135,39 +139,13 @@ class Verifier:
         except ValueError as error:
             return _Verdict("permerror", f"the key record {signature.query.name} is broken: {error}")
         try:
-            self._check_key(signature, key)
-            self._check_body(signature)
+            check_key(signature, key, self._limits)
+            check_body(signature, self._bodies)
             if not key.verifies(signature.signature, self._signed(signature)):
                 raise Unusable("fail", "the signature does not fit: a header field that it covers was changed, or its key")
         except Unusable as unusable:
             return _Verdict(unusable.result, str(unusable), key.bits, key.is_testing)
         return _Verdict("pass", "", key.bits, key.is_testing)
-
-    def _check_key(self, signature: Signature, key: keys.Key) -> None:
-        """Raises Unusable where the key is not for this signature."""
-        name = signature.query.name
-        if key.hashes and "sha256" not in key.hashes:
-            raise Unusable("permerror", f"the key {name} is not for SHA-256 (h=)")
-        if key.is_revoked:
-            raise Unusable("permerror", f"the key {name} is revoked")
-        if key.type != keys.ALGORITHMS[signature.algorithm]:
-            raise Unusable("permerror", f"the key {name} is not for {signature.algorithm} (k=)")
-        if not {"*", "email"} & set(key.services):  # RFC 6376 §3.6.1, s=
-            raise Unusable("permerror", f"the key {name} is not for mail (s=)")
-        if key.is_strict and signature.identity_domain != signature.domain:  # RFC 6376 §3.6.1, t=s
-            raise Unusable("permerror", f"the key {name} allows no domain below d= in i= (t=s)")
-        if key.type == keys.RSA and key.bits < keys.MIN_RSA_BITS:
-            raise Unusable("permerror", f"the key {name} has {key.bits} bits, too few to be believed (RFC 8301 §3.2)")
-        if key.bits > self._limits.key_bits:
-            raise Unusable("policy", f"the key {name} has {key.bits} bits, more than the {self._limits.key_bits} that are tried")
-
-    def _check_body(self, signature: Signature) -> None:
-        """Raises Unusable where the body is not the one that was signed."""
-        digest = self._bodies[signature.body_relaxed].digest(signature.body_length)
-        if digest is None:
-            raise Unusable("fail", f"the body is shorter than the {signature.body_length} octets that were signed (l=)")
-        if digest != signature.body_hash:
-            raise Unusable("fail", "the body was changed")
 
     def _signed(self, signature: Signature) -> bytes:
         return signed_octets(
@@ -181,6 +159,34 @@ def verify(message: bytes, *, now: float, limits: Limits = _DEFAULT) -> Lookups[
     verifier = Verifier(section, now=now, limits=limits)
     verifier.update(message[len(section) + len(b"\r\n") :])
     return (yield from verifier.finish())
+
+
+def check_key(signature: Signature, key: keys.Key, limits: Limits) -> None:
+    """Raises Unusable where the key is not for this signature."""
+    name = signature.query.name
+    if key.hashes and "sha256" not in key.hashes:
+        raise Unusable("permerror", f"the key {name} is not for SHA-256 (h=)")
+    if key.is_revoked:
+        raise Unusable("permerror", f"the key {name} is revoked")
+    if key.type != keys.ALGORITHMS[signature.algorithm]:
+        raise Unusable("permerror", f"the key {name} is not for {signature.algorithm} (k=)")
+    if not {"*", "email"} & set(key.services):  # RFC 6376 §3.6.1, s=
+        raise Unusable("permerror", f"the key {name} is not for mail (s=)")
+    if key.is_strict and signature.identity_domain != signature.domain:  # RFC 6376 §3.6.1, t=s
+        raise Unusable("permerror", f"the key {name} allows no domain below d= in i= (t=s)")
+    if key.type == keys.RSA and key.bits < keys.MIN_RSA_BITS:
+        raise Unusable("permerror", f"the key {name} has {key.bits} bits, too few to be believed (RFC 8301 §3.2)")
+    if key.bits > limits.key_bits:
+        raise Unusable("policy", f"the key {name} has {key.bits} bits, more than the {limits.key_bits} that are tried")
+
+
+def check_body(signature: Signature, bodies: Bodies) -> None:
+    """Raises Unusable where the body is not the one that was signed."""
+    digest = bodies.digest(signature.body_relaxed, signature.body_length)
+    if digest is None:
+        raise Unusable("fail", f"the body is shorter than the {signature.body_length} octets that were signed (l=)")
+    if digest != signature.body_hash:
+        raise Unusable("fail", "the body was changed")
 
 
 def signed_octets(covered: list[Field], own: Field, relaxed: bool) -> bytes:
@@ -199,14 +205,6 @@ def _found(field: Field, now: float, limits: Limits) -> _Found:
         return _Found(found, read(field, found, now, limits), "", "")
     except Unusable as unusable:
         return _Found(found, None, unusable.result, str(unusable))
-
-
-def _bodies(signatures: list[Signature]) -> dict[bool, BodyHash]:
-    """One pass over the body for each canonical form that is asked for, however many signatures there are."""
-    lengths: dict[bool, list[int | None]] = {}
-    for signature in signatures:
-        lengths.setdefault(signature.body_relaxed, []).append(signature.body_length)
-    return {relaxed: BodyHash(relaxed, wanted) for relaxed, wanted in lengths.items()}
 
 
 def _shown(values: list[str]) -> list[str]:
