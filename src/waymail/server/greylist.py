@@ -86,6 +86,7 @@ class Greylist:
                 return Wait(math.ceil(self._times.delay), is_first=True) if self._times.delay > 0 else None
             if (remaining := first + self._times.delay - now) > 0:
                 return Wait(math.ceil(remaining), is_first=False)
+            self._waiting.forget(place, key)
         self._passed.put(key, 1, now)
         self._networks.put(network, (self._networks.get(network, now) or 0) + 1, now)
         for name in filter(None, (client, vouched)):
@@ -168,10 +169,19 @@ class _Waiting:
         self._number += messages.pop(key, None) is None
         messages[key] = now
         if len(messages) > min(MOST_OF_ONE, self._most):
-            self._forget_oldest(network)
+            self.forget(network, next(iter(messages)))
         while self._number > self._most:
-            self._forget_oldest(next(iter(self._networks)))
+            oldest = next(iter(self._networks))
+            self.forget(oldest, next(iter(self._networks[oldest])))
         return None
+
+    def forget(self, network: str, key: str) -> None:
+        """A message that is waited for has passed."""
+        messages = self._networks[network]
+        del messages[key]
+        self._number -= 1
+        if not messages:
+            del self._networks[network]
 
     def items(self, now: float) -> Iterator[tuple[str, str, float]]:
         """What still counts. May be called in another thread meanwhile."""
@@ -186,13 +196,6 @@ class _Waiting:
 
     def __len__(self) -> int:
         return self._number
-
-    def _forget_oldest(self, network: str) -> None:
-        messages = self._networks[network]
-        del messages[next(iter(messages))]
-        self._number -= 1
-        if not messages:
-            del self._networks[network]
 
 
 def sender_pattern(sender: str) -> str:
