@@ -7,7 +7,9 @@ size take minutes, and a test has one.
 
 from __future__ import annotations
 
+import gc
 import sys
+import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -304,6 +306,33 @@ def test_a_from_field_of_ten_megabytes_names_nobody() -> None:
 
 
 # The others
+
+
+def test_nothing_long_is_remembered() -> None:
+    def met(number: int) -> None:
+        filler = f"{number:05d}" * 12_000
+        names = f"{filler}.example", f"{number}.{filler}@example.org"
+        checked(Hostile(by_type(TXT=(f"v=spf1 x={filler} ?all",))))
+        lookups.run(spf.check("192.0.2.1", names[1], names[0], now=NOW), Hostile(by_type(TXT=("v=spf1 ?all",))))
+        lookups.run(dkim.verify(own, now=NOW), Hostile(by_type(TXT=(f"v=DKIM1; n={filler}; p=AAAA",))))
+        lookups.run(dkim.verify(own.replace(b"d=example.org", f"d={names[0]}".encode()), now=NOW), Hostile(by_type()))
+        lookups.run(dmarc.evaluate("example.org", spf=None, dkim=[]), Hostile(by_type(TXT=(f"v=DMARC1; x={filler}",))))
+        lookups.run(dmarc.evaluate(names[0], spf=None, dkim=[]), Hostile(by_type()))
+        dmarc.author_domain(f"From: a@{names[0]}\r\n".encode())
+        authres.without(f"Authentication-Results: {names[0]}; spf=pass\r\n".encode(), "mx.home.example")
+
+    own = signature() + MESSAGE
+    met(0)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(1, 101):
+            met(number)
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1_000_000  # what was met has 60 MB
 
 
 def test_a_client_with_a_thousand_names_is_asked_about_ten_times() -> None:

@@ -89,28 +89,28 @@ def evaluate(author_domain: str, *, spf: SpfEvidence | None, dkim: Sequence[Dkim
         reason = f"{author_domain[:80]!a} is no domain in DNS" if author_domain else "there is no single author domain"
         return DmarcResult("permerror", author_domain, reason)
     tree = Tree()
-    found: Found = yield from tree.at(author)
-    walk = None
-    if found.record is None and not found.failure:
-        walk = yield from tree.walk(author)
-    if failure := found.failure or (walk.failure if walk else ""):
-        return DmarcResult("temperror", author, failure, notes=tuple(tree.notes))
-    applicable = (author, found.record) if found.record else walks.policy_of(walk) if walk else None
+    own: Found = yield from tree.at(author)
+    # The author domain's own record applies, wherever a walk would lead.
+    walk: Walk = Walk(author, ((author, own.record),)) if own.record else (yield from tree.walk(author))
+    if walk.failure:
+        return DmarcResult("temperror", author, walk.failure, notes=tuple(tree.notes))
+    applicable = walks.policy_of(walk)
     if applicable is None or not applicable[1].applies:
         reason = f"the policy of {applicable[0]} cannot be read" if applicable else "no DMARC record"
         return DmarcResult("none", author, reason, notes=tuple(tree.notes), authentic=tree.authentic)
-    return (yield from _Evaluation(author, tree, walk, *applicable).of(spf, dkim))
+    organizational_domain = "" if own.record else walks.organizational_domain(walk)
+    return (yield from _Evaluation(author, tree, *applicable, organizational_domain).of(spf, dkim))
 
 
 class _Evaluation:
     """One author domain and the record that applies to it, before the authenticated domains are looked at."""
 
-    def __init__(self, author: str, tree: Tree, walk: Walk | None, record_domain: str, record: Record) -> None:
+    def __init__(self, author: str, tree: Tree, record_domain: str, record: Record, organizational_domain: str) -> None:
         self._author = author
         self._tree = tree
         self._record_domain = record_domain
         self._record = record
-        self._organizational = walks.organizational_domain(walk) if walk else ""
+        self._organizational = organizational_domain
         self._failure = ""
 
     def of(self, spf: SpfEvidence | None, dkim: Sequence[DkimEvidence]) -> Lookups[DmarcResult]:

@@ -31,6 +31,7 @@ _MAILTO = re.compile(r"mailto:[^@]+@[^@]+", re.IGNORECASE)
 _CHOICES = {"p": POLICIES, "sp": POLICIES, "np": POLICIES, "adkim": "rs", "aspf": "rs", "psd": "ynu", "t": "yn"}
 _MAX_URIS = 20
 _MAX_NOTES = 10
+_MAX_REMEMBERED = 1024  # characters
 
 
 @value
@@ -63,9 +64,17 @@ def is_dmarc(text: str) -> bool:
     return _VERSION.match(text) is not None
 
 
-@lru_cache(maxsize=2048)
 def parse(text: str) -> Record | None:
     """The record, or None where the text is none: another version, or the version is not the first tag."""
+    return _remembered(text) if len(text) <= _MAX_REMEMBERED else _parsed(text)
+
+
+@lru_cache(maxsize=2048)
+def _remembered(text: str) -> Record | None:
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Record | None:
     found = _VERSION.match(text)
     if found is None:
         return None

@@ -92,14 +92,17 @@ class Tree:
         return Walk(start, tuple(met))
 
 
-@lru_cache(maxsize=4096)
 def domain_name(text: str) -> str:
     """The domain in A-labels and lower case, without a trailing dot; "" where it cannot be a mail domain in DNS.
 
     RFC 9989 §5.3.1: a U-label is converted to an A-label before anything else.
     """
-    if len(text) > _MAX_NAME + 1:  # an A-label has no fewer characters than its U-label
-        return ""
+    # An A-label has no fewer characters than its U-label. What is longer is not worth remembering, either.
+    return _domain_name(text) if len(text) <= _MAX_NAME + 1 else ""
+
+
+@lru_cache(maxsize=4096)
+def _domain_name(text: str) -> str:
     try:
         name = domains.to_ascii(text).removesuffix(".")
     except domains.BadDomain:
@@ -127,7 +130,7 @@ def organizational_domain(walk: Walk) -> str:
 
 def policy_of(walk: Walk) -> tuple[str, Record] | None:
     """The domain and the record that apply to the walk's start (§4.10.1): its own, else that of its Organizational
-    Domain, else that of the Public Suffix Domain above it. The walk is complete."""
+    Domain, else that of the Public Suffix Domain above it. The walk is complete, or begins with a record."""
     found = dict(walk.records)
     for domain in (walk.start, organizational_domain(walk)):
         if domain in found:
