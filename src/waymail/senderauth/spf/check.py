@@ -14,7 +14,7 @@ from waymail.senderauth.spf.client import read
 from waymail.senderauth.spf.macros import MacroString
 from waymail.senderauth.spf.mechanisms import BY_NAME
 from waymail.senderauth.spf.record import Directive, Record, RecordError, parse, select
-from waymail.senderauth.spf.result import LIMITS, Ended, Limits, SpfResult, Step
+from waymail.senderauth.spf.result import LIMITS, Ended, Limits, SpfResult, Step, shown
 from waymail.senderauth.spf.state import NoTarget, State, malformed, said
 from waymail.values import value
 from waymail.wire.domains import BadDomain, to_ascii
@@ -94,7 +94,7 @@ def _check_host(state: State, domain: str, depth: int) -> Lookups[_Found]:
         else:
             matches = yield from _asking(state, directive, domain, depth)
         if matches:
-            return _Found(directive.result, f"{directive.text} of {domain} matches", directive.text, record.exp, domain)
+            return _Found(directive.result, f"{shown(directive.text)} of {domain} matches", directive.text, record.exp, domain)
     if record.redirect is not None:
         return (yield from _redirected(state, record.redirect, domain, depth))
     return _no_match(domain)

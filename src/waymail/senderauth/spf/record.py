@@ -12,6 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from waymail.senderauth.spf import macros
 from waymail.senderauth.spf.macros import MacroString
+from waymail.senderauth.spf.result import shown
 from waymail.values import value
 
 VERSION = "v=spf1"
@@ -20,7 +21,6 @@ MECHANISMS = frozenset({"all", "include", "a", "mx", "ptr", "ip4", "ip6", "exist
 
 _CACHED = 2048  # octets; a longer record is read anew each time, so that strangers cannot fill the memory
 _ENTRIES = 1024
-_SHOWN = 100  # characters of a term, and of what is wrong with it
 
 _TERM = re.compile(r"([+\-~?]?)([a-z][a-z0-9_.-]*)(.*)", re.ASCII | re.IGNORECASE | re.DOTALL)
 # dual-cidr-length = [ "/" ("0" / %x31-39 0*1DIGIT) ] [ "/" "/" ("0" / %x31-39 0*2DIGIT) ]
@@ -80,15 +80,9 @@ def _parse(text: str) -> Record:
         try:
             _read_term(term, directives, modifiers)
         except ValueError as error:
-            raise RecordError(f"{_shown(term)}: {_shown(str(error))}") from None
+            raise RecordError(f"{shown(term)}: {shown(str(error))}") from None
     has_all = any(directive.name == "all" for directive in directives)
     return Record(text, tuple(directives), None if has_all else modifiers.get("redirect"), modifiers.get("exp"))
-
-
-def _shown(text: str) -> str:
-    """What is told of a stranger's text: not much, and in ASCII."""
-    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return text.encode("ascii", "backslashreplace").decode()
 
 
 _parse_cached = lru_cache(maxsize=_ENTRIES)(_parse)

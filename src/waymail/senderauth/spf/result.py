@@ -55,6 +55,13 @@ class Limits:
 
 
 LIMITS = Limits()
+_SHOWN = 100
+
+
+def shown(text: str) -> str:
+    """What a result tells of a stranger's text, where it does not tell it as such: not much, and in ASCII."""
+    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text.encode("ascii", "backslashreplace").decode()
 
 
 class Ended(Exception):
