@@ -20,6 +20,7 @@ from waymail.app.config.schema import Config, Domain
 from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.config.values import Endpoint
 from waymail.app.history import HistoryBound
+from waymail.app.wiring_forwarding import forwarding, returns
 from waymail.app.wiring_schedules import schedules
 from waymail.app.wiring_transports import Transports, open_transports
 from waymail.app.wiring_users import Accounts, open_accounts
@@ -119,7 +120,11 @@ def sending_side(config: Config, clock: SystemClock, ids: QueueIds, resolver: Re
     resolvers = [str(one) for one in config.dns.resolvers] or None
     resolver = resolver or Resolver(resolvers, dnssec=config.dns.dnssec, clock=clock)
     transports = open_transports(config, clock)
-    smtp = SmtpTransport(hello_name=config.delivery.hello or config.hostname, idle_seconds=config.delivery.idle)
+    smtp = SmtpTransport(
+        hello_name=config.delivery.hello or config.hostname,
+        idle_seconds=config.delivery.idle,
+        forwarding=forwarding(config),
+    )
     carrier = Dispatch(
         Routes({name: domain.deliver for name, domain in config.domains.items()}, config.routes),
         smtp,
@@ -212,7 +217,7 @@ def receiving_side(config: Config, accounts: Accounts) -> Receiving:
     authenticator, quota = accounts.authenticator, accounts.quota
     hold, hostname = int(config.limits.hold), config.hostname
     receptions: dict[str, Reception] = {
-        "mx": Inbound(directory, trust),
+        "mx": Inbound(directory, trust, returns=returns(config)),
         "lmtp": Inbound(directory, trust, lmtp=True),
         "submission": Submission(
             directory, accounts.users, trust, hostname, mechanisms=authenticator.mechanisms, hold=hold, quota=quota

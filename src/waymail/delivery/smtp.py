@@ -9,7 +9,7 @@ nobody more than he may know; `cause` has the details for the operator). A reply
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from waymail.client.attempt import Attempts, Result, Stage, is_too_many
@@ -19,6 +19,7 @@ from waymail.client.session import Contexts
 from waymail.client.target import NextHop
 from waymail.client.transaction import Message, Timeouts
 from waymail.client.transcript import Transcript
+from waymail.delivery.forwarding import Forwarding
 from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
 from waymail.net.streams import format_address
@@ -33,7 +34,7 @@ class SmtpTransport:
     """Carries messages to other servers. One for the whole process: it holds the connections that are kept for reuse.
 
     `hello_name` is what we call ourselves in EHLO: this host's fully qualified name (RFC 5321 §4.1.1.1). `idle_seconds` is how
-    long a connection waits for the next message.
+    long a connection waits for the next message. `forwarding` says from whom what is forwarded goes on.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class SmtpTransport:
         idle_seconds: float = PoolLimits().idle_seconds,
         contexts: Contexts = Contexts(),  # noqa: B008 - frozen
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
+        forwarding: Forwarding | None = None,
     ) -> None:
+        self._forwarding = forwarding
         pool = PoolLimits(idle_seconds=idle_seconds)
         self._attempts = Attempts(hello_name=hello_name, contexts=contexts, timeouts=timeouts, pool=pool)
 
@@ -56,32 +59,47 @@ class SmtpTransport:
         until one of them has a session for us, each step within RFC 5321 §4.5.3.2, and `ATTEMPT` in all. Raises only for bugs,
         and OSError where the body's file cannot be read.
         """
+        deadline = asyncio.get_running_loop().time() + ATTEMPT
+        if self._forwarding is None or all(one.original is None for one in recipients):
+            return await self._deliver(next_hop, envelope, body, envelope.sender, recipients, deadline)
+        outcomes: dict[str, Outcome] = {}
+        for sender, some in self._forwarding.by_sender(envelope, recipients):
+            outcomes |= await self._deliver(next_hop, envelope, body, sender, some, deadline)
+        return outcomes
+
+    async def _deliver(
+        self, next_hop: NextHop, envelope: Envelope, body: Body, sender: str, recipients: Sequence[Recipient], deadline: float
+    ) -> dict[str, Outcome]:
         options = envelope.options
         if options is not NO_OPTIONS and options.hold:
             # RFC 4865 §4.2: the time is over; the server that was asked has held it, and no other one is asked.
             options = replace(options, hold="", hold_until=0.0)
-        message = Message(envelope.sender, body, envelope.body, options, recipients)
+        message = Message(sender, body, envelope.body, options, recipients)
         transcript = Transcript()
         addresses = [recipient.address for recipient in recipients]
-        deadline = asyncio.get_running_loop().time() + ATTEMPT
         results = await self._attempts.make(next_hop, message, addresses, deadline=deadline, transcript=transcript)
-        dialogue: tuple[str, ...] = ()
-        shared: dict[int, Outcome] = {}
-        outcomes: dict[str, Outcome] = {}
-        for address, result in results.items():
-            outcome = shared.get(id(result))
-            if outcome is None:
-                outcome = outcome_of(result)
-                if not isinstance(outcome, Delivered):
-                    dialogue = dialogue or transcript.lines()
-                    outcome = replace(outcome, dialogue=dialogue)
-                shared[id(result)] = outcome
-            outcomes[address] = outcome
-        return outcomes
+        return outcomes_of(results, transcript)
 
     async def close(self) -> None:
         """Close the idle connections, within seconds."""
         await self._attempts.close()
+
+
+def outcomes_of(results: Mapping[str, Result], transcript: Transcript) -> dict[str, Outcome]:
+    """The outcome of each recipient; what was not delivered has the attempt's dialogue."""
+    dialogue: tuple[str, ...] = ()
+    shared: dict[int, Outcome] = {}
+    outcomes: dict[str, Outcome] = {}
+    for address, result in results.items():
+        outcome = shared.get(id(result))
+        if outcome is None:
+            outcome = outcome_of(result)
+            if not isinstance(outcome, Delivered):
+                dialogue = dialogue or transcript.lines()
+                outcome = replace(outcome, dialogue=dialogue)
+            shared[id(result)] = outcome
+        outcomes[address] = outcome
+    return outcomes
 
 
 def outcome_of(result: Result) -> Outcome:

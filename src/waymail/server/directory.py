@@ -14,6 +14,7 @@ NO_SUCH_USER = Reply(550, "no such user here", "5.1.1")
 ALIAS_LOOP = Reply(550, "the alias leads to itself", "5.4.6")
 
 MAX_ALIAS_DEPTH = 10
+CATCH_ALL = "*"  # the alias of all whom a domain does not know
 _NO_MAILBOX = frozenset("/\0")
 
 
@@ -21,8 +22,8 @@ _NO_MAILBOX = frozenset("/\0")
 class LocalDomain:
     """One local domain. `recipients` holds local parts in lower case; None takes any.
 
-    `aliases` leads from a local part to addresses; one without "@" is in the same domain. `detail` separates user and detail
-    (RFC 5233): with "+", ann+lists exists where ann does; "" is for domains without details.
+    `aliases` leads from a local part to addresses; one without "@" is in the same domain, and that of "*" is for all who are not
+    known. `detail` separates user and detail (RFC 5233): with "+", ann+lists exists where ann does; "" is for domains without.
     """
 
     recipients: frozenset[str] | None = None
@@ -73,9 +74,11 @@ class Directory:
         mailbox = addresses.from_name(name, domain)
         user, _ = known.user(name)
         if user not in known.aliases:
-            if not known.has_mailbox(user):
+            if known.has_mailbox(user):
+                return (Recipient(mailbox, None if mailbox == address else address),)
+            if CATCH_ALL not in known.aliases:
                 return NO_SUCH_USER
-            return (Recipient(mailbox, None if mailbox == address else address),)
+            mailbox = addresses.from_name(CATCH_ALL, domain)
         found: dict[str, Recipient] = {}
         if not self._follow(mailbox, address, found, MAX_ALIAS_DEPTH):
             return ALIAS_LOOP

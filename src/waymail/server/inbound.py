@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from waymail.mail.envelope import Recipient
 from waymail.server.directory import Directory
 from waymail.server.reception import Client, Networks, Reception, Transaction
+from waymail.server.returns import Returns
 from waymail.wire.extensions import EVERYWHERE
 from waymail.wire.offer import Offer, offering
 from waymail.wire.replies import Reply
@@ -42,11 +43,12 @@ class Trust:
 class Inbound(Reception):
     """The reception of an "mx" listener, and with `lmtp` that of an "lmtp" one (RFC 2033), where mail is local or refused."""
 
-    def __init__(self, directory: Directory, trust: Trust, *, lmtp: bool = False) -> None:
+    def __init__(self, directory: Directory, trust: Trust, *, lmtp: bool = False, returns: Returns | None = None) -> None:
         self.edit: Callable[[Client, bytes], bytes] | None = None
         self._directory = directory
         self._trust = trust
         self._lmtp = lmtp
+        self._returns = returns
 
     def offer(self, base: Offer, client: Client) -> Offer:
         """No AUTH: users authenticate at submission listeners."""
@@ -59,6 +61,10 @@ class Inbound(Reception):
 
     def rcpt(self, client: Client, transaction: Transaction, recipient: str) -> Sequence[Recipient] | Reply:
         """Local recipients, known ones only: refused here, an unknown one costs nobody a bounce (RFC 5321 §6.2)."""
+        if self._returns is not None and recipient[:3].upper() == "SRS":
+            back = self._returns.resolve(recipient, transaction.sender, transaction.at)
+            if back is not None:
+                return (back,) if isinstance(back, Recipient) else back
         found = self._directory.resolve(recipient)
         if found is not None:
             return found

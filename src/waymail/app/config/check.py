@@ -102,6 +102,12 @@ def _inbound(config: Config) -> Iterator[Finding]:
         yield Finding(path, message, is_warning=True)
 
 
+def _forwarding(config: Config) -> Iterator[Finding]:
+    domain = config.forwarding.domain
+    if domain is not None and domain not in config.domains:
+        yield Finding(("forwarding", "domain"), f"{domain} is no domain of this server: bounces to it would not come back")
+
+
 def _queue(config: Config) -> Iterator[Finding]:
     queue = config.queue
     if not queue.retry:
@@ -194,6 +200,7 @@ _CHECKS: tuple[tuple[tuple[str, ...], Check], ...] = (
     (("users",), _users),
     (("relay",), _relay),
     (("inbound",), _inbound),
+    (("forwarding", "domains"), _forwarding),
     (("queue",), _queue),
     (("notices", "domains", "routes", "hostname"), _notices),
     (("limits",), _limits),

@@ -132,6 +132,13 @@ class Domain(Section):
     over_quota: Literal["defer", "fail"] = default("defer")
 
 
+class Forwarding(Section):
+    """[forwarding]: mail that an alias sends to another domain. No `domain` means that of the alias."""
+
+    srs: Flag = default(True)
+    domain: DomainName | None = optional()
+
+
 class Dns(Section):
     """[dns]: no resolvers means the system's."""
 
@@ -205,6 +212,7 @@ class Config(Section):
     routes: Mapping[RoutePattern, Destination] = default({"*": "mx"})
     pipes: Pipes = default({})
     webhooks: Webhooks = default({})
+    forwarding: Forwarding
     dns: Dns
     limits: Limits
     delivery: Delivery
@@ -224,4 +232,7 @@ class Config(Section):
         return copy
 
 
-SECTIONS = ("queue", "notices", "history", "tls", "users", "submission", "relay", "inbound", "dns", "limits", "delivery", "log")
+SECTIONS = (
+    *("queue", "notices", "history", "tls", "users", "submission", "relay", "inbound", "forwarding", "dns", "limits", "delivery"),
+    "log",
+)
