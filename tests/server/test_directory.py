@@ -20,6 +20,7 @@ DIRECTORY = Directory(
             },
         ),
         "any.example": LocalDomain(None),
+        "all.example": LocalDomain(frozenset({"ann"}), {"*": ("ann", "carol@elsewhere.example"), "sales": ("ann",)}, "+"),
     },
 )
 
@@ -196,3 +197,15 @@ def test_the_postmaster_of_this_host_is_that_of_the_first_domain_where_the_host_
 
 def test_the_postmaster_of_a_host_without_domains_is_not_ours() -> None:
     assert Directory("relay.example.org", {}).resolve("postmaster@relay.example.org") is None
+
+
+def test_a_catch_all_is_for_those_who_are_neither_recipient_nor_alias() -> None:
+    assert DIRECTORY.resolve("ann@all.example") == (Recipient("ann@all.example"),)
+    assert addresses("sales@all.example") == addresses("ann@all.example") == ["ann@all.example"]
+    assert addresses("ann+x@all.example") == ["ann+x@all.example"]
+    for unknown in ("nobody@all.example", "no+body@all.example", "*@all.example"):
+        assert addresses(unknown) == ["ann@all.example", "carol@elsewhere.example"]
+        found = DIRECTORY.resolve(unknown)
+        assert isinstance(found, tuple)
+        assert {one.original for one in found} == {unknown}
+    assert addresses("postmaster@all.example") == ["postmaster@all.example"]
