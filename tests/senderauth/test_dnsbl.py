@@ -107,6 +107,11 @@ def test_a_client_with_a_thousand_domains_is_asked_about_by_few() -> None:
     assert len(names) == MOST_DOMAINS
 
 
+def test_a_domain_that_is_named_twice_takes_the_place_of_no_other() -> None:
+    names = asked(check("", [*["a.example"] * 20, "b.example"], [Zone("d.example.net", "domain")]))
+    assert names == ["a.example.d.example.net", "b.example.d.example.net"]
+
+
 # --- what is an answer ---
 
 
@@ -195,6 +200,7 @@ def test_a_list_that_is_asked_by_key_is_shown_by_its_title() -> None:
         ({"127.0.0.&8": 1.0}, ["127.0.0.6"], 0.0),
         ({"127.0.1.1": 1.0, "127.0.1.2": 2.5}, ["127.0.1.1", "127.0.1.2"], 2.5),
         ({"127.0.0.2": -2.0}, ["127.0.0.2"], -2.0),
+        ({"127.0.0.2": -2.0, "127.0.0.&2": 1.0}, ["127.0.0.2"], -2.0),
         ({"127.0.0.2": 0.0}, ["127.0.0.2"], 0.0),
     ],
 )

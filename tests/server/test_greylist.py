@@ -226,10 +226,10 @@ def test_other_times_go_on_with_what_is_known(tmp_path: Path) -> None:
     file = tmp_path / "greylist.json"
     new = Greylist(file, GreylistTimes(delay=300))
     new.go_on_from(old)
+    new.save(T + 101)
+    assert len(Greylist(file)) == len(new) > 0
     assert not waits(new, T + 101, recipient="new@example.net")
     assert waits(new, T + 299, ip="198.51.100.7")
-    new.save(T + 300)
-    assert len(Greylist(file)) == len(new) > 0
 
 
 def test_memory_is_bounded_however_many_come() -> None:
@@ -241,6 +241,10 @@ def test_memory_is_bounded_however_many_come() -> None:
     for number in range(1000):
         assert waits(lists, T, ip=f"11.{number >> 8}.{number & 255}.1")
     assert len(lists) <= 50 * 4
+
+
+def test_a_message_that_has_passed_is_waited_for_no_longer() -> None:
+    assert len(passed()) == len(["the message", "its client", "its network"])
 
 
 def test_one_network_that_tries_a_million_senders_does_not_push_others_out() -> None:

@@ -189,7 +189,7 @@ def test_such_an_entry_is_one(file: Path, line: str) -> None:
         ("bücher.example", "", "", "ann@xn--bcher-kva.example"),
         ("xn--bcher-kva.example", "", "", "ann@bücher.example"),
         ("a#b@example.org", "", "", "a#b@example.org"),
-        ("\ufeffexample.org\r", "", "", "ann@example.org"),
+        ("\ufeff192.0.2.1\r", "192.0.2.1", "", ""),
         ("helo: mail.example", "", "mail.example", ""),
         ("0.0.0.0/0", "192.0.2.1", "", ""),
         ("::ffff:192.0.2.0/120", "192.0.2.1", "", ""),

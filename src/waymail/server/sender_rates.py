@@ -22,7 +22,6 @@ from waymail.wire.replies import Reply
 
 HOUR = 3_600.0
 MOST = 100_000  # buckets of each kind
-ROUNDING = 1e-6  # tokens
 MOST_NAME = 320  # characters of a sender that tell it from others
 KINDS = ("network", "sender", "domain")
 
@@ -88,7 +87,7 @@ class SenderRates:
                 continue
             key = f"{what} {'vouched ' if vouched and kind != 'network' else ''}{name}"
             left = self._left(kind, key, limit, now) - costs[what]
-            if left < -ROUNDING:
+            if left < 0:
                 return Exceeded(what, kind, name, limit, math.ceil(-left * HOUR / limit))
             charged.append((self._buckets[kind], key, left))
         for buckets, key, left in charged:
