@@ -184,7 +184,7 @@ async def test_a_client_that_waits_for_the_greeting_did_not_talk_early(scene: Sc
 
 @pytest.mark.parametrize("slow", [True, False])
 async def test_a_client_refused_with_5xx_can_say_nothing_but_quit(scene: Scene, slow: bool) -> None:
-    scene.reception.greeting = Reply(554, "you are listed", "5.7.1")
+    scene.reception.greeting = Reply(550, "you are listed", "5.7.1")
     if not slow:
         scene.reception.slow = frozenset()
     peer = scene.connect()
@@ -206,12 +206,27 @@ async def test_a_refused_client_that_does_not_quit_is_hung_up_on(scene: Scene) -
     assert peer.transport.is_closing()
 
 
-async def test_a_client_refused_with_421_is_hung_up_on(scene: Scene) -> None:
-    scene.reception.greeting = Reply(421, "come back later", "4.7.0")
+@pytest.mark.parametrize("code", [421, 451])
+async def test_a_client_that_may_come_back_is_told_421_and_hung_up_on(scene: Scene, code: int) -> None:
+    scene.reception.greeting = Reply(code, "come back later", "4.7.0")
+    peer = scene.connect()
+    await scene.decide()
+    assert peer.lines() == [b"421 4.7.0 come back later"]
+    assert peer.transport.is_closing()
+
+
+@pytest.mark.parametrize("slow", [True, False])
+async def test_a_bug_in_the_decision_about_a_client_is_421(
+    scene: Scene, slow: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scene.reception.fails = ZeroDivisionError("of the user's own code")
+    if not slow:
+        monkeypatch.setattr(scene.reception, "connect", lambda client: 1 / 0)
     peer = scene.connect()
     await scene.decide()
     assert peer.codes == [b"421"]
     assert peer.transport.is_closing()
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_half_a_connection_is_not_greeted(scene: Scene) -> None:

@@ -39,7 +39,7 @@ class Arrival:
         self._transaction = transaction
         self._reception = reception
         self._waits = reception.edit is not None or reception.takes_bodies
-        self._head = b""  # what waits until the header section is complete
+        self._head = bytearray()  # what waits until the header section is complete
         self._head_limit = head_limit
         self._taker: BodyTaker | None = None
         self._failure: Reply | None = None
@@ -53,8 +53,9 @@ class Arrival:
         if self._failure is not None:
             return
         if self._waits:
-            self._head = self._head + chunk if self._head else chunk
-            if self._head.find(b"\r\n\r\n") < 0 and len(self._head) < self._head_limit:
+            searched = max(len(self._head) - 3, 0)
+            self._head += chunk
+            if self._head.find(b"\r\n\r\n", searched) < 0 and len(self._head) < self._head_limit:
                 return
             chunk = self._begun()
         elif self._taker is not None:
@@ -78,8 +79,8 @@ class Arrival:
 
     def _begun(self) -> bytes:
         """What has waited, as it is to be kept; the body begins."""
-        head, reception = self._head, self._reception
-        self._head, self._waits = b"", False
+        head, reception = bytes(self._head), self._reception
+        self._head, self._waits = bytearray(), False
         if reception.takes_bodies:
             section = headers.header_section(head)
             if len(section) < self._head_limit:

@@ -372,16 +372,18 @@ class Conversation:
     def _greeting(self, refusal: Reply | None) -> Reply:
         if refusal is None:
             return Reply(220, f"{self._listener.offer.hostname} ESMTP waymail")
-        self.turn_away(refusal)
-        return refusal
+        return self.turn_away(refusal)
 
     async def _greeting_later(self, work: Coroutine[Any, Any, Reply | None]) -> Reply:
         return self._greeting(await self.decided(work))
 
-    def turn_away(self, refusal: Reply) -> None:
-        """The client was refused as such: all that it can say from here on is QUIT (RFC 5321 §3.1)."""
+    def turn_away(self, refusal: Reply) -> Reply:
+        """The client was refused as such: all that it can say from here on is QUIT (RFC 5321 §3.1). Returns what it is told: 554,
+        or 421 where it may come back, and then the session ends (§3.8)."""
         self._handlers = TURNED_AWAY
+        refusal = replace(refusal, code=554 if refusal.code >= 500 else 421)
         log.info("a client was refused", extra={"fields": {"peer": self.client.address, "reply": str(refusal)}})
+        return refusal
 
     def _turned_away(self, _: Event) -> Answer:
         self._end_exchange()

@@ -96,8 +96,9 @@ class Reception(Protocol):
         """What this client is offered; `base` is what all clients of the listener are."""
 
     def connect(self, client: Client) -> Soon[Reply | None]:
-        """May this client have a session? It is greeted when that is decided. One that is refused with 5xx can say nothing but
-        QUIT (RFC 5321 §3.1), one with 421 is hung up on. Asked again where a proxy speaks for another client (XCLIENT)."""
+        """May this client have a session? It is greeted when that is decided. One that is refused with 5xx is told 554, and can
+        say nothing but QUIT (RFC 5321 §3.1); one with 4xx is told 421, and hung up on. Asked again where a proxy speaks for
+        another client (XCLIENT)."""
         return None
 
     def mail(self, client: Client, transaction: Transaction) -> Soon[Reply | None]:

@@ -92,7 +92,11 @@ class Session(asyncio.Protocol):
                 return
         self._offer()
         self.deadline = self._listener.time() + self._listener.limits.command_timeout
-        decision = self._listener.reception.connect(self.client)
+        try:
+            decision = self._listener.reception.connect(self.client)
+        except Exception:
+            log.exception("a session met a bug")
+            decision = answers.BUG
         if decision is None:
             self._transport.write(self._wire.greet())
         elif isinstance(decision, Reply):
@@ -108,8 +112,8 @@ class Session(asyncio.Protocol):
             self._work.cancel()  # nobody is left to tell
         elif not self._busy:
             self._talk.abandon()
-        self._talk.left()
         self._listener.left(self)
+        self._talk.left()
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -195,11 +199,11 @@ class Session(asyncio.Protocol):
 
     def _turn_away(self, refusal: Reply) -> None:
         """RFC 5321 §3.1: a session that is refused goes on until QUIT, but no mail is taken in it."""
-        self._talk.turn_away(refusal)
-        if refusal.code == 421:
-            self._say_and_close(refusal)
+        said = self._talk.turn_away(refusal)
+        if said.code == 421:
+            self._say_and_close(said)
         elif self._transport is not None:
-            self._transport.write(replies.encode(refusal))
+            self._transport.write(replies.encode(said))
 
     # --- the loop: events in, replies out ---
 
