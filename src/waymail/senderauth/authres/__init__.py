@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from waymail.senderauth.authres.forged import Forged, forged, without
 from waymail.senderauth.authres.grammar import AuthenticationResults, Method, parse, parse_arc
+from waymail.senderauth.authres.results import of_arc, of_dkim, of_dmarc, of_dnsbl, of_iprev, of_spf
 from waymail.senderauth.authres.writing import field
 
-__all__ = ["AuthenticationResults", "Forged", "Method", "field", "forged", "parse", "parse_arc", "without"]
+__all__ = [
+    "AuthenticationResults",
+    "Forged",
+    "Method",
+    "field",
+    "forged",
+    "of_arc",
+    "of_dkim",
+    "of_dmarc",
+    "of_dnsbl",
+    "of_iprev",
+    "of_spf",
+    "parse",
+    "parse_arc",
+    "without",
+]

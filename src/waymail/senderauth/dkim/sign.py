@@ -124,12 +124,12 @@ def sign(
     fields = HeaderFields(section)
     if not fields.named(b"from"):
         raise ValueError("the message has no From field, which DKIM has to sign")
-    names = _names(fields, over_signed, signed)
+    names = covered_names(fields, over_signed, signed)
     tags = [
         "v=1",
         f"a={key.algorithm}",
         f"c={RELAXED if header_relaxed else SIMPLE}/{RELAXED if body_relaxed else SIMPLE}",
-        f"d={_domain(domain, selector)}",
+        f"d={signing_domain(domain, selector)}",
         f"s={keys.domain_name(selector)}",
         *([f"i={_identity(identity, domain)}"] if identity else []),
         f"t={int(now)}",
@@ -137,12 +137,13 @@ def sign(
         f"h={':'.join(names)}",
         f"bh={b64encode(body.digest() or b'').decode()}",
     ]
-    own = Field(b"DKIM-Signature", _folded(tags))
+    own = Field(b"DKIM-Signature", folded("DKIM-Signature", tags))
     signature = key.sign(signed_octets(fields.picked(names), own, header_relaxed))
-    return b"%b:%b%b\r\n" % (own.name, own.value, _wrapped(b64encode(signature)))
+    return b"%b:%b%b\r\n" % (own.name, own.value, wrapped(b64encode(signature)))
 
 
-def _domain(domain: str, selector: str) -> str:
+def signing_domain(domain: str, selector: str) -> str:
+    """d= in A-labels. Raises ValueError for what cannot stand there, or has no name for the key of the selector."""
     name = keys.domain_name(domain)
     if "." not in name:
         raise ValueError("the domain has one label only")
@@ -159,7 +160,7 @@ def _identity(identity: str, domain: str) -> str:
     return f"{local}@{name}"
 
 
-def _names(fields: HeaderFields, over_signed: Sequence[str], signed: Sequence[str]) -> list[str]:
+def covered_names(fields: HeaderFields, over_signed: Sequence[str], signed: Sequence[str]) -> list[str]:
     """What h= names: each field as often as it stands, and those of `over_signed` once more."""
     names = []
     for name in over_signed:
@@ -169,15 +170,16 @@ def _names(fields: HeaderFields, over_signed: Sequence[str], signed: Sequence[st
     return names
 
 
-def _folded(tags: Sequence[str]) -> bytes:
-    """The tags, with folds between them and at the colons of h=, and "b=" at the end, on a line of its own."""
+def folded(name: str, tags: Sequence[str]) -> bytes:
+    """The value of a field: the tags, with folds between them and at the colons of h=, and "b=" at the end, on a line of its
+    own."""
     lines = [""]
     for tag in tags:
         pieces = tag.split(":") if tag.startswith("h=") else [tag]
         for number, piece in enumerate(pieces):
             text = piece + (";" if number == len(pieces) - 1 else ":")
             blank = " " if number == 0 else ""
-            used = len(lines[-1]) + (len("DKIM-Signature:") if len(lines) == 1 else 0)
+            used = len(lines[-1]) + (len(name) + 1 if len(lines) == 1 else 0)
             if used + len(blank) + len(text) > _WIDTH:
                 lines.append(" " + text)
             else:
@@ -185,7 +187,7 @@ def _folded(tags: Sequence[str]) -> bytes:
     return "\r\n".join([*lines, " b="]).encode()
 
 
-def _wrapped(base64: bytes) -> bytes:
+def wrapped(base64: bytes) -> bytes:
     """The value of b=, in lines."""
     first = _WIDTH - len(" b=")
     rest = _WIDTH - len(" ")
