@@ -8,15 +8,17 @@ rule of the RFCs can be tested from a mapping:
         answer: Answer = yield Query(host, "A")
         return answer.records
 
-`run` drives such a generator from a zone held in memory; `waymail.net.drive` drives it from a resolver.
+`run` drives such a generator from a zone held in memory; `waymail.net.drive` drives it from a resolver. `recorded` keeps what
+was asked and answered, and `Replay` answers from that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable
 from enum import Enum
 from typing import Any, Protocol, TypeVar
+
+from waymail.values import value
 
 T = TypeVar("T")
 
@@ -30,7 +32,7 @@ class Status(Enum):
     FAILURE = "failure"  # SERVFAIL, timeout, refused, malformed: says nothing about the name
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Query:
     """One DNS question: `name` without the trailing dot, A-labels; `type` as in "A", "AAAA", "MX", "TXT", "TLSA", "PTR"."""
 
@@ -38,7 +40,7 @@ class Query:
     type: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mx:
     """One MX record (RFC 5321 §5.1). `host` is "" for the null MX of RFC 7505."""
 
@@ -46,7 +48,7 @@ class Mx:
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Answer:
     """What DNS said.
 
@@ -99,3 +101,20 @@ def recorded(lookups: Lookups[T], into: list[tuple[Query, Answer]]) -> Lookups[T
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+class Replay:
+    """Answers what a record of questions and answers has: the same code comes to the same result once more, without DNS.
+
+    A question that nobody asked then is answered with a FAILURE that says so.
+    """
+
+    def __init__(self, record: Iterable[tuple[Query, Answer]]) -> None:
+        self._answers = {_key(query): answer for query, answer in record}
+
+    def answer(self, query: Query) -> Answer:
+        return self._answers.get(_key(query)) or Answer(Status.FAILURE, reason="not in the record")
+
+
+def _key(query: Query) -> tuple[str, str]:
+    return query.name.lower().removesuffix("."), query.type.upper()
