@@ -33,7 +33,10 @@ REJECTED: Mapping[str, Any] = {
         {"rule": "spf_fail", "action": "mark", "reason": "-all matched"},
     ],
     "dns": [
-        ["bank.example", "TXT", "records", ["v=spf1 -all", "other"], False],
+        ["bank.example", "TXT", "records", ["v=spf1 mx -all", "other"], False],
+        ["bank.example", "MX", "records", ["10 mx.bank.example", "20 mx2.bank.example"], False],
+        ["mx.bank.example", "A", "records", ["192.0.2.1"], False],
+        ["mx2.bank.example", "A", "no records", [], False],
         ["_dmarc.bank.example", "TXT", "records", ["v=DMARC1; p=reject"], True],
         ["7.2.0.192.bl.example", "A", "failure: timed out", [], False],
     ],
@@ -107,11 +110,26 @@ def test_a_refused_message_has_its_checks_its_rule_and_what_dns_said(
         "    dnsbl  listed",
         "                   hits: zone bl.example, answer 127.0.0.2",
         "  asked of DNS",
-        "    bank.example TXT         v=spf1 -all",
+        "    bank.example TXT         v=spf1 mx -all",
         "                             other",
+        "    bank.example MX          10 mx.bank.example",
+        "                             20 mx2.bank.example",
+        "    mx.bank.example A        192.0.2.1",
+        "    mx2.bank.example A       no records",
         "    _dmarc.bank.example TXT  v=DMARC1; p=reject  (DNSSEC)",
         "    7.2.0.192.bl.example A   failure: timed out",
     ]
+
+
+def test_spf_is_gone_through_once_more_with_the_answers_of_then(
+    server: tuple[str, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["explain", server[1]["refused"], "--again", "--config", server[0]]) == Exit.OK
+    lines = capsys.readouterr().out.splitlines()
+    again = lines[lines.index("  SPF once more, with these answers") + 1 :]
+    assert again[0] == "    bank.example  v=spf1 mx -all"
+    assert [line.split()[:3] for line in again[1:3]] == [["mx", "no", "match:"], ["-all", "match"]]
+    assert not any("it was" in line for line in again)
 
 
 def test_a_departure_from_what_the_domain_asks_is_said_and_drives_no_terminal(
@@ -152,7 +170,7 @@ def test_json_has_the_questions_with_names(server: tuple[str, dict[str, str]], c
     assert (found["id"], found["recipients"][0]["state"]) == (server[1]["refused"], "refused")
     (judged,) = found["judged"]
     assert judged["checks"] == REJECTED["checks"]
-    assert judged["dns"][1] == {
+    assert judged["dns"][4] == {
         "name": "_dmarc.bank.example",
         "type": "TXT",
         "status": "records",

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from waymail.app.cli.output import CommandFailed, Exit, clean, complain, say_json, say_styled
 
 if TYPE_CHECKING:
+    from waymail.lookups import Answer, Query
     from waymail.store.contract import Event, Story
 
 STYLES = {"accept": "green", "mark": "yellow", "quarantine": "magenta", "defer": "yellow", "reject": "red", "discard": "red"}
@@ -21,6 +22,7 @@ async def explain(
     /,
     *,
     limit: int = 20,
+    again: Annotated[bool, Parameter(negative="")] = False,
     config: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
@@ -35,6 +37,8 @@ async def explain(
         A queue id, a Message-ID, or the address of a sender or recipient.
     limit
         How many messages at most, newest first.
+    again
+        Go through SPF once more, term by term as `waymail spf` does, with the answers of DNS that were kept.
     config
         The configuration file of the server.
     as_json
@@ -55,7 +59,7 @@ async def explain(
         return Exit.OK
     for number, story in enumerate(stories[:limit]):
         say_styled(("\n" if number else "") + heading(story), "bold")
-        for line, style in explained(story):
+        for line, style in explained(story, again=again):
             say_styled(clean(f"  {line}").rstrip(), style)
     if len(stories) > limit:
         complain(f"waymail: there are more; these are the newest {limit} (--limit)")
@@ -64,7 +68,7 @@ async def explain(
     return Exit.OK if stories else Exit.UNAVAILABLE
 
 
-def explained(story: Story) -> Iterator[tuple[str, str]]:
+def explained(story: Story, *, again: bool = False) -> Iterator[tuple[str, str]]:
     """The lines about a message, each with its style."""
     from waymail.app.cli.output import time_text
     from waymail.app.cli.story import accepted_text, began
@@ -76,6 +80,9 @@ def explained(story: Story) -> Iterator[tuple[str, str]]:
         yield _why_not(story), ""
     for event in judged:
         yield from _told(event.detail)
+        if again and "spf" in event.detail.get("checks", {}):
+            yield "SPF once more, with these answers", "bold"
+            yield from ((f"  {line}", "") for line in _spf_again(story, event.detail))
 
 
 def _judged(story: Story) -> list[Event]:
@@ -129,6 +136,29 @@ def _answered(name: str, type: str, status: str, records: Sequence[object], is_a
     yield f"{name} {type}", said[0] + vouched
     for record in said[1:]:
         yield "", record
+
+
+def _spf_again(story: Story, detail: Mapping[str, Any]) -> Iterator[str]:
+    """The evaluation of SPF as it went then. Where the history has not all of a long answer, it may come to something else."""
+    from waymail.app.cli.spf import told
+    from waymail.lookups import Replay, run
+    from waymail.senderauth import spf
+
+    envelope, origin = story.envelope, story.envelope.origin
+    record = [_answer(*one) for one in detail.get("dns", ())]
+    found = run(spf.check(origin.address, envelope.sender, origin.helo, now=envelope.accepted_at), Replay(record))
+    yield from told(found)
+    if found.result != (then := detail["checks"]["spf"].get("result")):
+        yield f"this is {found.result}, and then it was {then}: the history does not have all that DNS said"
+
+
+def _answer(name: str, type: str, status: str, records: Sequence[str], is_authentic: bool) -> tuple[Query, Answer]:
+    """A question and its answer as they were, of what the history has."""
+    from waymail.lookups import Answer, Mx, Query, Status
+
+    kind, _, reason = status.partition(": ")
+    said = [Mx(int(one.partition(" ")[0]), one.partition(" ")[2]) for one in records] if type == "MX" else records
+    return Query(name, type), Answer(Status(kind), tuple(said), is_authentic, reason=reason)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[tuple[str, str]]:
