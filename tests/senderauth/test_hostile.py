@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from waymail import lookups
 from waymail.lookups import Answer, Mx, Query, Status
-from waymail.senderauth import authres, dkim, dmarc, dnsbl, iprev, spf
+from waymail.senderauth import arc, authres, dkim, dmarc, dnsbl, iprev, spf
 from waymail.senderauth.spf import SpfResult
 
 T = TypeVar("T")
@@ -305,6 +305,82 @@ def test_a_from_field_of_ten_megabytes_names_nobody() -> None:
         assert (found.domain, calls < 1000) == ("", True)
 
 
+# ARC
+
+
+def chain(sets: int) -> bytes:
+    """MESSAGE with as many ARC sets, each by another selector."""
+    message = MESSAGE
+    for number in range(sets):
+        cv, key = ("pass" if number else "none"), dkim.load_key(PEM)
+        seal = arc.seal(
+            message, key, domain="example.org", selector=f"s{number}", authserv_id="mx.example", methods=[], cv=cv, now=NOW
+        )
+        message = seal + message
+    return message
+
+
+@pytest.fixture(scope="module")
+def longest() -> bytes:
+    return chain(50)
+
+
+def test_a_chain_of_fifty_passes_and_each_key_is_asked_for_once(longest: bytes) -> None:
+    dns = Hostile(by_type(TXT=(RECORD,)))
+    result, calls = calls_of(lambda: lookups.run(arc.verify(longest, now=NOW), dns))
+    assert (result.result, result.instances, len(dns.asked)) == ("pass", 50, 50)
+    assert calls < 100_000
+
+
+def test_a_chain_of_sixty_fails_and_nothing_is_asked(longest: bytes) -> None:
+    assert chain(51) == longest  # nobody here makes a chain any longer
+    fields = longest[: longest.index(b"From: ")]
+    beyond = b"".join(fields.replace(b"i=50;", b"i=%d;" % number).replace(b"i=1;", b"i=%d;" % number) for number in range(51, 61))
+    dns = Hostile(by_type(TXT=(RECORD,)))
+    result, calls = calls_of(lambda: lookups.run(arc.verify(beyond + longest, now=NOW), dns))
+    assert (result.result, dns.asked) == ("fail", [])
+    assert calls < 50_000
+    last = fields[: fields.index(b"ARC-Seal", 10)]
+    sixty = b"".join(last.replace(b"i=50;", b"i=%d;" % number) for number in range(60, 50, -1)) + longest
+    result = lookups.run(arc.verify(sixty, now=NOW), dns)
+    assert (result.result, "more than 50" in result.reason, dns.asked) == ("fail", True, [])
+
+
+def test_a_chain_whose_last_set_is_forged_costs_its_keys_only(longest: bytes) -> None:
+    dns = Hostile(by_type(TXT=(RECORD,)))
+    result = lookups.run(arc.verify(longest.replace(b"Hello", b"Goodbye"), now=NOW), dns)
+    assert (result.result, len(dns.asked)) == ("fail", 1)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b"ARC-Seal: i=1; cv=none\r\n",
+        b"ARC-Message-Signature: ;\r\n",
+        b"ARC-Authentication-Results: i=1; (\r\n",
+        b"ARC-Seal: i=" + b"9" * 5000 + b"\r\n",
+    ],
+    ids=["seals", "signatures", "results", "long"],
+)
+def test_thousands_of_fields_are_no_chain(unit: bytes) -> None:
+    dns = Hostile(by_type(TXT=(RECORD,)))
+    flood = unit * (1_000_000 // len(unit))
+    result, calls = calls_of(lambda: lookups.run(arc.verify(flood + MESSAGE, now=NOW), dns))
+    assert (result.result, dns.asked, calls < 1_000_000) == ("fail", [], True)
+
+
+@pytest.mark.parametrize(
+    "filler",
+    [b"(" * 300_000, b"x" * 300_000, b"a=b;" * 50_000, b" \r\n " * 50_000, b'"' * 100_000],
+    ids=["comments", "long", "tags", "folds", "quotes"],
+)
+def test_a_chain_of_huge_fields_comes_to_a_result(filler: bytes) -> None:
+    message = chain(3)
+    for name in (b"ARC-Seal: ", b"ARC-Message-Signature: ", b"ARC-Authentication-Results: "):
+        flood = message.replace(name, name + filler + b";", 1)
+        assert lookups.run(arc.verify(flood, now=NOW), Hostile(by_type(TXT=(RECORD,)))).result == "fail"
+
+
 # The others
 
 
@@ -319,9 +395,10 @@ def test_nothing_long_is_remembered() -> None:
         lookups.run(dmarc.evaluate("example.org", spf=None, dkim=[]), Hostile(by_type(TXT=(f"v=DMARC1; x={filler}",))))
         lookups.run(dmarc.evaluate(names[0], spf=None, dkim=[]), Hostile(by_type()))
         dmarc.author_domain(f"From: a@{names[0]}\r\n".encode())
+        lookups.run(arc.verify(sealed.replace(b"mx.example", names[0].encode()), now=NOW), Hostile(by_type()))
         authres.without(f"Authentication-Results: {names[0]}; spf=pass\r\n".encode(), "mx.home.example")
 
-    own = signature() + MESSAGE
+    own, sealed = signature() + MESSAGE, chain(1)
     met(0)
     gc.collect()
     tracemalloc.start()
@@ -403,11 +480,13 @@ def test_whatever_dns_says_every_check_comes_to_a_result_of_its_own(seed: bytes,
     sender = lookups.run(spf.check("192.0.2.1", f"{name}@example.org", name, now=NOW), dns)
     hello = lookups.run(spf.check_helo("2001:db8::1", name, now=NOW), dns)
     signatures = lookups.run(dkim.verify(signature() + signature("s1") + MESSAGE + body, now=NOW), dns)
+    chained = lookups.run(arc.verify(chain(2) + body, now=NOW), dns)
     author = dmarc.author_domain(b"From: " + name.encode("utf-8", "replace") + b"@news.example.org\r\n")
     result = lookups.run(dmarc.evaluate(author.domain, spf=sender, dkim=signatures), dns)
     client = lookups.run(iprev.check("192.0.2.1"), dns)
     assert {sender.result, hello.result} <= {"none", "neutral", "pass", "fail", "softfail", "temperror", "permerror"}
     assert {one.result for one in signatures} <= {"pass", "fail", "neutral", "policy", "temperror", "permerror"}
+    assert chained.result in {"pass", "fail"}
     assert result.result in {"none", "pass", "fail", "temperror", "permerror"}
     assert client.result in {"pass", "fail", "temperror", "permerror"}
     assert len(dns.asked) <= 350

@@ -46,7 +46,7 @@ def test_a_failing_message_is_observed_with_all_that_its_owner_may_know() -> Non
         disposition="none",
         dkim="fail",
         spf="fail",
-        reasons=(Override("local_policy", "known to be a list"), Override("policy_test_mode", "t=y")),
+        reasons=(Override("local_policy", "known to be a list"),),
         header_from="a.example.org",
         envelope_from="evil.example",
         envelope_to="home.example",
@@ -59,6 +59,15 @@ def test_a_failing_message_is_observed_with_all_that_its_owner_may_know() -> Non
     )
     assert Observation.from_dict(json.loads(json.dumps(seen.to_dict()))) == seen
     assert hash(Observation.from_dict(seen.to_dict() | {"later": 1})) == hash(seen)
+
+
+def test_what_is_done_as_the_test_mode_of_the_owner_asks_is_said_to_be_done_for_that() -> None:
+    seen = observed("example.org", disposition="quarantine")
+    assert seen is not None
+    assert seen.reasons == (Override("policy_test_mode", "t=y"),)
+    refused = observed("example.org", disposition="reject")
+    assert refused is not None
+    assert refused.reasons == ()
 
 
 def test_a_passing_message_of_an_enforcing_domain_has_the_disposition_pass() -> None:

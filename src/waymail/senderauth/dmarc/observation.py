@@ -117,14 +117,14 @@ def observe(
 
     That is so where no record applies, where DMARC came to no result, and where the record has no `rua` (RFC 9989 §4.7: then
     reports MUST NOT be generated). `disposition` is what was done with the message: "none", "quarantine" or "reject"; where it is
-    not what the policy asks for, `overrides` says why (RFC 9990 §3.1.1.9). That an owner is testing (`t=y`) is added here.
+    not what the policy asks for, `overrides` says why (RFC 9990 §3.1.1.9). Where the owner is testing (`t=y`), they may be empty.
     """
     record = records.parse(dmarc.record)
     if record is None or not dmarc.report_to or dmarc.result not in ("pass", "fail"):
         return None
     passed = dmarc.result == "pass"
     reasons = list(overrides)
-    if not passed and dmarc.policy != dmarc.published:
+    if not passed and disposition == dmarc.policy != dmarc.published and not reasons:
         reasons.append(Override("policy_test_mode", "t=y"))
     by_mail_from = spf if spf is not None and spf.identity == "mailfrom" else None
     return Observation(
