@@ -9,11 +9,12 @@ from typing import Any
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rrset
 import pytest
 import uvloop
 
 from waymail.lookups import Mx, Query, Status
-from waymail.net.resolver import FAILURE_TTL, Resolver, ad_is_believed
+from waymail.net.resolver import AVOIDED, FAILURE_TTL, LONGEST_NEGATIVE_TTL, Resolver, ad_is_believed
 from waymail.testing import Zone
 from waymail.testing.clock import JumpingClock
 from waymail.testing.dns import DnsServer
@@ -60,6 +61,12 @@ class Flood(DnsServer):
 def resolver(server: DnsServer | str, **options: Any) -> Resolver:
     address = server if isinstance(server, str) else server.address
     return Resolver([address], **{"timeout": 0.3, "lifetime": 0.6, **options})
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - what the server was asked is not an event
+            await asyncio.sleep(0)
 
 
 RECORDS = [
@@ -151,6 +158,72 @@ async def test_the_next_resolver_is_asked_where_the_first_one_fails() -> None:
     async with Refuses(ZONE) as bad, DnsServer(ZONE) as good:
         answer = await Resolver([bad.address, good.address], timeout=0.3, lifetime=2).ask(Query("example.org", "A"))
     assert answer.status is Status.RECORDS
+
+
+async def test_a_resolver_that_is_silent_is_asked_last_for_a_while() -> None:
+    clock = JumpingClock()
+    silent = Zone({f"n{number}.example.org": "TIMEOUT" for number in range(4)})
+    speaks = Zone({"example.org": {"A": ["192.0.2.1"]}})  # says that the others do not exist
+    async with DnsServer(silent) as first, DnsServer(speaks) as second:
+        asks = Resolver([first.address, second.address], timeout=0.1, lifetime=2, clock=clock)
+        for number in range(3):
+            assert (await asks.ask(Query(f"n{number}.example.org", "A"))).status is Status.NO_NAME
+        assert [len(first.asked), len(second.asked)] == [1, 3]
+        await clock.advance(AVOIDED)
+        await asks.ask(Query("n3.example.org", "A"))
+        assert [len(first.asked), len(second.asked)] == [2, 4]
+
+
+def test_resolvers_that_vouch_for_nothing_are_never_asked_before_a_near_one() -> None:
+    for dnssec, order in (("trust-ad", ["127.0.0.1", "192.0.2.53"]), ("off", ["192.0.2.53", "127.0.0.1"])):
+        asks = Resolver(["127.0.0.1", "192.0.2.53"], dnssec=dnssec)  # type: ignore[arg-type]
+        assert asks._servers
+        asks._servers[0].avoided_until = float("inf")
+        assert [str(server) for server in asks._in_order()] == [f"Do53:{address}@53" for address in order]
+
+
+async def test_questions_beyond_the_bound_wait_for_their_turn() -> None:
+    silent = Zone({f"n{number}.example.org": "TIMEOUT" for number in range(6)})
+    async with DnsServer(silent) as server:
+        asks = resolver(server, at_once=2, timeout=60, lifetime=60)
+        waiting = [asyncio.create_task(asks.ask(Query(f"n{number}.example.org", "A"))) for number in range(6)]
+        await until(lambda: len(server.asked) == 2)
+        server.zone = Zone({})
+        later = asyncio.create_task(asks.ask(Query("later.example.org", "A")))
+        await asyncio.sleep(0.05)
+        assert len(server.asked) == 2
+        asks._open["n0.example.org", "A"].cancel()
+        await asyncio.gather(*waiting[2:], later)
+        assert len(server.asked) == 7
+        await asks.close()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@pytest.mark.parametrize(
+    ("soa_ttl", "minimum", "seconds"),
+    [(900, 60, 60), (60, 900, 60), (864_000, 864_000, LONGEST_NEGATIVE_TTL), (None, None, FAILURE_TTL)],
+)
+@pytest.mark.parametrize("name", ["example.org", "nowhere.example.org"])
+async def test_what_is_not_there_is_remembered_as_the_soa_says(
+    name: str, soa_ttl: int | None, minimum: int | None, seconds: int
+) -> None:
+    class Negative(DnsServer):
+        def respond(self, octets: bytes, transport: str) -> bytes | None:
+            response = dns.message.make_response(dns.message.from_wire(octets))
+            response.set_rcode(dns.rcode.NOERROR if name == "example.org" else dns.rcode.NXDOMAIN)
+            if soa_ttl is not None:
+                soa = f". . 1 3600 600 86400 {minimum}"
+                response.authority.append(dns.rrset.from_text("example.org.", soa_ttl, "IN", "SOA", soa))
+            return response.to_wire()
+
+    async with Negative(ZONE) as server:
+        answer = await resolver(server).ask(Query(name, "TXT"))
+    assert (answer.status is not Status.RECORDS, answer.ttl) == (True, seconds)
+
+
+async def test_octets_of_a_text_that_are_no_utf_8_survive() -> None:
+    async with DnsServer(Zone({"example.org": {"TXT": ["v=DKIM1; n=\udcff\udc80"]}})) as server:
+        assert (await resolver(server).ask(Query("example.org", "TXT"))).records == ("v=DKIM1; n=\udcff\udc80",)
 
 
 async def test_an_answer_is_authentic_where_a_resolver_on_loopback_says_so() -> None:

@@ -28,17 +28,20 @@ from waymail.net.streams import parse_address
 
 CACHE_ENTRIES = 20_000
 LONGEST_TTL = 86_400  # seconds; records promise longer, but a mistake in them should not outlive a day
+LONGEST_NEGATIVE_TTL = 10_800  # seconds; RFC 2308 §5: one to three hours work well, and a record just published is to be found
 FAILURE_TTL = 5  # seconds; RFC 2308 §7: a failure may be cached, for 5 minutes at most
+AT_ONCE = 500  # questions under way; each has a socket. Further ones wait for their turn, within their lifetime
+AVOIDED = 60  # seconds for which a resolver that was silent is asked after the others
 _PAYLOAD = 1232  # octets of a UDP answer: does not get fragmented
 
 
 class Resolver:
     """A caching stub resolver.
 
-    `resolvers` are addresses ("127.0.0.53:53", "[::1]:53"; the port may be left out), tried in order; None means those of
-    `resolv_conf`. `dnssec` "trust-ad" believes the AD bit, but only of a resolver on a loopback address: from further
-    away anybody could have set it (RFC 6698 §A.3). `timeout` is for one try, `lifetime` for a whole question with all its
-    tries, both in seconds. `entries` bounds the cache.
+    `resolvers` are addresses ("127.0.0.53:53", "[::1]:53"; the port may be left out), tried in order, but last for a minute
+    where one was silent; None means those of `resolv_conf`. `dnssec` "trust-ad" believes the AD bit, but only of a resolver
+    on a loopback address: from further away anybody could have set it (RFC 6698 §A.3). `timeout` is for one try, `lifetime`
+    for a whole question with all its tries, both in seconds. `entries` bounds the cache, `at_once` the questions under way.
 
     Raises ValueError for a resolver that is no IP address.
     """
@@ -52,15 +55,17 @@ class Resolver:
         lifetime: float = 20.0,
         clock: Clock | None = None,
         entries: int = CACHE_ENTRIES,
+        at_once: int = AT_ONCE,
         resolv_conf: str = "/etc/resolv.conf",
     ) -> None:
-        self._servers = None if resolvers is None else [_server(text) for text in resolvers]
+        self._clock = clock or SystemClock()
+        self._servers = None if resolvers is None else [_server(text, self._clock) for text in resolvers]
         self._trust_ad = dnssec == "trust-ad"
         self._timeout = timeout
         self._lifetime = lifetime
-        self._clock = clock or SystemClock()
         self._entries = entries
         self._resolv_conf = resolv_conf
+        self._turn = asyncio.Semaphore(at_once)
         self._stub: dns.asyncresolver.Resolver | None = None
         self._backend = _ConnectedSockets()
         self._cache: dict[tuple[str, str], tuple[float, Answer]] = {}
@@ -94,7 +99,8 @@ class Resolver:
     async def _look_up(self, key: tuple[str, str]) -> Answer:
         try:
             async with asyncio.timeout(self._lifetime + 1):  # dnspython keeps the lifetime; this holds where it does not
-                answer = await self._resolve(*key)
+                async with self._turn:
+                    answer = await self._resolve(*key)
         except dns.resolver.NXDOMAIN as error:
             answer = self._no_name(error)
         except (dns.exception.Timeout, TimeoutError):
@@ -115,21 +121,29 @@ class Resolver:
             return Answer(Status.NO_NAME, ttl=FAILURE_TTL, reason=f"no possible name: {error}")
         if self._stub is None:
             self._stub = self._make_stub()
+        self._stub.nameservers = self._in_order()
         found = await self._stub.resolve(
             full_name, kind, raise_on_no_answer=False, lifetime=self._lifetime, search=False, backend=self._backend
         )
         authentic = self._trust_ad and ad_is_believed(found.response, [found.nameserver or ""])
-        ttl = min(found.chaining_result.minimum_ttl, LONGEST_TTL)
         if found.rrset is None:
-            return Answer(Status.NO_RECORDS, authentic=authentic, ttl=ttl)
-        read = _READ.get(kind, str)
-        return Answer(Status.RECORDS, tuple(read(rdata) for rdata in found.rrset), authentic, ttl)
+            return Answer(Status.NO_RECORDS, authentic=authentic, ttl=_negative_ttl(found.response))
+        ttl = min(found.chaining_result.minimum_ttl, LONGEST_TTL)
+        return Answer(Status.RECORDS, tuple(read_record(kind, rdata) for rdata in found.rrset), authentic, ttl)
+
+    def _in_order(self) -> list[str | dns.nameserver.Nameserver]:
+        """The resolvers as they were given, but last those that were silent: they cost each question their timeout."""
+        servers = self._servers or []
+        if self._trust_ad and len({server.is_near for server in servers}) > 1:
+            return list(servers)  # whoever makes the near one slow must not have the others asked, who vouch for nothing
+        now = self._clock.monotonic()
+        return [*sorted(servers, key=lambda server: server.avoided_until > now)]
 
     def _make_stub(self) -> dns.asyncresolver.Resolver:
         """Raises dns.resolver.NoResolverConfiguration where `resolv_conf` cannot be read or names no server."""
         stub = dns.asyncresolver.Resolver(self._resolv_conf, configure=self._servers is None)
         if self._servers is None:
-            self._servers = [dns.nameserver.Do53Nameserver(str(address), 53) for address in stub.nameservers]
+            self._servers = [_Server(str(address), 53, self._clock) for address in stub.nameservers]
         stub.nameservers = list(self._servers)
         stub.timeout = self._timeout
         stub.cache = None
@@ -142,7 +156,7 @@ class Resolver:
         response: dns.message.QueryMessage = next(iter(error.kwargs["responses"].values()))
         # dnspython does not say who gave this answer, so all that might have must be near.
         authentic = self._trust_ad and ad_is_believed(response, [server.address for server in self._servers or ()])
-        return Answer(Status.NO_NAME, authentic=authentic, ttl=min(response.resolve_chaining().minimum_ttl, LONGEST_TTL))
+        return Answer(Status.NO_NAME, authentic=authentic, ttl=_negative_ttl(response))
 
     def _remember(self, key: tuple[str, str], answer: Answer) -> None:
         ttl = FAILURE_TTL if answer.status is Status.FAILURE else answer.ttl
@@ -160,6 +174,25 @@ class Resolver:
         if len(self._cache) > self._entries * 9 // 10:
             for key in list(islice(self._cache, self._entries // 10 + 1)):
                 del self._cache[key]
+
+
+class _Server(dns.nameserver.Do53Nameserver):
+    """A resolver that remembers that it was silent or out of reach."""
+
+    def __init__(self, address: str, port: int, clock: Clock) -> None:
+        super().__init__(address, port)
+        self.is_near = ipaddress.ip_address(address).is_loopback
+        self.avoided_until = 0.0
+        self._clock = clock
+
+    async def async_query(self, *args: Any, **kwargs: Any) -> dns.message.Message:
+        try:
+            response = await super().async_query(*args, **kwargs)
+        except (dns.exception.Timeout, OSError):
+            self.avoided_until = self._clock.monotonic() + AVOIDED
+            raise
+        self.avoided_until = 0.0
+        return response
 
 
 class _ConnectedSockets(dns.asyncbackend.Backend):  # type: ignore[name-defined, misc]
@@ -199,10 +232,10 @@ def _failure(reason: str) -> Answer:
     return Answer(Status.FAILURE, reason=reason)
 
 
-def _server(text: str) -> dns.nameserver.Do53Nameserver:
+def _server(text: str, clock: Clock) -> _Server:
     host, port = parse_address(text, default_port=53)
     try:
-        return dns.nameserver.Do53Nameserver(str(ipaddress.ip_address(host)), port)
+        return _Server(str(ipaddress.ip_address(host)), port, clock)
     except ValueError:
         raise ValueError(f"{text!r}: a resolver is given by its IP address, as in 127.0.0.53:53") from None
 
@@ -214,6 +247,13 @@ def ad_is_believed(response: dns.message.Message, servers: Sequence[str]) -> boo
     return all(address and ipaddress.ip_address(address).is_loopback for address in servers)
 
 
+def _negative_ttl(response: dns.message.QueryMessage) -> int:
+    """How long to remember that something is not there. RFC 2308 §5: as the SOA says; without one, not for long."""
+    if not any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority):
+        return FAILURE_TTL
+    return min(response.resolve_chaining().minimum_ttl, LONGEST_NEGATIVE_TTL)
+
+
 def _what_went_wrong(entry: tuple[str | None, bool, int, Any, dns.message.Message | None]) -> str:
     server, over_tcp, _, what, _ = entry
     words = str(what) or type(what).__name__
@@ -222,6 +262,11 @@ def _what_went_wrong(entry: tuple[str | None, bool, int, Any, dns.message.Messag
 
 def _host(name: dns.name.Name) -> str:
     return "" if name == dns.name.root else name.to_text(omit_final_dot=True)
+
+
+def read_record(kind: str, rdata: Any) -> Any:
+    """What dnspython read, in the form of `waymail.lookups.Answer`."""
+    return _READ.get(kind, str)(rdata)
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
