@@ -29,6 +29,7 @@ from waymail.app.config.schema import Config
 from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.config.values import Endpoint
 from waymail.app.wiring import Machine, Receiving, receiving_side, sending_side
+from waymail.app.wiring_inbound import open_judging
 from waymail.app.wiring_users import open_accounts
 from waymail.net import streams, tls
 from waymail.server.backends.contract import BackendUnusable, UserBackend
@@ -207,7 +208,9 @@ async def take_up(serving: Serving, wanted: Config) -> None:
     accounts = open_accounts(wanted, machine.clock, machine.accounts, kept_users)
     try:
         resolver = machine.sending.resolver if wanted.dns == running.dns else None
-        sending, receiving = sending_side(wanted, machine.clock, machine.ids, resolver), receiving_side(wanted, accounts)
+        sending = sending_side(wanted, machine.clock, machine.ids, resolver)
+        judging = open_judging(wanted, sending.resolver, machine.clock, machine.judging)
+        receiving = receiving_side(wanted, accounts, judging)
         if kept_users is None:
             await accounts.start()
         steps = plan(machine.listeners, wanted.listeners)
@@ -218,7 +221,7 @@ async def take_up(serving: Serving, wanted: Config) -> None:
         raise
     # From here on nothing fails.
     left, machine.sending = machine.sending, sending
-    machine.config, machine.accounts, machine.receiving = wanted, accounts, receiving
+    machine.config, machine.accounts, machine.receiving, machine.judging = wanted, accounts, receiving, judging
     machine.runner.reconfigure(sending.carrier, sending.notices, sending.schedule, sending.limits)
     machine.history.bounds, machine.intake.room.reserve = wanted.history, wanted.queue.reserve
     replaced = [(one, await serving.replace(one, old)) for one, old in steps.replaced]

@@ -73,6 +73,7 @@ async def operate(
             group.create_task(machine.history.run()),
             group.create_task(save_counts(machine)),
             group.create_task(watch_room(machine.intake.room)),
+            group.create_task(watch_senders(machine)),
             group.create_task(stay_alive()),
             group.create_task(watch_store(machine.store)),
             group.create_task(reload_at(hangup or asyncio.Event(), serving)),
@@ -124,6 +125,8 @@ async def stop(serving: Serving, running: asyncio.Task[None], chores: list[async
     await machine.sending.resolver.close()
     await machine.store.close()
     await machine.accounts.close()
+    if machine.judging is not None:
+        await asyncio.to_thread(machine.judging.save, stopping=True)
 
 
 async def patiently(tasks: Iterable[asyncio.Future[None]], seconds: float, hurry: asyncio.Event) -> None:
@@ -158,6 +161,18 @@ async def save_counts(machine: Machine) -> None:
     while True:
         await asyncio.sleep(WRITE_INTERVAL)
         await asyncio.to_thread(machine.accounts.quota.save, machine.clock.now())
+
+
+async def watch_senders(machine: Machine) -> None:
+    """Look after what the judge goes by, also when a reload has put another in its place."""
+    while True:
+        judging = machine.judging
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(judging.watch()) if judging is not None else None
+            while machine.judging is judging:  # noqa: ASYNC110 - a reload tells nobody
+                await asyncio.sleep(LOOK)
+            if watching is not None:
+                watching.cancel()
 
 
 async def watch_room(room: Room) -> None:

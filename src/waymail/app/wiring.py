@@ -21,6 +21,7 @@ from waymail.app.config.schema import Listener as ListenerConfig
 from waymail.app.config.values import Endpoint
 from waymail.app.history import HistoryBound
 from waymail.app.wiring_forwarding import forwarding, returns
+from waymail.app.wiring_inbound import Judging, open_judging
 from waymail.app.wiring_schedules import schedules
 from waymail.app.wiring_transports import Transports, open_transports
 from waymail.app.wiring_users import Accounts, open_accounts
@@ -86,6 +87,7 @@ class Machine:
     sending: Sending
     accounts: Accounts
     receiving: Receiving
+    judging: Judging | None
     listeners: tuple[tuple[ListenerConfig, Listener], ...]
 
 
@@ -95,7 +97,8 @@ async def build(config: Config) -> Machine:
     clock, ids = SystemClock(), QueueIds(secrets.randbits(11))
     # What can be wrong in files comes first: then nothing has been opened yet.
     accounts, sending = open_accounts(config, clock), sending_side(config, clock, ids)
-    receiving = receiving_side(config, accounts)
+    judging = open_judging(config, sending.resolver, clock)
+    receiving = receiving_side(config, accounts, judging)
     store = await open_store(config, clock, patience=PATIENCE)
     runner: Runner[NextHop | Final] = Runner(
         store,
@@ -111,7 +114,7 @@ async def build(config: Config) -> Machine:
     await accounts.start()
     listeners = tuple((one, receiving.listener(one, intake)) for one in config.listeners)
     history = HistoryBound(store, config.history, clock)
-    return Machine(config, clock, ids, store, runner, intake, history, sending, accounts, receiving, listeners)
+    return Machine(config, clock, ids, store, runner, intake, history, sending, accounts, receiving, judging, listeners)
 
 
 def sending_side(config: Config, clock: SystemClock, ids: QueueIds, resolver: Resolver | None = None) -> Sending:
@@ -210,14 +213,15 @@ class Receiving:
         return Networks([*self.config.relay.allow, *one.proxies])
 
 
-def receiving_side(config: Config, accounts: Accounts) -> Receiving:
+def receiving_side(config: Config, accounts: Accounts, judging: Judging | None) -> Receiving:
     """Raises IdentityProblem."""
     directory, relay = local_directory(config), config.relay
     trust = Trust(Networks(relay.allow), Networks(relay.etrn), Networks(relay.xclient), Networks(relay.xforward))
     authenticator, quota = accounts.authenticator, accounts.quota
     hold, hostname = int(config.limits.hold), config.hostname
+    mx = Inbound(directory, trust, returns=returns(config))
     receptions: dict[str, Reception] = {
-        "mx": Inbound(directory, trust, returns=returns(config)),
+        "mx": mx if judging is None else judging.judge(mx),
         "lmtp": Inbound(directory, trust, lmtp=True),
         "submission": Submission(
             directory, accounts.users, trust, hostname, mechanisms=authenticator.mechanisms, hold=hold, quota=quota

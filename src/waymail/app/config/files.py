@@ -26,6 +26,9 @@ from waymail.server.backends.ldap import find_package
 from waymail.server.backends.python import find
 from waymail.server.backends.sql import find_driver
 from waymail.server.backends.sql import mechanisms_for as mechanisms_for_query
+from waymail.server.hooks import PolicyUnusable
+from waymail.server.hooks import find as find_policy
+from waymail.server.sender_lists import ListUnusable, SenderLists
 from waymail.server.users import UsersFileError, list_users
 
 FIX = "for a development server, self_signed = true makes a certificate, in place of certificate and key"
@@ -44,6 +47,8 @@ def check_files(config: Config, unreadable: frozenset[str] = frozenset()) -> Ite
         yield from _sockets(config)
     if unreadable.isdisjoint(("domains", "routes", "pipes", "webhooks")):
         yield from check_transports(config)
+    if "inbound" not in unreadable:
+        yield from _inbound(config)
     if "notices" not in unreadable:
         yield from (Finding(path, message) for path, message in unusable(config))
 
@@ -73,6 +78,24 @@ def _modules(config: Config) -> Iterator[Finding]:
             find(users.python)
     except BackendUnusable as problem:  # one at most: `check` lets users come from one place
         yield Finding(at, str(problem))
+
+
+def _inbound(config: Config) -> Iterator[Finding]:
+    """The lists and the policy that those who send are judged by."""
+    inbound = config.inbound
+    for key, files in (("block", inbound.lists.block), ("allow", inbound.lists.allow)):
+        for index, file in enumerate(files):
+            try:
+                problems = SenderLists(block=[file]).problems
+            except ListUnusable as problem:
+                yield Finding(("inbound", "lists", key, index), str(problem))
+            else:
+                yield from (Finding(("inbound", "lists", key, index), text, is_warning=True) for text in problems)
+    if inbound.policy is not None:
+        try:
+            find_policy(inbound.policy)
+        except PolicyUnusable as problem:
+            yield Finding(("inbound", "policy"), str(problem))
 
 
 def _sockets(config: Config) -> Iterator[Finding]:

@@ -1,0 +1,135 @@
+"""Runs the hooks of a policy of the operator's: bounded in time, and whatever they do, an answer comes out.
+
+Promises: `ask` returns a decision or None and raises nothing but the cancellation of its caller. A hook that fails is logged with
+its trace, once a call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Literal, cast, get_args
+
+from waymail.server.policy import Accept, Decision, Policy, Refuse
+from waymail.wire.replies import Reply
+
+log = logging.getLogger("waymail.server")
+
+Hook = Literal["connect", "mail", "rcpt", "message"]
+
+THREADS = 16  # hooks that are not asynchronous, at one time
+FAILED = Refuse(Reply(451, "internal error, try again later", "4.3.0"))
+_ALLOWED: dict[Hook, tuple[type, ...]] = {
+    "connect": (Accept, Refuse),
+    "mail": (Accept, Refuse),
+    "rcpt": (Accept, Refuse),
+    "message": get_args(Decision),
+}
+
+
+class PolicyUnusable(Exception):
+    """What the configuration names cannot be a policy. The text says why."""
+
+
+def find(name: str) -> type[Policy]:
+    """The class that "module:Class" names. Raises PolicyUnusable."""
+    module_name, _, class_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise PolicyUnusable(f"{module_name} cannot be imported ({error}): is it where Python looks, like PYTHONPATH?") from None
+    except (Exception, SystemExit) as error:  # it is somebody else's code
+        raise PolicyUnusable(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
+    found = getattr(module, class_name, None)
+    if not (isinstance(found, type) and issubclass(found, Policy)):
+        raise PolicyUnusable(f"{name} is no class that is derived from waymail.server.policy.Policy")
+    return found
+
+
+def load(name: str) -> Policy:
+    """An instance, made without arguments. Raises PolicyUnusable."""
+    made = find(name)
+    try:
+        return made()
+    except Exception as error:  # it is somebody else's code
+        raise PolicyUnusable(f"{name} cannot be made: {type(error).__name__}: {error}") from error
+
+
+class Hooks:
+    """A policy's hooks. `timeout` is in seconds, for one call."""
+
+    def __init__(self, policy: Policy | None, timeout: float) -> None:
+        self._timeout = timeout
+        self._slots = asyncio.Semaphore(THREADS)
+        names: tuple[Hook, ...] = get_args(Hook)
+        self._hooks: dict[Hook, Callable[[Any], Any]] = {
+            name: getattr(policy, name)
+            for name in names
+            if policy is not None and getattr(type(policy), name) is not getattr(Policy, name)
+        }
+
+    def has(self, hook: Hook) -> bool:
+        """Whether there is anybody to ask."""
+        return hook in self._hooks
+
+    async def ask(self, hook: Hook, what: object) -> Decision | None:
+        """What the policy says; None where it leaves that to the configuration, or has no such hook."""
+        function = self._hooks.get(hook)
+        if function is None:
+            return None
+        deadline = asyncio.timeout(self._timeout)
+        try:
+            async with deadline:
+                answer = await self._called(function, what)
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # they are not the hook's, but the interpreter's
+        except BaseException as error:  # it is somebody else's code, and some libraries have exceptions that are no Exception
+            if isinstance(error, asyncio.CancelledError) and cast("asyncio.Task[Any]", asyncio.current_task()).cancelling():
+                raise  # the client has gone
+            why = f"it took longer than {self._timeout:g} s" if deadline.expired() else f"{type(error).__name__}: {error}"
+            log.exception("a hook of the policy failed", extra={"fields": {"hook": hook, "error": why}})
+            return FAILED
+        if answer is None or isinstance(answer, _ALLOWED[hook]):
+            return cast("Decision | None", answer)
+        log.error("a hook of the policy failed", extra={"fields": {"hook": hook, "error": f"it answered {answer!r:.100}"}})
+        return FAILED
+
+    async def _called(self, function: Callable[[Any], Any], what: object) -> Any:
+        if inspect.iscoroutinefunction(function):
+            return await function(what)
+        answer = await self._in_thread(function, what)
+        return await answer if inspect.isawaitable(answer) else answer
+
+    async def _in_thread(self, function: Callable[[Any], Any], what: object) -> Any:
+        """In a daemon's thread: one that never returns must not keep the server from ending. Its slot is free when it returns."""
+        await self._slots.acquire()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[tuple[Any, Exception | None]] = loop.create_future()
+
+        def settle(answer: Any, failure: Exception | None) -> None:
+            self._slots.release()
+            if not done.done():
+                done.set_result((answer, failure))
+
+        def work() -> None:
+            answer: Any = None
+            failure: Exception | None = None
+            try:
+                answer = function(what)
+            except Exception as error:  # noqa: BLE001 - it is somebody else's code
+                failure = error
+            except BaseException as error:  # noqa: BLE001 - which may even want to end the process
+                failure = RuntimeError(repr(error))
+            with suppress(RuntimeError):  # the server has ended meanwhile
+                loop.call_soon_threadsafe(settle, answer, failure)
+
+        threading.Thread(target=work, name="waymail-policy", daemon=True).start()
+        answer, failure = await done
+        if failure is not None:
+            raise failure
+        return answer
