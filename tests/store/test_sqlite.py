@@ -15,7 +15,7 @@ import pytest
 
 from waymail.mail.envelope import Body, Options, Recipient, encode_id
 from waymail.store import due, operate, read, recover, schema, select, statements
-from waymail.store.contract import Change, Changed, Delivery, NewMessage, Selection, State, StoreError
+from waymail.store.contract import Change, Changed, Delivery, NewMessage, Refusal, Selection, State, StoreError
 from waymail.store.read import SqliteReader
 from waymail.store.sqlite import SqliteStore
 from waymail.testing.store_cases import START, Messages, delivered, kinds, octets, outcome, states
@@ -53,6 +53,16 @@ async def test_all_who_wait_share_a_commit(store: SqliteStore, messages: Message
     deliveries = await asyncio.gather(*(store.accept(messages.new()) for _ in range(200)))
     await asyncio.gather(*(store.settle(delivered(one)) for one in deliveries))
     assert store.commits - before <= 20
+
+
+async def test_what_was_refused_waits_for_the_transaction_of_another(store: SqliteStore, messages: Messages) -> None:
+    before = store.commits
+    refused = asyncio.create_task(store.refused(Refusal(messages.new().envelope, "550 no")))
+    for _ in range(5):  # an urgent one would begin a transaction of its own
+        await asyncio.sleep(0)
+    await store.accept(messages.new())
+    await refused
+    assert store.commits == before + 1
 
 
 async def test_reading_does_not_wait_behind_the_writer(store: SqliteStore, messages: Messages) -> None:
