@@ -161,7 +161,6 @@ def said(name: str, kind: str, answer: Answer) -> str:
             return f"{name} does not exist"
         case Status.NO_RECORDS:
             return f"{name} has no {kind}"
-        case Status.RECORDS:
-            return (
-                f"{name} {kind} {', '.join(map(str, answer.records[:_SHOWN]))}{', ...' if len(answer.records) > _SHOWN else ''}"
-            )
+        case _:
+            told = [str(record) for record in answer.records[:_SHOWN]]
+            return f"{name} {kind} {', '.join(told)}{', ...' if len(answer.records) > _SHOWN else ''}"
