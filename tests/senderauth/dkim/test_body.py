@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from waymail.senderauth.dkim.body import BodyHash
+from waymail.senderauth.dkim.body import Bodies, BodyHash
 
 
 def canonical(body: bytes, relaxed: bool) -> bytes:
@@ -76,3 +76,26 @@ def test_nothing_grows_while_it_may_turn_out_to_be_the_end(unit: bytes, relaxed:
 def test_a_length_that_was_not_announced_is_an_error() -> None:
     with pytest.raises(KeyError):
         hashed(b"abc\r\n", relaxed=False).digest(3)
+
+
+def test_several_may_ask_for_hashes_of_one_body_and_each_may_end_it() -> None:
+    bodies = Bodies()
+    bodies.want(True)
+    bodies.want(True, 3)
+    bodies.want(False, 40)
+    bodies.update(b"a \tb")
+    bodies.update(b"\r\n")
+    bodies.finish()
+    bodies.finish()
+    assert bodies.digest(True) == sha256(b"a b\r\n").digest()
+    assert bodies.digest(True, 3) == sha256(b"a b").digest()
+    assert bodies.digest(False, 40) is None
+    assert (bodies.size(True), bodies.size(False)) == (5, 6)
+
+
+def test_where_nobody_asks_nothing_is_hashed() -> None:
+    bodies = Bodies()
+    bodies.update(b"a\r\n")
+    bodies.finish()
+    with pytest.raises(KeyError):
+        bodies.digest(True)
