@@ -103,3 +103,35 @@ def test_it_drives_lookups() -> None:
         return tuple(answer.status for answer in answers)
 
     assert run(both(), ZONE) == (Status.RECORDS, Status.NO_NAME)
+
+
+def test_a_wildcard_stands_for_names_that_do_not_exist_below_its_parent_alone() -> None:
+    zone = Zone(
+        {
+            "*.example.org": {"TXT": ["any"]},
+            "here.example.org": {"A": ["192.0.2.1"]},
+            "*.web.example.org": {"CNAME": ["here.example.org"]},
+        }
+    )
+    assert zone.answer(Query("x.example.org", "TXT")).records == ("any",)
+    assert zone.answer(Query("y.x.example.org", "TXT")).records == ("any",)
+    assert zone.answer(Query("x.example.org", "A")).status is Status.NO_RECORDS
+    assert zone.answer(Query("here.example.org", "TXT")).status is Status.NO_RECORDS
+    # RFC 4592 §3.3.1: what is below a name that exists has that one's wildcard or none
+    assert zone.answer(Query("x.here.example.org", "TXT")).status is Status.NO_NAME
+    assert zone.answer(Query("example.org", "TXT")).status is Status.NO_RECORDS
+    assert zone.answer(Query("shop.web.example.org", "A")).records == ("192.0.2.1",)
+
+
+def test_it_changes_while_it_is_used() -> None:
+    zone = Zone.from_text("a.b.example 60 TXT old", ttl=9)
+    zone.put("A.b.example.", {"TXT": ["new"]})
+    assert zone.answer(Query("a.b.example", "TXT")) == Answer(Status.RECORDS, ("new",), ttl=9)
+    zone.put("a.b.example", "SERVFAIL")
+    assert zone.answer(Query("a.b.example", "TXT")).status is Status.FAILURE
+    zone.drop("a.b.example")
+    assert zone.answer(Query("a.b.example", "TXT")).status is Status.NO_NAME
+    assert zone.answer(Query("b.example", "TXT")).status is Status.NO_NAME
+    zone.drop("a.b.example")
+    with pytest.raises(ValueError, match="neither records nor"):
+        zone.put("a.b.example", "SERVEFAIL")

@@ -7,16 +7,26 @@
         "broken.example": "TIMEOUT",
     }, authentic={"example.org"})
 
+    zone = Zone.from_text('''
+        $ORIGIN example.org.
+        @    MX   10 mx
+             TXT  "v=spf1 mx -all"
+        mx   A    192.0.2.1
+    ''')
+
 It answers at once, as a recursive resolver would after it had asked everybody: `answer` for `waymail.lookups.run`, and
-`cached` and `ask` for `waymail.net.drive`. It knows nothing else: a name that it does not hold does not exist.
+`cached` and `ask` for `waymail.net.drive`. It knows nothing else: a name that it does not hold does not exist,
+unless a wildcard ("*.example.org") stands for it (RFC 4592).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from textwrap import dedent
 from typing import Any
 
 from waymail.lookups import Answer, Mx, Query, Status
+from waymail.testing import zone_file
 
 FAILURES = {"TIMEOUT": "timeout", "SERVFAIL": "SERVFAIL"}
 _NAMES = frozenset({"CNAME", "NS", "PTR"})
@@ -40,13 +50,47 @@ class Zone:
         self, names: Mapping[str, Mapping[str, Records] | str], *, authentic: Collection[str] = (), ttl: int = 300
     ) -> None:
         self._names: dict[str, dict[str, tuple[Any, ...] | str] | str] = {}
+        self._empty_non_terminals: set[str] = set()
         self._authentic = {_key(name) for name in authentic}
         self._ttl = ttl
+        self._ttls: dict[tuple[str, str], int] = {}
+        self._negative_ttls: dict[str, int] = {}
+        self._put(names)
+
+    @classmethod
+    def from_text(cls, text: str, origin: str = "", *, authentic: Collection[str] = (), ttl: int = 300) -> Zone:
+        """The zone that the text of a zone file has, or of several zones one after the other. Indentation that all lines have
+        is taken off. `origin` is the name below which relative names are, until $ORIGIN says another; `ttl` is for records
+        without one. Types that waymail does not ask for (CAA, DNSSEC's) are passed over.
+
+        Raises ValueError, with the line or the name, for what is no zone file.
+        """
+        found = zone_file.read(dedent(text), origin, ttl)
+        zone = cls(found.names, authentic=authentic, ttl=ttl)
+        zone._ttls.update(found.ttls)
+        zone._negative_ttls.update(found.negative)
+        return zone
+
+    def put(self, name: str, records: Mapping[str, Records] | str) -> None:
+        """From now on `name` has these records and no others; in the form that `names` has them. Raises ValueError."""
+        self._put({name: records})
+
+    def drop(self, name: str) -> None:
+        """From now on `name` does not exist. Nothing happens where it did not."""
+        self._names.pop(_key(name), None)
+        self._find_empty_non_terminals()
+
+    def _put(self, names: Mapping[str, Mapping[str, Records] | str]) -> None:
         for name, by_type in names.items():
             if isinstance(by_type, str):
                 self._names[_key(name)] = _failure(by_type)
             else:
                 self._names[_key(name)] = {kind.upper(): _records(kind.upper(), records) for kind, records in by_type.items()}
+        changed = {_key(name) for name in names}
+        self._ttls = {owned: ttl for owned, ttl in self._ttls.items() if owned[0] not in changed}
+        self._find_empty_non_terminals()
+
+    def _find_empty_non_terminals(self) -> None:
         self._empty_non_terminals = {parent for name in self._names for parent in _parents(name) if parent not in self._names}
 
     def answer(self, query: Query) -> Answer:
@@ -74,20 +118,39 @@ class Zone:
             passed.append(target)
 
     def _alias(self, name: str) -> str | None:
-        by_type = self._names.get(name)
+        by_type = self._names.get(self._owner(name))
         aliases = by_type.get("CNAME") if isinstance(by_type, dict) else None
         return _key(aliases[0]) if isinstance(aliases, tuple) and aliases else None
 
     def _own_answer(self, name: str, kind: str, authentic: bool) -> Answer:
-        by_type = self._names.get(name)
+        owner = self._owner(name)
+        by_type = self._names.get(owner)
         if by_type is None:
             # RFC 8020 §2: a name that has names below it exists, though it has no records itself.
             status = Status.NO_RECORDS if name in self._empty_non_terminals else Status.NO_NAME
-            return Answer(status, authentic=authentic, ttl=self._ttl)
+            return Answer(status, authentic=authentic, ttl=self._negative_ttl(name))
         records = by_type if isinstance(by_type, str) else by_type.get(kind, ())
         if isinstance(records, str):
             return Answer(Status.FAILURE, reason=records)
-        return Answer(Status.RECORDS if records else Status.NO_RECORDS, records, authentic=authentic, ttl=self._ttl)
+        if not records:
+            return Answer(Status.NO_RECORDS, authentic=authentic, ttl=self._negative_ttl(name))
+        return Answer(Status.RECORDS, records, authentic=authentic, ttl=self._ttls.get((owner, kind), self._ttl))
+
+    def _owner(self, name: str) -> str:
+        """The name that has the records of `name`: itself, or the wildcard of the nearest name above that exists."""
+        if name in self._names or name in self._empty_non_terminals:
+            return name
+        for parent in _parents(name):  # RFC 4592 §3.3.1: the closest encloser, and no other
+            if f"*.{parent}" in self._names:
+                return f"*.{parent}"
+            if parent in self._names or parent in self._empty_non_terminals:
+                break
+        return name
+
+    def _negative_ttl(self, name: str) -> int:
+        """What the SOA of the zone says that `name` is in."""
+        zones = [zone for zone in (name, *_parents(name)) if zone in self._negative_ttls]
+        return self._negative_ttls[zones[0]] if zones else self._ttl
 
 
 def _key(name: str) -> str:
