@@ -76,6 +76,8 @@ def test_both_agree_on_a_chain_that_was_changed(message: bytes, data: st.DataObj
     message = message[:at] + data.draw(st.sampled_from(PIECES)) + message[at + data.draw(st.integers(0, 3)) :]
     if ODD_LINE_END.search(message) or not re.fullmatch(rb"([!-9;-~]+:(.|\r\n[ \t])*\r\n)+", headers.header_section(message)):
         return  # not what a server takes; and dkimpy has its own idea of lines (RFC 6376 §3.4 knows CRLF only)
+    if message.endswith((b" ", b"\t")):
+        return  # RFC 6376 §3.4.4 ignores white space at the end of a line; dkimpy only where a CRLF ends the line
     ours = verified(message, now=time.time())
     assert ours.result == theirs(message), ours.reason
 
