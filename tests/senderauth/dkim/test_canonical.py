@@ -45,6 +45,11 @@ def test_folds_belong_to_their_field_and_lines_that_are_none_are_passed_over() -
     assert [(field.name, field.value) for field in fields.named(b"subject")] == [(b"Subject", b" a\r\n b"), (b"subject\t", b" c")]
 
 
+def test_a_fold_without_a_field_before_it_is_none() -> None:
+    fields = HeaderFields(b" From: a\r\nFrom: b\r\n")
+    assert [field.value for field in fields.named(b"from")] == [b" b"]
+
+
 def test_the_canonical_forms_of_a_field() -> None:
     [field] = HeaderFields(b"Subject : a  b\r\n").named(b"subject")
     assert field.canonical(relaxed=False) == b"Subject : a  b\r\n"
@@ -58,6 +63,7 @@ def test_the_canonical_forms_of_a_field() -> None:
         (b" v=1; b = ab\r\n cd ; bh=xb=y", b" v=1; b =; bh=xb=y"),
         (b" bh=b=1;\r\n\tb=ab", b" bh=b=1;\r\n\tb="),
         (b"v=1; bh=1", b"v=1; bh=1"),
+        (b"b; b=1", b"b; b="),
     ],
 )
 def test_only_the_value_of_b_is_taken_out(value: bytes, without: bytes) -> None:

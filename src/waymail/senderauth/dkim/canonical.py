@@ -15,8 +15,6 @@ _END_OF_FIELD = re.compile(rb"\r\n(?![ \t])")
 # CR, LF, VT and FF outside of a fold: no white space to DKIM, but to bytes.split.
 _NO_SPACE = re.compile(rb"[\n-\r]")
 _SPACES = re.compile(rb"[ \t]+")
-# The value of b=, with all white space around it (RFC 6376 §3.7).
-_SIGNATURE_VALUE = re.compile(rb"((?:\A|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
 
 
 def header(name: bytes, value: bytes, relaxed: bool) -> bytes:
@@ -28,12 +26,19 @@ def header(name: bytes, value: bytes, relaxed: bool) -> bytes:
         return b"%b:%b\r\n" % (name, value)
     unfolded = value.replace(b"\r\n", b"")
     plain = _SPACES.sub(b" ", unfolded).strip(b" ") if _NO_SPACE.search(unfolded) else b" ".join(unfolded.split())
-    return b"%b:%b\r\n" % (name.strip(b" \t").lower(), plain)
+    return b"%b:%b\r\n" % (name.rstrip(b" \t").lower(), plain)
 
 
 def without_signature(value: bytes) -> bytes:
-    """The value of a signature's field with that of its b= tag taken out, and all else as it stands (RFC 6376 §3.5)."""
-    return _SIGNATURE_VALUE.sub(rb"\1", value, count=1)
+    """The value of a signature's field with that of its b= tag taken out, with all white space around it, and all else as it
+    stands (RFC 6376 §3.5, §3.7)."""
+    specs = value.split(b";")
+    for number, spec in enumerate(specs):
+        name, equals, _ = spec.partition(b"=")
+        if equals and name.strip(b" \t\r\n") == b"b":
+            specs[number] = name + equals
+            break
+    return b";".join(specs)
 
 
 class Field:
@@ -64,7 +69,7 @@ class HeaderFields:
         for raw in _END_OF_FIELD.split(section):
             name, colon, value = raw.partition(b":")
             if colon:
-                self._by_name.setdefault(name.strip(b" \t").lower(), []).append(Field(name, value))
+                self._by_name.setdefault(name.rstrip(b" \t").lower(), []).append(Field(name, value))
 
     def named(self, name: bytes) -> list[Field]:
         """The fields with a name, from the top. The name is given in lower case."""

@@ -47,8 +47,8 @@ def parse(text: bytes | str) -> dict[str, str]:
 
 
 def compact(value: str) -> str:
-    """The value without any white space: for base64 and whatever else may be folded anywhere."""
-    return _SPACES.sub("", value)
+    """The value, which `parse` gave, without any white space: for base64 and whatever else may be folded anywhere."""
+    return "".join(value.split()) if value.isascii() else _SPACES.sub("", value)  # beyond ASCII, split takes away more
 
 
 def listed(value: str) -> tuple[str, ...]:
