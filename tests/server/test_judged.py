@@ -21,7 +21,10 @@ async def scene(place: Place) -> Scene:
 
 
 @pytest.mark.parametrize("slow", [True, False])
-async def test_a_message_that_is_refused_with_its_reasons_is_kept_as_history(scene: Scene, slow: bool) -> None:
+async def test_a_message_that_is_refused_with_its_reasons_is_kept_as_history(
+    scene: Scene, slow: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     if not slow:
         scene.reception.slow = frozenset()
     peer = await scene.in_session(MAIL, RCPT, b"RCPT TO:<bob@example.org>", b"DATA")
@@ -37,6 +40,8 @@ async def test_a_message_that_is_refused_with_its_reasons_is_kept_as_history(sce
         ("bob@example.org", State.REFUSED, "550 5.7.26 spoofed"),
     }
     assert story.envelope.origin.address == "192.0.2.1"
+    (told,) = [vars(record)["fields"] for record in caplog.records if record.message == "a message was refused"]
+    assert told["id"] == story.envelope.id, "the log names by what it is explained"
     assert story.size == len(BODY) + len(b"Subject: hello\r\n\r\n") - 1
     whole = await scene.place.store.get(story.envelope.id)
     assert whole is not None

@@ -261,7 +261,7 @@ class Conversation:
         offer = self._wire.offer
         envelope, body = enveloped(message, fields, self.client, by=offer.hostname, lmtp=offer.lmtp, folder=judged.folder)
         if judged.refusal is not None:
-            reply = self._refused_message(judged.refusal)
+            reply = self._refused_message(judged.refusal, envelope.id)
             return self._recorded(Refusal(envelope, str(judged.refusal), judged.events, message.body.size), reply)
         if judged.is_discarded:
             return self._discarded(Refusal(envelope, "", judged.events, message.body.size, State.REMOVED))
@@ -281,7 +281,8 @@ class Conversation:
         intake, people = self._listener.intake, (Recipient(rcpt.recipient),)
         lmtp = self._wire.offer.lmtp
         envelope = envelope_of(transaction, self.client, people, id=intake.new_id(), now=intake.now(), lmtp=lmtp)
-        reply = self._turned_down("a recipient was refused", judged.refusal, {"from": envelope.sender, "to": rcpt.recipient})
+        fields = {"id": envelope.id, "from": envelope.sender, "to": rcpt.recipient}
+        reply = self._turned_down("a recipient was refused", judged.refusal, fields)
         return self._recorded(Refusal(envelope, str(judged.refusal), judged.events), reply)
 
     def _recorded(self, refusal: Refusal, reply: Reply) -> Reply | Coroutine[Any, Any, Reply]:
@@ -318,10 +319,12 @@ class Conversation:
             return self._over(answers.NOT_SMTP, "it speaks another protocol")
         return self._count_error(refused.reply)
 
-    def _refused_message(self, reply: Reply) -> Reply:
+    def _refused_message(self, reply: Reply, id: str = "") -> Reply:
+        """`id` is by what the history knows it."""
         transaction = self._transaction
         self.drop_transaction()
-        return self._turned_down("a message was refused", reply, {"from": transaction.sender if transaction else ""})
+        known = {"id": id} if id else {}
+        return self._turned_down("a message was refused", reply, known | {"from": transaction.sender if transaction else ""})
 
     def _turned_down(self, what: str, reply: Reply, fields: dict[str, str]) -> Reply:
         """A refusal that an operator may be asked about."""

@@ -263,8 +263,6 @@ def judged_lines(event: Event) -> Iterator[Line]:
     detail = event.detail
     said = (str(detail.get(name, "")) for name in ("action", "rule", "reason"))
     yield Line(event.at, "judged", ": ".join(one for one in said if one))
-    if detail.get("reply"):
-        yield Line(None, "", str(detail["reply"]))
     if detail.get("override"):
         yield Line(None, "", f"  not as the sender's domain asks: {detail['override']}")
 
