@@ -14,7 +14,7 @@ from waymail.senderauth.spf.client import read
 from waymail.senderauth.spf.macros import MacroString
 from waymail.senderauth.spf.mechanisms import BY_NAME
 from waymail.senderauth.spf.record import Directive, Record, RecordError, parse, select
-from waymail.senderauth.spf.result import LIMITS, Ended, Limits, SpfResult, Step, shown
+from waymail.senderauth.spf.result import LIMITS, Ended, Limits, SpfResult, Step, shown, visible
 from waymail.senderauth.spf.state import NoTarget, State, malformed, said
 from waymail.values import value
 from waymail.wire.domains import BadDomain, to_ascii
@@ -116,7 +116,7 @@ def _record(state: State, domain: str, depth: int) -> Lookups[Record | _Found]:
             state.count_octets(len(text))
             parsed = parse(text)
     except RecordError as error:
-        state.steps.append(Step(depth, domain, "", "permerror", text.encode("ascii", "backslashreplace").decode()))
+        state.steps.append(Step(depth, domain, "", "permerror", visible(text)))
         raise Ended("permerror", f"mistake in the record of {domain}: {error}") from None
     except Ended as ended:
         state.steps.append(Step(depth, domain, "", ended.result, ended.reason))

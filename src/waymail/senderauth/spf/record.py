@@ -137,7 +137,7 @@ def _hosts(term: str, result: str, name: str, rest: str) -> Directive:
 
 def _domain(rest: str) -> MacroString:
     if not rest.startswith(":"):
-        raise ValueError('":" and a domain are missing' if not rest else f"{rest!r} is not understood")
+        raise ValueError('":" and a domain are missing' if not rest else f"'{rest}' is not understood")
     return macros.parse_domain(rest[1:])
 
 
@@ -148,7 +148,7 @@ def _network(term: str, result: str, name: str, rest: str) -> Directive:
         raise ValueError(f"an address in the way of {name}:{'192.0.2.0' if name == 'ip4' else '2001:db8::'} is missing")
     address: IPv4Address | IPv6Address = IPv4Address(network) if name == "ip4" else IPv6Address(network)
     if slash and not _CIDR.fullmatch(prefix):
-        raise ValueError(f"{prefix!r} is no prefix length")
+        raise ValueError(f"'{prefix}' is no prefix length")
     shift = _shift(prefix or None, address.max_prefixlen)
     return Directive(term, result, name, version=address.version, network=int(address) >> shift, shift=shift)
 

@@ -59,9 +59,13 @@ _SHOWN = 100
 
 
 def shown(text: str) -> str:
-    """What a result tells of a stranger's text, where it does not tell it as such: not much, and in ASCII."""
-    text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return text.encode("ascii", "backslashreplace").decode()
+    """What a result tells of a stranger's text, where it does not tell it as such: not much of it."""
+    return visible(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}...")
+
+
+def visible(text: str) -> str:
+    """The text in visible ASCII, the rest escaped."""
+    return text.encode("unicode_escape").decode("ascii")
 
 
 class Ended(Exception):
