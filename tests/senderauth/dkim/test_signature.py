@@ -146,6 +146,12 @@ def test_a_broken_signature_is_told_of_with_what_it_says() -> None:
     assert result.timestamp is None
 
 
+def test_what_a_stranger_wrote_cannot_end_a_line() -> None:
+    assert passed(i="a=0D=0ABcc:=20x=00@example.org").identity == "a Bcc: x @example.org"
+    [result] = verified(crafted(PLAIN, rsa_key(), d="a\r\n\t b.example", s="x\r\n y", a="rsa\r\n -md5"), NOBODY)
+    assert (result.domain, result.selector, result.algorithm) == ("a b.example", "x y", "rsa -md5")
+
+
 def test_a_limit_can_be_another_one() -> None:
     [result] = run(verify(crafted(PLAIN, rsa_key()), now=NOW, limits=Limits(fields=2)), NOBODY)
     assert result.result == "policy"

@@ -221,10 +221,10 @@ def _told(found: _Found, verdict: _Verdict, beginning: str, *, unsigned: int = 0
     signature = found.signature
     return DkimResult(
         result=verdict.result,
-        domain=signature.domain if signature else found.tags.get("d", "")[:_MAX_TEXT],
-        selector=signature.selector if signature else found.tags.get("s", "")[:_MAX_TEXT],
-        identity=identity(found.tags)[:_MAX_TEXT],
-        algorithm=signature.algorithm if signature else found.tags.get("a", "")[:_MAX_TEXT],
+        domain=signature.domain if signature else _on_one_line(found.tags.get("d", "")),
+        selector=signature.selector if signature else _on_one_line(found.tags.get("s", "")),
+        identity=_on_one_line(identity(found.tags)),
+        algorithm=signature.algorithm if signature else _on_one_line(found.tags.get("a", "")),
         bits=verdict.bits,
         signature=beginning,
         reason=verdict.reason or _remarks(verdict, unsigned),
@@ -236,6 +236,15 @@ def _told(found: _Found, verdict: _Verdict, beginning: str, *, unsigned: int = 0
         timestamp=_time(found, "t"),
         expires=_time(found, "x"),
     )
+
+
+def _on_one_line(text: str) -> str:
+    """What a stranger wrote, for header fields, replies and logs: not endless, and without line ends and other controls, which
+    folds and the quoting in i= can bring in."""
+    text = text[:_MAX_TEXT]
+    if text.isprintable():
+        return text
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _remarks(verdict: _Verdict, unsigned: int) -> str:
