@@ -88,7 +88,8 @@ def test_of_many_domains_some_are_told() -> None:
     "value", ["", " ", " root", " Robot:;", " <>", ' "a@bank.example"', " =?utf-8?q?a=40bank.example?=", " (a@b.example)"]
 )
 def test_a_field_without_an_address_gives_none(value: str) -> None:
-    assert of(value) == AuthorDomain("", "the From field has no address with a domain")
+    found = of(value)
+    assert (found.domain, found.reason) == ("", "the From field has no address with a domain")
 
 
 @pytest.mark.parametrize(
@@ -139,10 +140,38 @@ def test_a_field_that_may_be_read_in_two_ways_gives_none_and_says_why(value: str
     assert (found.domain, found.reason) == ("", f"the From field gives no domain: {why}")
 
 
+@pytest.mark.parametrize(
+    ("value", "domains"),
+    [
+        (' "ceo@bank.example"', ("bank.example",)),
+        (" (ceo@bank.example)", ("bank.example",)),
+        (' "ceo@Bank.example" <x@evil.example', ("bank.example", "evil.example")),
+        (" 'ceo@bank.example' <x@evil.example>", ("bank.example", "evil.example")),
+        (" ceo@ bank.example. <x@[192.0.2.1]>", ("bank.example",)),
+        (" ceo@bank.example x@!!! x@b\udcff.example @", ("bank.example",)),
+        (" ceo@bücher.example\\,x@xn--bcher-kva.example", ("xn--bcher-kva.example",)),
+        (" ((" + ",".join(f"a@d{number}.example" for number in range(500)), tuple(f"d{number}.example" for number in range(10))),
+        (" ceo@bank.example" + " " * 70_000, ("bank.example",)),
+    ],
+)
+def test_a_field_that_gives_no_domain_is_still_searched_for_those_that_a_reader_may_be_shown(
+    value: str, domains: tuple[str, ...]
+) -> None:
+    found = of(value)
+    assert (found.domain, found.domains) == ("", domains)
+
+
+def test_of_several_fields_all_are_searched() -> None:
+    fields = b"From: x@evil.example\r\nTo: a@home.example\r\nFrom: ceo@bank.example\r\n"
+    assert author_domain(fields) == AuthorDomain("", "2 From fields", ("evil.example", "bank.example"))
+
+
 def test_there_must_be_exactly_one_field() -> None:
     assert author_domain(b"") == AuthorDomain("", "no From field")
     assert author_domain(b"Subject: x\r\nSender: a@example.org\r\n") == AuthorDomain("", "no From field")
-    assert author_domain(b"From: a@example.org\r\nFROM : a@example.org\r\n") == AuthorDomain("", "2 From fields")
+    assert author_domain(b"From: a@example.org\r\nFROM : a@example.org\r\n") == AuthorDomain(
+        "", "2 From fields", ("example.org",)
+    )
     assert author_domain(b"X: y\r\n From: b@bank.example\r\nfrom\t: a@example.org\r\n").domain == "example.org"
 
 

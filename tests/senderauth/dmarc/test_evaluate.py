@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.senderauth.dmarc.evidence import Asked, Dkim, Spf, dmarc_zone
 
 from waymail import lookups
-from waymail.senderauth.dmarc import DmarcResult, evaluate
+from waymail.senderauth.dmarc import DmarcResult, author_domain, evaluate, evaluate_author
 from waymail.testing import Zone
 
 
@@ -257,6 +257,44 @@ def test_u_labels_and_a_labels_are_one_domain() -> None:
     assert judged("bücher.example", zone, Dkim("xn--bcher-kva.example")).result == "pass"
     assert judged("xn--bcher-kva.example", zone, Spf("BÜCHER.example")).domain == "xn--bcher-kva.example"
     assert judged("bücher.example", zone, Spf("no domain"), Dkim("")).result == "fail"
+
+
+@pytest.mark.parametrize(
+    ("value", "result", "policy", "domain"),
+    [
+        ("x@evil.example", "pass", "none", "evil.example"),
+        # The domain that would refuse it is the one that matters, wherever it stands.
+        ("x@evil.example, ceo@bank.example", "fail", "reject", "bank.example"),
+        ("ceo@bank.example <x@evil.example>", "fail", "reject", "bank.example"),
+        ("ceo@bank.example <x@evil.example", "fail", "reject", "bank.example"),
+        ("x@evil.example\r\nFrom: ceo@bank.example", "fail", "reject", "bank.example"),
+        ('"ceo@bank.example"', "fail", "reject", "bank.example"),
+        ("a@shop.example, ceo@bank.example", "fail", "reject", "bank.example"),
+        ("a@shop.example, b@slow.example", "fail", "quarantine", "shop.example"),
+        ("x@evil.example, b@slow.example", "temperror", "", "slow.example"),
+        ("c@watching.example, b@slow.example", "temperror", "", "slow.example"),
+        ("c@watching.example, x@evil.example", "fail", "none", "watching.example"),
+        # Nobody who minds: but nobody who vouches for the other one, either.
+        ("x@evil.example, y@evil2.example", "permerror", "", ""),
+        ("x@evil.example, d@nothing.example", "permerror", "", ""),
+        ("nobody", "permerror", "", ""),
+    ],
+)
+def test_a_message_of_several_authors_has_the_worst_of_their_results(value: str, result: str, policy: str, domain: str) -> None:
+    zone = dmarc_zone(
+        {
+            "bank.example": "v=DMARC1; p=reject",
+            "shop.example": "v=DMARC1; p=quarantine",
+            "watching.example": "v=DMARC1; p=none",
+            "evil.example": "v=DMARC1; p=none",
+            "evil2.example": "v=DMARC1; p=none",
+            "slow.example": "TIMEOUT",
+        }
+    )
+    author = author_domain(f"From: {value}\r\n".encode())
+    found = lookups.run(evaluate_author(author, spf=Spf("evil.example"), dkim=[Dkim("evil2.example")]), zone)
+    assert (found.result, found.policy, found.domain) == (result, policy, domain)
+    assert found.reason.startswith(author.reason)
 
 
 def test_the_questions_for_a_message_have_an_upper_bound() -> None:

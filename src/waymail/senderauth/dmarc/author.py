@@ -37,6 +37,7 @@ _TOKEN = re.compile(
 )
 _AFTER_ADDR_SPEC = (">",)
 _AFTER_ADDRESS = (",", ";", "<")
+_MENTION = re.compile(r"""@[ \t\r\n]*+([^][ \t\r\n()<>:;@\\,"\x00-\x1f\x7f]++)""")
 _IN_COMMENT = re.compile(r"[^()\\]++|\\.|(?P<turn>[()])", re.DOTALL)
 
 
@@ -44,7 +45,8 @@ _IN_COMMENT = re.compile(r"[^()\\]++|\\.|(?P<turn>[()])", re.DOTALL)
 class AuthorDomain:
     """`domain` in A-labels, or "" where the message has no author domain or several; then `reason` says why.
 
-    `domains` are all that were found, ten at most: where there are several, somebody may want to judge each of them.
+    `domains` are all that were found, ten at most. Of a field that cannot be read they are all that it mentions, wherever: each
+    may be the one that a reader is shown.
     """
 
     domain: str
@@ -58,21 +60,31 @@ class _Malformed(ValueError):
 
 def author_domain(section: bytes) -> AuthorDomain:
     """The Author Domain of a message, given its header section."""
-    fields = headers.count(section, b"from")
-    raw = headers.first(section, b"from") if fields == 1 else None
+    raw = headers.first(section, b"from")
     if raw is None:
+        return AuthorDomain("", "no From field")
+    if (count := headers.count(section, b"from")) > 1:
         # §4.4: with a repeated From field there is no reliable way to determine the record.
-        return AuthorDomain("", f"{fields} From fields" if fields else "no From field")
+        every = [value for name, value in headers.fields(section) if name.lower() == b"from"]
+        return AuthorDomain("", f"{count} From fields", _mentioned(b" ".join(every)))
     if len(raw) > MAX_FIELD:
-        return AuthorDomain("", f"a From field of {len(raw)} octets")
+        return AuthorDomain("", f"a From field of {len(raw)} octets", _mentioned(raw))
     try:
         found = tuple(dict.fromkeys(_domains(headers.unfold(raw).decode("utf-8", "surrogateescape"))))
     except _Malformed as malformed:
-        return AuthorDomain("", f"the From field gives no domain: {malformed}")
+        return AuthorDomain("", f"the From field gives no domain: {malformed}", _mentioned(raw))
     if len(found) == 1:
         return AuthorDomain(found[0], "", found)
-    reason = f"the From field names {len(found)} domains" if found else "the From field has no address with a domain"
-    return AuthorDomain("", reason, found[:MAX_DOMAINS])
+    if not found:
+        return AuthorDomain("", "the From field has no address with a domain", _mentioned(raw))
+    return AuthorDomain("", f"the From field names {len(found)} domains", found[:MAX_DOMAINS])
+
+
+def _mentioned(raw: bytes) -> tuple[str, ...]:
+    """Every domain behind an "@", wherever that stands: what some program might show as the author's."""
+    text = raw[:MAX_FIELD].decode("utf-8", "surrogateescape")
+    found = dict.fromkeys(domain_name(mention[1].strip(".'`")) for mention in _MENTION.finditer(text))
+    return tuple(domain for domain in found if domain)[:MAX_DOMAINS]
 
 
 def _domains(text: str) -> Iterator[str]:

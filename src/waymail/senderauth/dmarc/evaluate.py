@@ -1,6 +1,7 @@
 """Whether the author's domain stands behind a message (RFC 9989 §5.3).
 
-`evaluate` is given what SPF and DKIM have found, asks for the records that it needs, and comes to one of five results:
+`evaluate_author` is for a message, `evaluate` for one domain. They are given what SPF and DKIM have found, ask for the records
+that they need, and come to one of five results:
 
     none       no record applies, or its policy cannot be read and no reports are asked for (§4.10.1)
     pass       a domain that SPF or DKIM authenticated is aligned with the author's
@@ -15,10 +16,12 @@ may share its Organizational Domain; and the author domain itself where only its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from waymail.lookups import Answer, Lookups, Query, Status
 from waymail.senderauth.dmarc import walk as walks
+from waymail.senderauth.dmarc.author import AuthorDomain
 from waymail.senderauth.dmarc.record import Record
 from waymail.senderauth.dmarc.walk import Found, Tree, Walk, domain_name
 from waymail.values import value
@@ -26,6 +29,8 @@ from waymail.values import value
 # More domains than that, each another one and each authenticated, are not compared by their Organizational Domains.
 MAX_IDENTIFIERS = 20
 
+# Of several results: a fail by its policy, a temperror, all others.
+_WORSE = ("reject", "quarantine", "temperror", "none", "")
 _ONE_LEVEL_BELOW = {"reject": "quarantine", "quarantine": "none", "none": "none"}
 
 
@@ -100,6 +105,23 @@ def evaluate(author_domain: str, *, spf: SpfEvidence | None, dkim: Sequence[Dkim
         return DmarcResult("none", author, reason, notes=tuple(tree.notes), authentic=tree.authentic)
     organizational_domain = "" if own.record else walks.organizational_domain(walk)
     return (yield from _Evaluation(author, tree, *applicable, organizational_domain).of(spf, dkim))
+
+
+def evaluate_author(author: AuthorDomain, *, spf: SpfEvidence | None, dkim: Sequence[DkimEvidence]) -> Lookups[DmarcResult]:
+    """Evaluate DMARC for a message with this author, also where it is not to be known who that is.
+
+    §11.5: a message that names several domains, or one in a way that not everybody can read, may be made so to get around
+    DMARC. Each domain that it names is evaluated, ten at most, and the worst result is that of the message: a fail, by the
+    strictest policy, or a temperror. No result makes it pass: without such a one it is a permerror.
+    """
+    if author.domain:
+        return (yield from evaluate(author.domain, spf=spf, dkim=dkim))
+    worst = DmarcResult("permerror", "", author.reason)
+    for domain in author.domains:
+        found: DmarcResult = yield from evaluate(domain, spf=spf, dkim=dkim)
+        if _WORSE.index(_rank(found)) < _WORSE.index(_rank(worst)):
+            worst = replace(found, reason=f"{author.reason}; {domain}: {found.reason}")
+    return worst
 
 
 class _Evaluation:
@@ -200,6 +222,10 @@ class _Evaluation:
             notes=tuple(self._tree.notes),
             authentic=self._tree.authentic,
         )
+
+
+def _rank(result: DmarcResult) -> str:
+    return result.policy if result.result == "fail" else result.result if result.result == "temperror" else ""
 
 
 def _domains(evidence: Sequence[SpfEvidence] | Sequence[DkimEvidence], result: str) -> list[str]:
