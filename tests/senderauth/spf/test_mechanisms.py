@@ -43,6 +43,15 @@ def test_a_target_that_is_no_name_is_not_asked_for_and_does_not_match(term: str)
     assert step(term, {}) == ("no match", "'mx..test' is no domain name")
 
 
+def test_a_target_with_a_line_end_in_it_is_no_name() -> None:
+    zone = Zone({"example.org": {"TXT": ["v=spf1 a:%{h}.test a:%{l}.test -all"]}})
+    found = lookups.run(spf.check(IP, '"x y"@example.org', "a\r\nb"), zone)
+    assert [(step.outcome, step.note) for step in found.steps[1:3]] == [
+        ("no match", r"'a\r\nb.test' is no domain name"),
+        ("no match", '"x y".test does not exist'),
+    ]
+
+
 def test_a_target_of_which_nothing_is_left_does_not_match() -> None:
     zone = Zone({"example.org": {"TXT": ["v=spf1 a:%{l} -all"]}})
     found = lookups.run(spf.check(IP, f"{'x' * 300}@example.org", "mx"), zone)

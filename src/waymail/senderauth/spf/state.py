@@ -12,7 +12,7 @@ from waymail.senderauth.spf.macros import LONGEST_NAME, MacroString
 from waymail.senderauth.spf.result import Ended, Limits, Step
 
 UNKNOWN = "unknown"
-_LABELS = re.compile(r"[^.]{1,63}(?:\.[^.]{1,63})*")
+_LABELS = re.compile(r"[ -\-/-~]{1,63}(?:\.[ -\-/-~]{1,63})*")  # DNS takes more, but no name needs it
 _DOMAIN = re.compile(r"(?:[!-\-/-Z\\^-~]{1,63}\.)+[!-\-/-Z\\^-~]{1,63}")  # visible ASCII; no literal in brackets
 _OPEN = Step(0, "", "", "")
 _OF_LOCAL_PART = frozenset("sl")
