@@ -224,8 +224,7 @@ def test_other_times_go_on_with_what_is_known(tmp_path: Path) -> None:
     old = passed()
     assert waits(old, T, ip="198.51.100.7")
     file = tmp_path / "greylist.json"
-    new = Greylist(file, GreylistTimes(delay=300))
-    new.go_on_from(old)
+    new = Greylist(file, GreylistTimes(delay=300), before=old)
     new.save(T + 101)
     assert len(Greylist(file)) == len(new) > 0
     assert not waits(new, T + 101, recipient="new@example.net")

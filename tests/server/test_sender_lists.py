@@ -298,6 +298,20 @@ def test_what_has_not_changed_is_not_read_again(file: Path, caplog: pytest.LogCa
     assert caplog.text == ""
 
 
+def test_other_lists_go_on_with_the_files_that_were_read_and_have_not_changed(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.txt"
+    other.write_text("? ?\n203.0.113.1\n")
+    before = SenderLists(block=[file, other])
+    file.write_text("198.51.100.7\n")
+    lists = SenderLists(block=[other], allow=[file], before=before)
+    assert entry(lists) == "203.0.113.1"
+    assert lists.problems == before.problems
+    assert entry(lists, ip="192.0.2.7") is None, "it has changed"
+    file.unlink()
+    with pytest.raises(ListUnusable):
+        SenderLists(block=[file], before=lists)
+
+
 def test_a_file_that_goes_is_told_once_what_it_said_stays_and_when_it_is_back_it_counts(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

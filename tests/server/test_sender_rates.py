@@ -125,8 +125,7 @@ def test_a_damaged_file_is_set_aside_and_counting_begins_anew(tmp_path: Path, ro
 def test_other_limits_go_on_with_what_was_counted(tmp_path: Path) -> None:
     old = SenderRates(RateLimits(messages_per_network=5))
     assert all(allowed(old) for _ in range(5))
-    new = SenderRates(RateLimits(messages_per_network=100), tmp_path / "rates.json")
-    new.go_on_from(old)
+    new = SenderRates(RateLimits(messages_per_network=100), tmp_path / "rates.json", before=old)
     new.save(T)
     assert len(SenderRates(RateLimits(), tmp_path / "rates.json")) == 1
     assert not allowed(new)

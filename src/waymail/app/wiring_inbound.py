@@ -69,7 +69,9 @@ def open_judging(config: Config, resolver: Asks, clock: SystemClock, before: Jud
         return None
     key = "lists"
     try:
-        lists = SenderLists(block=section.lists.block, allow=section.lists.allow)
+        lists = SenderLists(
+            block=section.lists.block, allow=section.lists.allow, before=before.checks.lists if before is not None else None
+        )
         key = "policy"
         policy = load(section.policy) if section.policy else None
     except (ListUnusable, PolicyUnusable) as error:
@@ -97,14 +99,10 @@ def open_memory(config: Config, before: Memory) -> Memory:
     section, folder = config.inbound, config.data_dir
     early = EarlyTalkers(section.greeting_delay) if section.greeting_delay else None
     limits = RateLimits(**{name: value or 0 for name, value in section.rates})
-    rates = SenderRates(limits, folder / "sender-rates") if limits != RateLimits() else None
+    rates = SenderRates(limits, folder / "rates.json", before=before.rates) if limits != RateLimits() else None
     grey = section.greylist
     times = GreylistTimes(grey.delay or 0.0, grey.window, grey.keep, grey.known_after or 0)
-    greylist = Greylist(folder / "greylist", times) if grey.delay else None
+    greylist = Greylist(folder / "greylist.json", times, before=before.greylist) if grey.delay else None
     if early is not None and before.early_talkers is not None:
         early.go_on_from(before.early_talkers)
-    if rates is not None and before.rates is not None:
-        rates.go_on_from(before.rates)
-    if greylist is not None and before.greylist is not None:
-        greylist.go_on_from(before.greylist)
     return Memory(early, rates, greylist)

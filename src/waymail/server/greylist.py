@@ -61,15 +61,25 @@ DEFAULT_TIMES = GreylistTimes()
 class Greylist:
     """Who is known. `path` is the file in which it is kept, None for none."""
 
-    def __init__(self, path: Path | None = None, times: GreylistTimes = DEFAULT_TIMES, *, most: int = MOST) -> None:
-        """Reads the file."""
+    def __init__(
+        self,
+        path: Path | None = None,
+        times: GreylistTimes = DEFAULT_TIMES,
+        *,
+        before: Greylist | None = None,
+        most: int = MOST,
+    ) -> None:
+        """Reads the file, or goes on with what `before` knows, whose times were different."""
         self._times = times
         self._waiting = _Waiting(most, times.window)
         self._passed: Recent[int] = Recent(most, times.keep)
         self._clients: Recent[int] = Recent(most, times.keep)
         self._networks: Recent[int] = Recent(most, times.keep)  # how many addresses of each have passed
         self._file = KeptFile(path, "the greylist")
-        self._file.load(self._take)
+        if before is not None:
+            self._go_on_from(before)
+        else:
+            self._file.load(self._take)
 
     def judge(self, ip: str, sender: str, recipient: str, now: float, *, vouched: str = "") -> Wait | None:
         """Whether a message from this client has to wait; ask at RCPT, for each recipient. `now` is Unix time. `vouched` is a
@@ -107,8 +117,7 @@ class Greylist:
         self._file.has_changed |= is_known
         return is_known
 
-    def go_on_from(self, other: Greylist) -> None:
-        """Take over what another one knows, whose times were different."""
+    def _go_on_from(self, other: Greylist) -> None:
         for own, table in zip(self._tables().values(), other._tables().values(), strict=True):
             own.go_on_from(table)
         self._waiting.go_on_from(other._waiting)

@@ -84,14 +84,15 @@ class Entries:
 class SenderLists:
     """The lists of a server: `find` asks them, `look` sees whether they have changed."""
 
-    def __init__(self, *, block: Sequence[Path] = (), allow: Sequence[Path] = ()) -> None:
-        """Reads the files. Raises ListUnusable."""
+    def __init__(self, *, block: Sequence[Path] = (), allow: Sequence[Path] = (), before: SenderLists | None = None) -> None:
+        """Reads the files, but for those that `before` has read as they are now. Raises ListUnusable."""
         self._paths: tuple[tuple[ListName, Path], ...] = (*(("allow", one) for one in allow), *(("block", one) for one in block))
         self._stamps: dict[Path, users_edit.Stamp | None] = {}
         self._read: dict[Path, Entries] = {}
         for _, path in self._paths:
-            self._stamps[path] = _stamp(path)
-            self._read[path] = _told(read(path))
+            self._stamps[path] = stamp = _stamp(path)
+            is_read = before is not None and stamp is not None and stamp == before._stamps.get(path)
+            self._read[path] = before._read[path] if before is not None and is_read else _told(read(path))
 
     def __bool__(self) -> bool:
         """Whether there is any list."""

@@ -59,8 +59,10 @@ class Exceeded:
 class SenderRates:
     """What came lately. `path` is the file in which that is kept, None for none."""
 
-    def __init__(self, limits: RateLimits, path: Path | None = None, *, most: int = MOST) -> None:
-        """Reads the file."""
+    def __init__(
+        self, limits: RateLimits, path: Path | None = None, *, before: SenderRates | None = None, most: int = MOST
+    ) -> None:
+        """Reads the file, or goes on with what `before` has counted, whose limits were different."""
         self._limits = {
             (what, kind): limit
             for what in ("messages", "recipients")
@@ -70,7 +72,10 @@ class SenderRates:
         # A bucket that nobody used for an hour is full: it need not be remembered.
         self._buckets: dict[str, Recent[float]] = {kind: Recent(most * 2, HOUR) for kind in KINDS}
         self._file = KeptFile(path, "what senders have sent")
-        self._file.load(self._take)
+        if before is not None:
+            self._go_on_from(before)
+        else:
+            self._file.load(self._take)
 
     def allows(
         self, ip: str, sender: str, now: float, *, messages: int = 0, recipients: int = 0, vouched: bool = False
@@ -103,8 +108,7 @@ class SenderRates:
         then, tokens = held
         return min(float(limit), tokens + max(0.0, now - then) * limit / HOUR)
 
-    def go_on_from(self, other: SenderRates) -> None:
-        """Take over what another one has counted, whose limits were different."""
+    def _go_on_from(self, other: SenderRates) -> None:
         for kind, buckets in self._buckets.items():
             buckets.go_on_from(other._buckets[kind])
         self._file.has_changed = True
