@@ -1,4 +1,4 @@
-"""The whole server among strangers: the DNS around it, its configuration, what is said on the wire, and what the history keeps."""
+"""The whole server among strangers: the DNS around it, its configuration, what is said on the wire, and what history keeps."""
 
 from __future__ import annotations
 

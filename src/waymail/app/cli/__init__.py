@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": "explain",
     "why": "why",
     "spf": "spf",
+    "verify": "verify",
     "user": "app",
     "dkim": "app",
     "config": "app",

@@ -79,7 +79,7 @@ def explained(story: Story, *, again: bool = False) -> Iterator[tuple[str, str]]
     if not judged:
         yield _why_not(story), ""
     for event in judged:
-        yield from _told(event.detail)
+        yield from told(event.detail)
         if again and "spf" in event.detail.get("checks", {}):
             yield "SPF once more, with these answers", "bold"
             yield from ((f"  {line}", "") for line in _spf_again(story, event.detail))
@@ -98,7 +98,8 @@ def _why_not(story: Story) -> str:
     return "not judged: its client is trusted, or this server checked nothing when it came"
 
 
-def _told(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def told(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What was judged, as lines with their styles. `detail` is that of the event."""
     action = str(detail.get("action", ""))
     yield ": ".join(one for one in (action, _text(detail, "rule"), _text(detail, "reason")) if one), STYLES.get(action, "")
     if reply := _text(detail, "reply"):
