@@ -29,8 +29,6 @@ from waymail.values import value
 # More domains than that, each another one and each authenticated, are not compared by their Organizational Domains.
 MAX_IDENTIFIERS = 20
 
-# Of several results: a fail by its policy, a temperror, all others.
-_WORSE = ("reject", "quarantine", "temperror", "none", "")
 _ONE_LEVEL_BELOW = {"reject": "quarantine", "quarantine": "none", "none": "none"}
 
 
@@ -119,7 +117,7 @@ def evaluate_author(author: AuthorDomain, *, spf: SpfEvidence | None, dkim: Sequ
     worst = DmarcResult("permerror", "", author.reason)
     for domain in author.domains:
         found: DmarcResult = yield from evaluate(domain, spf=spf, dkim=dkim)
-        if _WORSE.index(_rank(found)) < _WORSE.index(_rank(worst)):
+        if _severity(found) > _severity(worst):
             worst = replace(found, reason=f"{author.reason}; {domain}: {found.reason}")
     return worst
 
@@ -224,8 +222,11 @@ class _Evaluation:
         )
 
 
-def _rank(result: DmarcResult) -> str:
-    return result.policy if result.result == "fail" else result.result if result.result == "temperror" else ""
+def _severity(result: DmarcResult) -> int:
+    """A fail by its policy, a temperror, all others."""
+    if result.result == "fail":
+        return {"reject": 4, "quarantine": 3, "none": 1}[result.policy]
+    return 2 if result.result == "temperror" else 0
 
 
 def _domains(evidence: Sequence[SpfEvidence] | Sequence[DkimEvidence], result: str) -> list[str]:
