@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from waymail.senderauth.authres.grammar import LONGEST, AuthenticationResults, Method, parse, parse_arc, without_comments
+from waymail.senderauth.authres.grammar import (
+    LONGEST,
+    AuthenticationResults,
+    Method,
+    arc_instance,
+    parse,
+    parse_arc,
+    without_comments,
+)
 
 
 def spf(value: str, result: str = "pass") -> Method:
@@ -152,20 +160,20 @@ def test_what_the_grammar_does_not_allow_is_none(raw: bytes) -> None:
 
 
 def test_an_arc_field_has_an_instance_in_front() -> None:
-    assert parse_arc(b" i=1; lists.example.org;\r\n spf=pass smtp.mailfrom=y") == (
-        1,
-        AuthenticationResults("lists.example.org", (spf("y"),)),
-    )
-    assert parse_arc(b"(c) i (c) = (c) 12 (c) ; x; none") == (12, AuthenticationResults("x"))
+    raw = b" i=1; lists.example.org;\r\n spf=pass smtp.mailfrom=y"
+    assert arc_instance(raw) == 1
+    assert parse_arc(raw) == AuthenticationResults("lists.example.org", (spf("y"),))
+    raw = b"(c) i (c) = (c) 12 (c) ; x; none"
+    assert (arc_instance(raw), parse_arc(raw)) == (12, AuthenticationResults("x"))
 
 
 def test_an_arc_field_whose_results_cannot_be_read_still_has_its_instance() -> None:
-    assert parse_arc(b"i=3; spf=pass (no id)") == (3, None)
+    assert (arc_instance(b"i=3; spf=pass (no id)"), parse_arc(b"i=3; spf=pass (no id)")) == (3, None)
 
 
 @pytest.mark.parametrize("raw", [b"", b"x; none", b"I=1; x; none", b"i=; x; none", b"i=123; x; none", b"i=1 x; none", b"i=-1; x"])
 def test_an_arc_field_without_an_instance_is_none(raw: bytes) -> None:
-    assert parse_arc(raw) is None
+    assert (arc_instance(raw), parse_arc(raw)) == (None, None)
 
 
 def test_comments_are_taken_out_unless_something_is_never_closed() -> None:
@@ -199,3 +207,4 @@ def test_the_longest_value_is_read_in_time(piece: bytes) -> None:
 def test_a_value_that_is_too_long_is_none() -> None:
     assert parse(b"x; none" + b" " * LONGEST) is None
     assert parse_arc(b"i=1; x; none" + b" " * LONGEST) is None
+    assert arc_instance(b"i=1; x; none" + b" " * LONGEST) is None

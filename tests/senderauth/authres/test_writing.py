@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from waymail.mail import headers
-from waymail.senderauth.authres.grammar import AuthenticationResults, Method, parse, parse_arc
+from waymail.senderauth.authres.grammar import AuthenticationResults, Method, arc_instance, parse, parse_arc
 from waymail.senderauth.authres.writing import field
 
 keywords = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)
@@ -44,7 +44,8 @@ def test_without_results_it_says_none() -> None:
 def test_an_arc_field_begins_with_its_instance() -> None:
     written = field("mx.example.org", [Method("arc", "none")], name=b"ARC-Authentication-Results", instance=2)
     assert written == b"ARC-Authentication-Results: i=2; mx.example.org;\r\n    arc=none\r\n"
-    assert parse_arc(value_of(written)) == (2, AuthenticationResults("mx.example.org", (Method("arc", "none"),)))
+    assert arc_instance(value_of(written)) == 2
+    assert parse_arc(value_of(written)) == AuthenticationResults("mx.example.org", (Method("arc", "none"),))
 
 
 @pytest.mark.parametrize(

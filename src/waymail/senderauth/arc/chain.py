@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 
-from waymail.senderauth.authres.grammar import parse_arc
+from waymail.senderauth.authres.grammar import arc_instance
 from waymail.senderauth.dkim import signature as dkim
 from waymail.senderauth.dkim import tags
 from waymail.senderauth.dkim.canonical import Field, HeaderFields, header, without_signature
@@ -131,8 +131,7 @@ def _instance(name: str, field: Field) -> tuple[int | None, dict[str, str]]:
     found: dict[str, str] = {}
     instance = 0
     if name == RESULTS:
-        parsed = parse_arc(field.value)
-        instance = parsed[0] if parsed else 0
+        instance = arc_instance(field.value) or 0
     else:
         try:
             found = tags.parse(field.value)

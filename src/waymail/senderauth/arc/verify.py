@@ -14,7 +14,7 @@ from waymail.mail import headers
 from waymail.senderauth.arc import chain as chains
 from waymail.senderauth.arc.chain import ArcSet, Broken, Limits
 from waymail.senderauth.arc.result import ArcResult
-from waymail.senderauth.authres.grammar import AuthenticationResults, parse_arc
+from waymail.senderauth.authres.grammar import parse_arc
 from waymail.senderauth.dkim import key as keys
 from waymail.senderauth.dkim.body import Bodies
 from waymail.senderauth.dkim.canonical import HeaderFields
@@ -84,7 +84,7 @@ class Verifier:
             domain=last.seal.domain,
             selector=last.seal.selector,
             domains=tuple(one.seal.domain for one in self._sets),
-            authserv_results=tuple(_results(one) for one in self._sets),
+            authserv_results=tuple(parse_arc(one.results.value) for one in self._sets),
             oldest_pass=self._oldest_pass(),
             authentic=all(answer.authentic for answer in self._answers.values()),
         )
@@ -149,8 +149,3 @@ def verify(message: bytes, *, now: float, limits: Limits = _DEFAULT) -> Lookups[
     verifier = Verifier(section, now=now, limits=limits)
     verifier.update(message[len(section) + len(b"\r\n") :])
     return (yield from verifier.finish())
-
-
-def _results(one: ArcSet) -> AuthenticationResults | None:
-    parsed = parse_arc(one.results.value)
-    return parsed[1] if parsed else None

@@ -1,9 +1,9 @@
 """What an Authentication-Results field says, read by the whole grammar of RFC 8601 §2.2.
 
-`parse` and `parse_arc` never raise: what is no such value is None. Time is linear in the length of the value, however comments
-are nested, and a value has a bound. More than the grammar allows is taken where big senders write it: a semicolon behind the
-last result; words without a type ("action=none"), which are passed over; and in the value of a property any octets but white
-space, semicolons, parentheses and quotes ("header.b=a/b=", an IPv6 address).
+`parse`, `parse_arc` and `arc_instance` never raise: what is no such value is None. Time is linear in the length of the value,
+however comments are nested, and a value has a bound. More than the grammar allows is taken where big senders write it: a
+semicolon behind the last result; words without a type ("action=none"), which are passed over; and in the value of a property any
+octets but white space, semicolons, parentheses and quotes ("header.b=a/b=", an IPv6 address).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from waymail.values import value
 LONGEST = 32768  # octets; a value is written in hundreds
 VERSION = 1  # RFC 8601 §2.2: "this specification is version 1"
 
-_WHITE = re.compile(r"[ \t\r\n]*+")
+_WHITE = re.compile(r"[ \t\r\n]++")
 _COMMENT = re.compile(r"(?:[^()\\]|\\.)*+", re.DOTALL)  # RFC 5322 §3.2.2: what stands between the parentheses of comments
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
 _PLAIN = re.compile(r'[^"(]++')
@@ -62,20 +62,25 @@ def parse(raw: bytes) -> AuthenticationResults | None:
         return None
 
 
-def parse_arc(raw: bytes) -> tuple[int, AuthenticationResults | None] | None:
-    """The instance of an ARC-Authentication-Results field (RFC 8617 §4.1.1), and what it says.
+def arc_instance(raw: bytes) -> int | None:
+    """The instance in front of an ARC-Authentication-Results field (RFC 8617 §4.1.1); None where there is none."""
+    try:
+        return _Reader(raw).instance()
+    except _NoSuchThing:
+        return None
 
-    None where it has no instance. RFC 8617 §3.4: whether the rest can be read makes no difference to the chain.
+
+def parse_arc(raw: bytes) -> AuthenticationResults | None:
+    """The value of an ARC-Authentication-Results field, behind its instance; None where that cannot be read.
+
+    RFC 8617 §3.4: whether it can, makes no difference to the chain.
     """
     try:
         reader = _Reader(raw)
-        instance = reader.instance()
+        reader.instance()
+        return _payload(reader)
     except _NoSuchThing:
         return None
-    try:
-        return instance, _payload(reader)
-    except _NoSuchThing:
-        return instance, None
 
 
 def without_comments(raw: bytes) -> str:
@@ -110,8 +115,9 @@ class _Reader:
 
     def skip(self) -> None:
         """Past white space and comments: [CFWS]."""
-        while True:
-            self._match(_WHITE)
+        while self.text[self.at : self.at + 1] <= "(":  # neither white space nor a comment begins with what is greater
+            found = _WHITE.match(self.text, self.at)
+            self.at = found.end() if found else self.at
             if self.text[self.at : self.at + 1] != "(":
                 return
             self.comment()
