@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from waymail.store import schema
-from waymail.store.contract import Change, Delivery, Event, NewMessage, RecipientState, Selection, State, Story
+from waymail.store.contract import Change, Delivery, Event, NewMessage, RecipientState, Refusal, Selection, State, Story
 from waymail.store.sqlite import SqliteStore
 from waymail.testing.disk import Crash, CrashingDisk
 from waymail.testing.disk_image import Loss, lay_out
@@ -70,6 +70,11 @@ class Life:
         spool.write(content)
         return NewMessage(new.envelope, spool.finish(), claim)
 
+    def spam(self) -> Refusal:
+        envelope = self.messages.new().envelope
+        self.content[envelope.id] = b""
+        return Refusal(envelope, "550 5.7.26 spoofed", (Event(START, "judged", {"action": "reject"}),), 10)
+
 
 def deferred_first(delivery: Delivery) -> Any:
     """One recipient waits, the others have it."""
@@ -100,6 +105,7 @@ async def lead(life: Life) -> None:
     await step("remove a large one", store.remove(Selection(ids=(some[1].envelope.id,)), START))
     store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     await step("release", store.release(Selection(ids=(first.envelope.id,)), START))
+    await step("refuse", store.refused(life.spam()))
     await step("settle the notice", store.settle(delivered(notified)))
     store._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
     await step("accept after a checkpoint", store.accept(life.new()))
