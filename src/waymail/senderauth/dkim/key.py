@@ -76,6 +76,7 @@ class Key:
         return self.public is not None
 
 
+@lru_cache(maxsize=4096)  # only of what is a name, and so short
 def domain_name(text: str) -> str:
     """The domain name in A-labels and lower case. Raises ValueError where it is none, or ends with a dot."""
     # RFC 8616 §5: U-labels may stand in d=, i= and s=. Their A-labels are no shorter.
@@ -85,6 +86,7 @@ def domain_name(text: str) -> str:
     return name
 
 
+@lru_cache(maxsize=4096)
 def query(selector: str, domain: str) -> Query:
     """The question for the key of a selector (RFC 6376 §3.6.2.1). Raises ValueError where no such name can be."""
     name = f"{domain_name(selector)}._domainkey.{domain_name(domain)}"
