@@ -2,13 +2,25 @@
 
 It stands for a recursive resolver: CNAMEs are followed in the answer, AD is set for authentic names where the question
 asked for it, an answer too large for UDP comes truncated, "TIMEOUT" stays silent and "SERVFAIL" is said.
+
+    async with DnsServer(zone) as server:
+        server.fail("example.org", "servfail", type="TXT", times=1)
+        server.fail("slow.example", "slow", seconds=0.5)
+        ...
+        server.zone.put("example.org", {"A": ["192.0.2.2"]})
+        assert server.count("example.org", "TXT") == 2
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from threading import Thread
+from typing import Any, Literal, get_args
 
 import dns.exception
 import dns.flags
@@ -24,6 +36,28 @@ from waymail.testing.zone import FAILURES, Zone
 
 _TRIES = 20
 
+FaultWord = Literal["timeout", "servfail", "refused", "truncation", "slow", "wrong id", "ad", "garbage"]
+
+
+@dataclass(slots=True)
+class _Fault:
+    """What goes wrong, with which questions: "" stands for any. `left` is how many times more, None for ever."""
+
+    word: FaultWord
+    name: str
+    kind: str
+    transport: str
+    seconds: float
+    left: int | None
+
+    def meets(self, query: Query, transport: str) -> bool:
+        return (
+            self.left != 0
+            and self.name in ("", query.name.lower())
+            and self.kind in ("", query.type)
+            and self.transport in ("", transport)
+        )
+
 
 class DnsServer:
     """Serves while its `async with` block lasts. `address` is "127.0.0.1:port"; `asked` the questions that came, in order, as
@@ -33,6 +67,7 @@ class DnsServer:
         self.zone = zone
         self.address = ""
         self.asked: list[tuple[str, Query]] = []
+        self._faults: list[_Fault] = []
         self._datagrams: asyncio.DatagramTransport | None = None
         self._streams: asyncio.Server | None = None
         self._connections: set[asyncio.Transport] = set()
@@ -60,6 +95,55 @@ class DnsServer:
             self._streams.close()
         for transport in list(self._connections):
             transport.abort()
+
+    def fail(
+        self,
+        name: str,
+        fault: FaultWord,
+        *,
+        type: str = "",
+        transport: Literal["udp", "tcp", ""] = "",
+        times: int | None = None,
+        seconds: float = 1.0,
+    ) -> None:
+        """From now on questions about `name` ("": any name) go wrong: all of them, or those of one `type`, over one `transport`,
+        so many `times`. Where several faults meet a question, the one that was asked for last happens.
+
+        "timeout" is silence, "servfail" and "refused" are said; "truncation" leaves everything out over UDP and says so; "slow"
+        answers after so many `seconds`; "wrong id" answers another question's number; "ad" sets AD for what nobody vouches for;
+        "garbage" answers with octets that mean nothing.
+
+        Raises ValueError for another word.
+        """
+        if fault not in get_args(FaultWord):
+            raise ValueError(f"{fault!r} is none of {', '.join(get_args(FaultWord))}")
+        self._faults.append(_Fault(fault, name.lower().rstrip("."), type.upper(), transport, seconds, times))
+
+    def heal(self) -> None:
+        """Nothing goes wrong any more that `fail` asked for."""
+        self._faults.clear()
+
+    def count(self, name: str = "", type: str = "", *, transport: str = "") -> int:
+        """How many questions came; about one name, of one type, over "udp" or "tcp"."""
+        wanted = _Fault("slow", name.lower().rstrip("."), type.upper(), transport, 0, None)
+        return sum(wanted.meets(query, over) for over, query in self.asked)
+
+    def take(self, octets: bytes, transport: str, send: Callable[[bytes], object]) -> None:
+        """Answer one question with `send`, or go wrong as was asked for."""
+        response = self.respond(octets, transport)
+        query = self.asked[-1][1] if self.asked else None
+        fault = next((fault for fault in reversed(self._faults) if query and fault.meets(query, transport)), None)
+        delay = 0.0
+        if fault:
+            fault.left = None if fault.left is None else fault.left - 1
+            delay = fault.seconds if fault.word == "slow" else 0.0
+            response = _gone_wrong(fault.word, octets, transport, response)
+        if response is None:
+            return
+        if delay:
+            asyncio.get_running_loop().call_later(delay, send, response)
+        else:
+            send(response)
 
     def respond(self, octets: bytes, transport: str) -> bytes | None:
         """The answer to one question, or None for silence. `transport` is "udp" or "tcp". A test that wants a strange answer
@@ -101,8 +185,7 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport = transport
 
     def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
-        if (response := self._server.respond(data, "udp")) is not None:
-            self._transport.sendto(response, addr)
+        self._server.take(data, "udp", lambda response: self._transport.sendto(response, addr))
 
 
 class _Stream(asyncio.Protocol):
@@ -120,10 +203,62 @@ class _Stream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         while len(self._buffer) >= 2 and len(self._buffer) >= (end := 2 + int.from_bytes(self._buffer[:2], "big")):
-            response = self._server.respond(self._buffer[2:end], "tcp")
-            self._buffer = self._buffer[end:]
-            if response is not None:
-                self._transport.write(len(response).to_bytes(2, "big") + response)
+            question, self._buffer = self._buffer[2:end], self._buffer[end:]
+            self._server.take(
+                question, "tcp", lambda response: self._transport.write(len(response).to_bytes(2, "big") + response)
+            )
+
+
+@contextmanager
+def serving(zone: Zone) -> Iterator[DnsServer]:
+    """A `DnsServer` in a thread of its own while the block lasts: for tests that have no event loop, or several."""
+    ready: Future[DnsServer] = Future()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        async with DnsServer(zone) as server:
+            loops.append(asyncio.get_running_loop())
+            ready.set_result(server)
+            await done.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    loops: list[asyncio.AbstractEventLoop] = []
+    thread = Thread(target=run, name="waymail.testing.dns", daemon=True)
+    thread.start()
+    try:
+        yield ready.result(timeout=10)
+    finally:
+        if loops:
+            loops[0].call_soon_threadsafe(done.set)
+        thread.join(timeout=10)
+
+
+def _gone_wrong(word: FaultWord, octets: bytes, transport: str, response: bytes | None) -> bytes | None:
+    """What is sent in place of `response`."""
+    if word == "timeout" or response is None:
+        return None
+    if word == "garbage":
+        return octets[:2] + b"\xff" * 20
+    if word == "wrong id":
+        return bytes([response[0] ^ 0xFF, *response[1:]])
+    if word == "ad":
+        return bytes([*response[:3], response[3] | 0x20, *response[4:]])
+    if word in ("servfail", "refused"):
+        said = dns.message.make_response(dns.message.from_wire(octets), recursion_available=True)
+        said.set_rcode(dns.rcode.SERVFAIL if word == "servfail" else dns.rcode.REFUSED)
+        return said.to_wire()
+    if word == "truncation" and transport == "udp":
+        said = dns.message.make_response(dns.message.from_wire(octets), recursion_available=True)
+        said.flags |= dns.flags.TC
+        return said.to_wire()
+    return response
 
 
 def _fit(response: dns.message.Message, size: int) -> bytes:
