@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 
 import pytest
 from tests.senderauth.dmarc.evidence import Dkim, Spf, dmarc_zone
 
 from waymail import lookups
+from waymail.senderauth import dkim, spf
 from waymail.senderauth.dmarc import Observation, Override, evaluate, observe
 from waymail.senderauth.dmarc.observation import Signature
+from waymail.testing import Zone
 
 RECORD = "v=DMARC1; p=reject; sp=quarantine; fo=1; t=y; nonsense; rua=mailto:a@example.org; ruf=mailto:f@example.org"
 
@@ -107,3 +110,19 @@ def test_signatures_stand_in_the_order_of_their_weight_and_there_are_a_hundred_a
     assert seen is not None
     assert [one.domain for one in seen.signatures[:4]] == ["b.example.org", "a.example.org", "else.example", "example.org"]
     assert len(seen.signatures) == 100
+
+
+def test_what_spf_and_dkim_themselves_found_can_be_observed() -> None:
+    zone = Zone({"example.org": {"TXT": ["v=spf1 -all"]}, "_dmarc.example.org": {"TXT": [RECORD]}})
+    message = (
+        b"DKIM-Signature: v=1; a=ed25519-sha256; d=example.org; s=s1; h=from;\r\n bh=" + b64encode(bytes(32)) + b"; b=AAAA\r\n"
+        b"From: ann@example.org\r\n\r\nHello\r\n"
+    )
+    by_spf = lookups.run(spf.check("192.0.2.1", "ann@example.org", "mx.example.org"), zone)
+    by_dkim = lookups.run(dkim.verify(message, now=0.0), zone)
+    found = lookups.run(evaluate("example.org", spf=by_spf, dkim=by_dkim), zone)
+    seen = observe(found, ip="192.0.2.1", mail_from="ann@example.org", spf=by_spf, dkim=by_dkim, disposition="quarantine")
+    assert seen is not None
+    assert (seen.spf_domain, seen.spf_result) == ("example.org", "fail")
+    assert [(one.domain, one.selector, one.result) for one in seen.signatures] == [("example.org", "s1", "permerror")]
+    assert seen.signatures[0].human_result == "there is no key at s1._domainkey.example.org"
