@@ -8,73 +8,28 @@ size take minutes, and a test has one.
 from __future__ import annotations
 
 import gc
-import sys
 import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from hashlib import sha256
-from types import FrameType
-from typing import TypeVar
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.senderauth.hostile import NO_NAME, Hostile, by_type, calls_of, texts
 
 from waymail import lookups
 from waymail.lookups import Answer, Mx, Query, Status
 from waymail.senderauth import arc, authres, dkim, dmarc, dnsbl, iprev, spf
 from waymail.senderauth.spf import SpfResult
 
-T = TypeVar("T")
-
 NOW = 1_700_000_000.0
-NO_NAME = Answer(Status.NO_NAME)
 KEY = ed25519.Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 RECORD = "v=DKIM1; k=ed25519; p=" + b64encode(KEY.public_key().public_bytes_raw()).decode()
 PEM = KEY.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 MESSAGE = b"From: Ann <ann@example.org>\r\nTo: bob@home.example\r\nSubject: Hello\r\nDate: now\r\n\r\nHello Bob\r\n"
-
-
-@dataclass
-class Hostile:
-    """A DNS that says whatever `says` makes up, and keeps what it was asked."""
-
-    says: Callable[[Query], Answer]
-    asked: list[Query] = field(default_factory=list)
-
-    def answer(self, query: Query) -> Answer:
-        self.asked.append(query)
-        assert len(self.asked) <= 1000, "there is no end to the questions"
-        return self.says(query)
-
-
-def texts(*records: str) -> Answer:
-    return Answer(Status.RECORDS, records, ttl=60)
-
-
-def by_type(**records: tuple[object, ...]) -> Callable[[Query], Answer]:
-    """The same records for every name."""
-    return lambda query: Answer(Status.RECORDS, found) if (found := records.get(query.type)) else NO_NAME
-
-
-def calls_of(work: Callable[[], T]) -> tuple[T, int]:
-    """What `work` returns, and how many calls of functions it made, those into C included."""
-    calls = 0
-
-    def count(_frame: FrameType, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(count)
-    try:
-        result = work()
-    finally:
-        sys.setprofile(before)
-    return result, calls
 
 
 def checked(dns: Hostile) -> SpfResult:
