@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import pytest
 from tests.system.conftest import Running, Start, eventually
+
+from waymail.testing import Zone
+from waymail.testing.dns import DnsServer
+from waymail.testing.process import ServerProcess, free_port
 
 CONFIG = """
 hostname = "mail.example.org"
@@ -136,3 +142,30 @@ async def test_who_speaks_before_the_greeting_is_refused_and_who_waits_is_greete
     assert judging.memory.early_talkers is not None
     delays = [judging.memory.early_talkers.delay(ip, server.machine.clock.now()) for ip in ("192.0.2.99", "192.0.2.98")]
     assert delays == [1.0, 0.0]
+
+
+async def rcpt(port: int) -> bytes:
+    """The reply to a RCPT."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"EHLO client.example\r\nMAIL FROM:<eve@client.example>\r\nRCPT TO:<ann@example.org>\r\nQUIT\r\n")
+    said = await reader.read()
+    writer.close()
+    return said.splitlines()[-2]
+
+
+async def test_who_has_passed_before_a_restart_is_known_after_it(tmp_path: Path) -> None:
+    port = free_port()
+    async with DnsServer(Zone({})) as dns:
+        config = Template(CONFIG).substitute(store="sqlite", dns=dns.address).replace(":0", f":{port}").replace("proxies", "# ")
+        server = ServerProcess(tmp_path, config + 'trusted = []\n[inbound.greylist]\ndelay = "1s"\n', [port])
+        await asyncio.to_thread(server.start)
+        assert (await rcpt(port)).startswith(b"450 4.7.1")
+
+        async def passed() -> bool | None:
+            return True if (await rcpt(port)).startswith(b"250") else None
+
+        await eventually(passed, "a retry that passed")
+        assert await asyncio.to_thread(server.stop) == 0
+        await asyncio.to_thread(server.start)
+        assert (await rcpt(port)).startswith(b"250")
+        assert await asyncio.to_thread(server.stop) == 0
