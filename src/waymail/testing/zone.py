@@ -26,7 +26,6 @@ from textwrap import dedent
 from typing import Any
 
 from waymail.lookups import Answer, Mx, Query, Status
-from waymail.testing import zone_file
 
 FAILURES = {"TIMEOUT": "timeout", "SERVFAIL": "SERVFAIL"}
 _NAMES = frozenset({"CNAME", "NS", "PTR"})
@@ -65,6 +64,8 @@ class Zone:
 
         Raises ValueError, with the line or the name, for what is no zone file.
         """
+        from waymail.testing import zone_file  # here, because it needs dnspython, and nothing else of this module does
+
         found = zone_file.read(dedent(text), origin, ttl)
         zone = cls(found.names, authentic=authentic, ttl=ttl)
         zone._ttls.update(found.ttls)
