@@ -40,6 +40,7 @@ class Asking:
                 waiting.append((at, rest))
         if not waiting:
             return results
+        await asyncio.sleep(0)  # what comes needs a task: see `soon.at_once`
         loop = asyncio.get_running_loop()
         started = loop.time()
         async with asyncio.TaskGroup() as group:
@@ -110,7 +111,6 @@ class Checks:
 
     async def of_envelope(self, asking: Asking, ip: str, helo: str, sender: str, *, talked_early: bool, now: float) -> Evidence:
         """What can be said before the message has come."""
-        evidence = Evidence(ip, helo, sender, talked_early)
         named = "." in helo and not helo.startswith("[")
         helo_domain = helo if named else ""
         zones = self.zones()
@@ -125,11 +125,8 @@ class Checks:
             domains = [name for name in (sender.rpartition("@")[2], helo_domain) if name]
             lookups.append(dnsbl.check(ip, domains, zones))
         found = await asking.all(*lookups, share=RCPT_SHARE)
-        evidence = replace(evidence, spf=found[0], iprev=found[1])
-        if helo_domain and sender:
-            evidence = replace(evidence, spf_helo=found[2])
-        if zones:
-            evidence = replace(evidence, dnsbl=found[-1])
+        of_helo, listed = found[2] if helo_domain and sender else None, found[-1] if zones else None
+        evidence = Evidence(ip, helo, sender, talked_early, spf=found[0], iprev=found[1], spf_helo=of_helo, dnsbl=listed)
         return self._looked_up(evidence)
 
     def _looked_up(self, evidence: Evidence) -> Evidence:

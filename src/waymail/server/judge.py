@@ -15,8 +15,9 @@ with each question to DNS and its answer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from waymail.mail import address as addresses
 from waymail.mail import headers
@@ -32,9 +33,12 @@ from waymail.server.inbound import Inbound
 from waymail.server.judgement import judged_event, results_field, verdict_field
 from waymail.server.reception import BodyTaker, Client, Judged, Networks, Reception, Soon, Transaction
 from waymail.server.sender_rates import SenderRates
+from waymail.server.soon import at_once
 from waymail.store.contract import Event
 from waymail.wire.offer import Offer
 from waymail.wire.replies import Reply
+
+T = TypeVar("T")
 
 # RFC 5321 §4.5.1, RFC 2142 §4 and §5: where people turn who were refused.
 SPARED = frozenset({"postmaster", "abuse"})
@@ -80,7 +84,11 @@ class Memory:
             exceeded = self.rates.allows(ip, sender, now, messages=int(is_first), recipients=1, vouched=bool(vouched))
             if exceeded is not None:
                 return exceeded.reply
-        wait = self.greylist.judge(ip, sender, recipient, now, vouched=vouched) if self.greylist is not None else None
+        # RFC 6647 §2.7: who is on a list of good senders in DNS need not come again.
+        is_good = evidence.dnsbl is not None and evidence.dnsbl.is_allowed
+        if self.greylist is None or is_good:
+            return None
+        wait = self.greylist.judge(ip, sender, recipient, now, vouched=vouched)
         return None if wait is None else wait.reply
 
 
@@ -157,7 +165,7 @@ class Judge(Reception):
         inquiry = transaction.evidence
         if isinstance(found, Reply) or not isinstance(inquiry, Inquiry):
             return found
-        return self._rcpt(client, transaction, recipient, found, inquiry)
+        return self._soon("rcpt", self._rcpt(client, transaction, recipient, found, inquiry))
 
     async def _rcpt(
         self, client: Client, transaction: Transaction, recipient: str, found: Sequence[Recipient], inquiry: Inquiry
@@ -201,7 +209,11 @@ class Judge(Reception):
         """The verdict on the whole."""
         if not isinstance(inquiry := transaction.evidence, Inquiry):
             return self._inbound.message(client, transaction, head, id=id, now=now)
-        return self._message(client, transaction, inquiry, now)
+        return self._soon("message", self._message(client, transaction, inquiry, now))
+
+    def _soon(self, hook: Hook, work: Coroutine[Any, Any, T]) -> Soon[T]:
+        """The answer itself where the resolver remembers all that is asked. A hook may wait for anything, and needs a task."""
+        return work if self._hooks.has(hook) else at_once(work)
 
     async def _message(self, client: Client, transaction: Transaction, inquiry: Inquiry, now: float) -> Judged:
         settings = self._settings
