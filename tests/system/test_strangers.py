@@ -116,6 +116,14 @@ async def test_a_stranger_is_asked_to_come_again_and_is_known_when_he_does(start
     await server.talk(session("203.0.113.1", "250", recipients=("postmaster@example.org",)))
 
 
+async def test_who_is_on_a_list_of_good_senders_in_dns_need_not_come_again(start: Start) -> None:
+    lists = '[[inbound.dnsbl]]\nzone = "bl.example"\nallow = true\n[inbound.greylist]\ndelay = "1s"\n'
+    server = await start(CONFIG + lists, zone=LISTED)
+    assert await lists_that_work(server) == 1
+    await server.talk(session("192.0.2.99", "250"))
+    await server.talk(session("192.0.2.98", r"450 4\.7\.1"))
+
+
 async def test_a_network_that_sends_too_much_is_told_when_to_come_again(start: Start) -> None:
     server = await start(CONFIG + "[inbound.rates]\nrecipients_per_network = 2\n")
     await server.talk(session("192.0.2.99", "250", recipients=("ann@example.org", "bob@example.org")))
