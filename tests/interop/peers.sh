@@ -18,7 +18,7 @@ INSTALLED="postfix libsasl2-modules swaks libnet-ssleay-perl libauthen-sasl-perl
     mblaze libsisimai-perl python3-flufl.bounce"
 # One after the other, because they exclude each other.
 UNPACKED=(exim4-daemon-heavy opensmtpd "dovecot-core dovecot-lmtpd dovecot-submissiond" haproxy "sendmail-bin sendmail-cf m4 libsasl2-modules dash coreutils" dma nullmailer ssmtp
-    slapd)
+    slapd unbound)
 PEERS=build/peers
 
 not_installed() {
