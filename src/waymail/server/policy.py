@@ -23,6 +23,7 @@ again, the log has the trace, and nothing is lost. `waymail.testing.policy` trie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -69,6 +70,7 @@ class Discard:
 Decision: TypeAlias = Accept | Mark | Quarantine | Refuse | Discard
 Answer: TypeAlias = "Decision | Awaitable[Decision | None] | None"
 
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,76}")  # RFC 5322 §2.2
 _OURS = frozenset({"authentication-results", "received", "return-path", "x-waymail-verdict"})
 
 
@@ -79,8 +81,7 @@ def accept() -> Accept:
 
 def mark(name: str, value: str = "") -> Mark:
     """For `message`: add a header field. Raises ValueError where that is none, or one that waymail writes itself."""
-    octets = name.encode("utf-8", "replace")
-    if not headers.starts_with_field(octets + b":") or name.lower() in _OURS:
+    if not _FIELD_NAME.fullmatch(name) or name.lower() in _OURS:
         raise ValueError(f"{name!r} is no name of a field, or one that waymail writes itself")
     if not value.isprintable() or len(value) > 900:
         raise ValueError("the value of a field is one line of printable characters, 900 at most")
