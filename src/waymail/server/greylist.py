@@ -6,7 +6,8 @@ Known by its network (an IPv4 /24, an IPv6 /64), its sender and its recipient, a
 when it was not used for `keep`.
 
 Promises: memory is bounded, and a network that sends from a million addresses makes itself be forgotten first; what is known is
-kept over restarts; of senders and recipients only hashes are kept. A clock that jumps delays somebody once more at worst.
+kept over restarts; of senders and recipients only hashes are kept, and the domains that SPF vouches for. A clock that jumps
+delays somebody once more at worst.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MOST = 100_000  # of each: messages that are waited for, that have passed, addre
 MOST_OF_ONE = 1_000  # messages of one network that are waited for
 
 # What changes from one message of a list to the next (VERP, SRS, BATV): a part of a local part with a digit in it, or a long one.
-_SIGNED = re.compile(r"(?:srs0[=+-][^=]*=[^=]*=|srs1[=+-][^=]*=|(?:ms)?prvs\d*=[^=]*=)(?=.)")
+_SIGNED = re.compile(r"\A(?:srs0[=+-][^=]*=[^=]*=|srs1[=+-][^=]*=|(?:ms)?prvs\d*=[^=]*=)(?=.)")
 _CHANGING = re.compile(r"[^\W_]*\d[^\W_]*|[^\W_]{20,}")
 
 
