@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,10 @@ from tests.senderauth.arc.examples import ED25519, MESSAGE, METHODS, NOW, RSA, Z
 from waymail.lookups import Answer, Query, Status, run
 from waymail.senderauth import arc, authres, dkim
 from waymail.senderauth.arc import ArcResult
+from waymail.senderauth.dkim import tags
+from waymail.senderauth.dkim.canonical import HeaderFields
 from waymail.senderauth.dkim.key import record
+from waymail.senderauth.dkim.verify import signed_octets
 from waymail.testing import Zone
 
 THREE = chain(3)
@@ -107,6 +111,17 @@ def test_the_last_message_signature_must_be_one_that_is_believed() -> None:
 def test_more_names_in_h_than_the_limit_are_too_many() -> None:
     crowded = changed(sealed(), rb"h=From", b"h=" + b"a:" * 501 + b"From")
     assert "h= names" in verified(crowded).reason
+
+
+def test_a_message_signature_that_names_its_own_kind_does_not_cover_itself() -> None:
+    # RFC 6376 §3.7: "without the signature field being added"; §5.4.2 then has nothing to pick.
+    message = changed(sealed(), rb"(?<=h=)From", b"ARC-Message-Signature:From")
+    fields = HeaderFields(dkim_section(message))
+    (own,) = fields.named(b"arc-message-signature")
+    names = ("arc-message-signature", *fields_of_h(own.value))
+    octets = signed_octets(fields.picked(names, leave_out=own), own, relaxed=True)
+    signed = changed(message, rb"(ARC-Message-Signature:[^|]*? b=)[^|]*?(?=ARC-A)", rb"\1%b\r\n" % b64encode(RSA.sign(octets)))
+    assert verified(resealed(signed, b"ARC-Seal", b"ARC-Seal")).result == "pass"
 
 
 def test_keys_are_asked_for_in_two_rounds_and_each_once() -> None:
@@ -246,6 +261,11 @@ def test_ten_megabytes_of_arc_fields_are_refused_in_time(field: bytes) -> None:
     assert verified(message).result == "fail"
     assert verified(b"ARC-Seal: i=1\r\n" * 600_000 + MESSAGE).result == "fail"
     assert time.process_time() - start < 8
+
+
+def fields_of_h(value: bytes) -> list[str]:
+    names = tags.parse(value)["h"]
+    return [name for name in tags.listed(names) if name != "ARC-Message-Signature"]
 
 
 def dkim_section(message: bytes) -> bytes:

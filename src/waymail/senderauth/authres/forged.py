@@ -77,7 +77,7 @@ def _why(raw: bytes, authserv_id: str) -> str:
         return "it has an encoded word where none may be"
     # Nobody looks for an authserv-id behind "=".
     readings = [_bare(reading.partition("=")[0]) for reading in (text, grammar.without_comments(raw))]
-    spellings = {_key(authserv_id), domains.to_unicode(authserv_id)}
+    spellings = {_key(authserv_id), domains.to_unicode(_key(authserv_id))}
     if any(spelled in reading for spelled in spellings for reading in readings):
         return f"it cannot be parsed, and may claim to be of {authserv_id}"
     return ""
