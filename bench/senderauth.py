@@ -7,8 +7,8 @@ in memory: waymail in the cache of its resolver, the others in a mapping. The se
 a subdomain, so that DMARC looks further than one name. CPU time is counted.
 
 authheaders reads the Public Suffix List anew for each message, which is nearly all of its time. So the others are measured twice:
-as they are, and with that list kept, as a careful program would. The exit code is 1 where the median of the rounds' ratios is below
-`--at-least` (as they are) or `--at-least-kept` (with the list kept).
+as they are, and with that list kept, as a careful program would. The exit code is 1 where the median of the rounds' ratios is
+below `--at-least` (as they are) or `--at-least-kept` (with the list kept).
 """
 
 from __future__ import annotations
