@@ -146,6 +146,6 @@ class Checks:
         section = signatures.section
         author = dmarc.author_domain(section)
         signed, chain = await asking.all(signatures.dkim.finish(), signatures.arc.finish())
-        found = await asking.all(dmarc.evaluate(author.domain, spf=evidence.spf, dkim=signed))
+        found = await asking.all(dmarc.evaluate_author(author, spf=evidence.spf, dkim=signed))
         list_field = next((name for name in _LIST_FIELDS if headers.has(section, name.lower().encode())), "")
         return replace(evidence, author=author, dkim=tuple(signed), arc=chain, dmarc=found[0], list_field=list_field)
