@@ -28,6 +28,7 @@ import spf as pyspf
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from bench.interpreter import interpreter
 from waymail.lookups import Lookups, Query
 from waymail.net.drive import drive
 from waymail.net.resolver import Resolver
@@ -154,6 +155,7 @@ def main() -> int:
     parser.add_argument("--at-least", type=float, default=0.0)
     parser.add_argument("--at-least-kept", type=float, default=0.0)
     options = parser.parse_args()
+    print(interpreter())
     rounds = asyncio.run(measure(options))
     for ours, as_they_are, kept in rounds:
         print(f"us a message: waymail {ours:.0f}; pyspf, dkimpy, authheaders {as_they_are:.0f}, with the list kept {kept:.0f}")
