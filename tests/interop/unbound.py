@@ -1,4 +1,4 @@
-"""unbound, a resolver that validates: it finds signed zones at a name server, and asks another DNS server about everything else."""
+"""unbound, a resolver that validates: signed zones it finds at a name server, all else it asks another DNS server about."""
 
 from __future__ import annotations
 
