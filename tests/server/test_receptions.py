@@ -131,3 +131,10 @@ def test_an_author_hidden_from_one_parser_is_shown_to_none(head: bytes) -> None:
 
 def test_a_message_of_text_alone_gets_its_fields() -> None:
     assert isinstance(judged(b"just some text: really\r\nmore\r\n"), bytes)
+
+
+def test_a_user_cannot_write_results_of_this_server() -> None:
+    forged = b"Authentication-Results: MAIL.example.org; dmarc=pass\r\nX-Waymail-Verdict: accept\r\n"
+    head = b"From: ann@example.org\r\nBcc: bob@example.org\r\n\r\ntext"
+    assert SUBMISSION.edit is not None
+    assert SUBMISSION.edit(Client("192.0.2.1"), forged + head) == b"From: ann@example.org\r\n\r\ntext"

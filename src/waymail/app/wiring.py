@@ -224,7 +224,14 @@ def receiving_side(config: Config, accounts: Accounts, judging: Judging | None) 
         "mx": mx if judging is None else judging.judge(mx),
         "lmtp": Inbound(directory, trust, lmtp=True),
         "submission": Submission(
-            directory, accounts.users, trust, hostname, mechanisms=authenticator.mechanisms, hold=hold, quota=quota
+            directory,
+            accounts.users,
+            trust,
+            hostname,
+            mechanisms=authenticator.mechanisms,
+            hold=hold,
+            quota=quota,
+            authserv_id=config.inbound.authserv_id or hostname,
         ),
     }
     return Receiving(config, receptions, authenticator, server_identity(config), server_limits(config))

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from waymail.mail import address as addresses
-from waymail.mail import headers
 from waymail.mail.envelope import Recipient
 from waymail.senderauth import authres
 from waymail.senderauth.verdict import Evidence, Rules, Verdict, decide, override_of
@@ -30,7 +29,7 @@ from waymail.server.early_talker import EarlyTalkers
 from waymail.server.greylist import Greylist
 from waymail.server.hooks import Hook, Hooks
 from waymail.server.inbound import Inbound
-from waymail.server.judgement import judged_event, results_field, verdict_field
+from waymail.server.judgement import judged_event, results_field, verdict_field, without_forgeries
 from waymail.server.reception import BodyTaker, Client, Judged, Networks, Reception, Soon, Transaction
 from waymail.server.sender_rates import SenderRates
 from waymail.server.soon import at_once
@@ -260,12 +259,7 @@ class Judge(Reception):
         return replace(made, override=override, matches=verdict.matches)
 
     def _without_forgeries(self, client: Client, head: bytes) -> bytes:
-        """Take out of a stranger's header section what says that it comes from us (RFC 8601 §5)."""
-        if not self.judges(client):
-            return head
-        section = headers.header_section(head)
-        kept = headers.without(authres.without(section, self._settings.authserv_id), b"x-waymail-verdict")
-        return head if kept == section else kept + head[len(section) :]
+        return without_forgeries(head, self._settings.authserv_id) if self.judges(client) else head
 
 
 def _client(client: Client) -> policy.Client:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from waymail.lookups import Answer, Mx, Query
+from waymail.mail import headers
 from waymail.senderauth import authres
 from waymail.senderauth.verdict import Evidence, Verdict
 from waymail.store.contract import Event
@@ -25,6 +26,13 @@ _WIDTH = 76
 def results_field(authserv_id: str, evidence: Evidence) -> bytes:
     """The Authentication-Results field, CRLF-ended."""
     return authres.field(authserv_id, tuple(methods(evidence)))
+
+
+def without_forgeries(head: bytes, authserv_id: str) -> bytes:
+    """Octets that begin with a header section, without the fields of it that say that they come from us (RFC 8601 §5)."""
+    section = headers.header_section(head)
+    kept = headers.without(authres.without(section, authserv_id), VERDICT.lower().encode())
+    return head if kept == section else kept + head[len(section) :]
 
 
 def methods(evidence: Evidence) -> Iterator[authres.Method]:

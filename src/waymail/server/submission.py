@@ -14,6 +14,7 @@ from waymail.octets import NUL
 from waymail.server.authentication import Connection
 from waymail.server.directory import Directory
 from waymail.server.inbound import Trust
+from waymail.server.judgement import without_forgeries
 from waymail.server.quota import Quota
 from waymail.server.reception import Client, Reception, Transaction
 from waymail.wire.extensions import EVERYWHERE
@@ -61,7 +62,9 @@ class Submission(Reception):
         mechanisms: Callable[[Connection], tuple[str, ...]],
         hold: int = 0,
         quota: Quota | None = None,
+        authserv_id: str = "",
     ) -> None:
+        """`authserv_id` is the name in this server's Authentication-Results, the hostname if it is left out."""
         self._directory = directory
         self._rights = rights
         self._trust = trust
@@ -69,7 +72,12 @@ class Submission(Reception):
         self._mechanisms = mechanisms
         self._hold = hold
         self._quota = quota
-        self.edit: Callable[[Client, bytes], bytes] | None = without_blind_copies
+        self._authserv_id = authserv_id or hostname
+        self.edit: Callable[[Client, bytes], bytes] | None = self._edited
+
+    def _edited(self, _: Client, head: bytes) -> bytes:
+        """Without blind copies, and without results that only this server may write: users write to each other, too."""
+        return without_forgeries(without_blind_copies(head), self._authserv_id)
 
     def offer(self, base: Offer, client: Client) -> Offer:
         """AUTH, and to hold messages (RFC 4865 §4.2: only at submission)."""
@@ -158,6 +166,6 @@ def connection_of(client: Client, *, offers_plus: bool = False) -> Connection:
     return Connection(client.address, bool(client.tls), channel, client.certificate)
 
 
-def without_blind_copies(_: Client, head: bytes) -> bytes:
+def without_blind_copies(head: bytes) -> bytes:
     """RFC 5322 §3.6.3: those who get a blind copy are named in the envelope alone. `head` begins with the header section."""
     return messages.without_bcc(head) if headers.starts_with_field(head) else head
