@@ -17,8 +17,11 @@ from waymail.net.drive import Asks, drive
 from waymail.senderauth import arc, dkim, dmarc, dnsbl, iprev, spf
 from waymail.senderauth.verdict import Evidence
 from waymail.server.sender_lists import SenderLists
+from waymail.values import value
 
 RCPT_SHARE = 0.5  # of the seconds for DNS: a list that does not answer must not take the time that DKIM and DMARC need
+KEPT = 60.0  # seconds for which what was found out about an envelope is kept, at most: DNS may say less
+RECENT = 1_000  # envelopes of which it is kept
 _LIST_FIELDS = ("List-Id", "List-Post")  # RFC 2919, RFC 2369: what only lists write
 
 
@@ -92,6 +95,17 @@ class Signatures:
         self._bodies.update(chunk)
 
 
+@value
+class _Found:
+    """What was found out about an envelope, and from when until when that holds, in seconds since the epoch."""
+
+    evidence: Evidence
+    zones: Sequence[dnsbl.Zone]
+    record: tuple[tuple[Query, Answer], ...]
+    since: float
+    until: float
+
+
 @dataclass(frozen=True, slots=True)
 class Checks:
     """What is checked of every message. `hostname` is this server's, for SPF's explanations; `seconds` is for DNS.
@@ -104,13 +118,26 @@ class Checks:
     zones: Callable[[], Sequence[dnsbl.Zone]] = field(default=tuple)
     lists: SenderLists | None = None
     seconds: float = 20.0
+    _recent: dict[tuple[object, ...], _Found] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def asking(self) -> Asking:
         """For one message."""
         return Asking(self.resolver, self.seconds)
 
     async def of_envelope(self, asking: Asking, ip: str, helo: str, sender: str, *, talked_early: bool, now: float) -> Evidence:
-        """What can be said before the message has come."""
+        """What can be said before the message has come. Whoever sends many messages is looked at once, as long as DNS lets its
+        answers be kept."""
+        key = (ip, helo, sender, talked_early)
+        known = self._recent.get(key)
+        if known is None or known.zones != self.zones() or not known.since <= now < known.until:
+            known = self._recent[key] = await self._of_envelope(asking, ip, helo, sender, talked_early=talked_early, now=now)
+            if len(self._recent) > RECENT:
+                del self._recent[next(iter(self._recent))]
+        else:
+            asking.record += known.record
+        return self._looked_up(known.evidence)
+
+    async def _of_envelope(self, asking: Asking, ip: str, helo: str, sender: str, *, talked_early: bool, now: float) -> _Found:
         named = "." in helo and not helo.startswith("[")
         helo_domain = helo if named else ""
         zones = self.zones()
@@ -127,7 +154,8 @@ class Checks:
         found = await asking.all(*lookups, share=RCPT_SHARE)
         of_helo, listed = found[2] if helo_domain and sender else None, found[-1] if zones else None
         evidence = Evidence(ip, helo, sender, talked_early, spf=found[0], iprev=found[1], spf_helo=of_helo, dnsbl=listed)
-        return self._looked_up(evidence)
+        keep = min((answer.ttl for _, answer in asking.record), default=0)
+        return _Found(evidence, zones, tuple(asking.record), now, now + min(keep, KEPT))
 
     def _looked_up(self, evidence: Evidence) -> Evidence:
         """With what the operator's lists say. Who is let in by a name that anybody can give has to be who he says."""
