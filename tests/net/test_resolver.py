@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import dns.flags
 import dns.message
@@ -17,7 +17,7 @@ from waymail.lookups import Mx, Query, Status
 from waymail.net.resolver import AVOIDED, FAILURE_TTL, LONGEST_NEGATIVE_TTL, Resolver, ad_is_believed
 from waymail.testing import Zone
 from waymail.testing.clock import JumpingClock
-from waymail.testing.dns import DnsServer
+from waymail.testing.dns import DnsServer, FaultWord
 
 ZONE = Zone(
     {
@@ -219,6 +219,40 @@ async def test_what_is_not_there_is_remembered_as_the_soa_says(
     async with Negative(ZONE) as server:
         answer = await resolver(server).ask(Query(name, "TXT"))
     assert (answer.status is not Status.RECORDS, answer.ttl) == (True, seconds)
+
+
+async def test_an_answer_to_another_question_is_passed_over_and_the_question_asked_again() -> None:
+    async with DnsServer(ZONE) as server:
+        for fault in ("wrong id", "timeout"):
+            server.fail("example.org", fault, times=1)
+            answer = await resolver(server, timeout=0.1, lifetime=5).ask(Query("example.org", "A"))
+            assert answer.status is Status.RECORDS
+        assert server.count() == 4
+
+
+async def test_a_resolver_that_cannot_speak_tcp_gives_a_failure_for_what_is_truncated() -> None:
+    async with DnsServer(ZONE) as server:
+        server.fail("big.example.org", "refused", transport="tcp")
+        answer = await resolver(server).ask(Query("big.example.org", "TXT"))
+    assert (answer.status, server.count(transport="tcp")) == (Status.FAILURE, 1)
+
+
+async def test_an_answer_that_nobody_vouched_for_is_authentic_where_the_near_resolver_says_so() -> None:
+    async with DnsServer(ZONE) as server:
+        server.fail("big.example.org", "ad")
+        assert (await resolver(server).ask(Query("big.example.org", "TXT"))).authentic
+        assert not (await resolver(server, dnssec="off").ask(Query("big.example.org", "TXT"))).authentic
+
+
+async def test_every_kind_of_trouble_ends_within_the_lifetime() -> None:
+    async with DnsServer(ZONE) as server:
+        for fault in get_args(FaultWord):
+            server.heal()
+            server.fail("", fault, seconds=60)
+            async with asyncio.timeout(3):
+                answer = await resolver(server, timeout=0.1, lifetime=0.3).ask(Query("example.org", "TXT"))
+            said = Status.RECORDS if fault in ("ad", "truncation") else Status.FAILURE
+            assert (answer.status, bool(answer.reason)) == (said, said is Status.FAILURE), fault
 
 
 async def test_octets_of_a_text_that_are_no_utf_8_survive() -> None:

@@ -68,6 +68,7 @@ class DnsServer:
         self.address = ""
         self.asked: list[tuple[str, Query]] = []
         self._faults: list[_Fault] = []
+        self._late: list[asyncio.TimerHandle] = []
         self._datagrams: asyncio.DatagramTransport | None = None
         self._streams: asyncio.Server | None = None
         self._connections: set[asyncio.Transport] = set()
@@ -89,6 +90,8 @@ class DnsServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        for answer in self._late:
+            answer.cancel()
         if self._datagrams:
             self._datagrams.close()
         if self._streams:
@@ -141,7 +144,7 @@ class DnsServer:
         if response is None:
             return
         if delay:
-            asyncio.get_running_loop().call_later(delay, send, response)
+            self._late.append(asyncio.get_running_loop().call_later(delay, send, response))
         else:
             send(response)
 
