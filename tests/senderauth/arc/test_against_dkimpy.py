@@ -78,6 +78,8 @@ def test_both_agree_on_a_chain_that_was_changed(message: bytes, data: st.DataObj
         return  # not what a server takes; and dkimpy has its own idea of lines (RFC 6376 §3.4 knows CRLF only)
     if message.endswith((b" ", b"\t")):
         return  # RFC 6376 §3.4.4 ignores white space at the end of a line; dkimpy only where a CRLF ends the line
+    if re.search(rb"\r\nARC-Message-Signature:(?! i=\d)", message):
+        return  # RFC 6376 §3.4.2: white space around a colon is no difference; dkimpy finds the field by "...: i=1" only
     ours = verified(message, now=time.time())
     assert ours.result == theirs(message), ours.reason
 
