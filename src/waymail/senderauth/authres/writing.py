@@ -56,17 +56,23 @@ def _words(method: Method) -> Iterator[str]:
 
 def _folded(words: Sequence[str]) -> str:
     """The words in lines that are short enough where words are; one octet is left for the semicolon."""
-    lines = [words[0]]
+    parts = [words[0]]
+    column = len(_FOLD) - 2 + len(words[0].encode())
     for word in words[1:]:
-        if len(_FOLD) - 2 + len(lines[-1].encode()) + 1 + len(word.encode()) < _WIDTH:
-            lines[-1] += f" {word}"
+        octets = len(word) if word.isascii() else len(word.encode())
+        if column + 1 + octets < _WIDTH:
+            parts += (" ", word)
+            column += 1 + octets
         else:
-            lines.append(word)
-    return _FOLD.join(lines)
+            parts += (_FOLD, word)
+            column = len(_FOLD) - 2 + octets
+    return "".join(parts)
 
 
 def _pvalue(text: str) -> str:
     """RFC 8601 §2.2: what identifies a mailbox or a domain is written as such, all else as a value."""
+    if text.isascii() and '"' not in text and len(text) <= _LONGEST_VALUE and _ADDRESS.fullmatch(text):
+        return text  # as nearly all are
     harmless = _harmless(text)
     return harmless if _ADDRESS.fullmatch(harmless) else _quoted(harmless)
 
