@@ -74,8 +74,9 @@ class Town:
 
     def judged(self, sender: str) -> dict[str, Any]:
         """What was made of the newest message from a sender."""
-        event: dict[str, Any] = next(event for event in self.mail.trace(sender)[0]["events"] if event["kind"] == "judged")
-        return event["detail"]
+        events = self.mail.trace(sender)[0]["events"]
+        detail: dict[str, Any] = next(event["detail"] for event in events if event["kind"] == "judged")
+        return detail
 
 
 @pytest.fixture(scope="module")
