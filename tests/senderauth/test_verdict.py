@@ -99,6 +99,11 @@ def test_no_rule_applies(found: dict[str, Any]) -> None:
     assert judged(found) == Verdict("accept")
 
 
+def test_of_too_many_authors_nobody_is_said_to_ask_for_anything() -> None:
+    [match] = judged({"dmarc": DmarcResult("fail", "", "the From field names 11 domains", "reject", "reject")}).matches
+    assert (match.rule, match.text) == ("dmarc_reject", "the From field names 11 domains")
+
+
 def test_each_rule_is_a_key_of_the_configuration_and_is_tested_here() -> None:
     names = [rule.name for rule in RULES]
     assert sorted(names) == sorted(DEFAULTS.actions)

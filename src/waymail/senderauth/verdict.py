@@ -277,6 +277,8 @@ def _dmarc(evidence: Evidence, rules: Rules, policy: str) -> Finding | None:
         return None
     asks = {"reject": "asks to refuse", "quarantine": "asks to distrust", "none": "does not vouch for"}[policy]
     text = _with(f"{found.domain} {asks} mail that is not authenticated as its own (DMARC)", found.reason)
+    if not found.domain:  # there are too many
+        text = found.reason
     return text, text
 
 

@@ -82,6 +82,17 @@ def test_a_field_with_several_domains_gives_none_and_says_which(value: str, doma
 def test_of_many_domains_some_are_told() -> None:
     found = of(",".join(f"a@d{number}.example" for number in range(500)))
     assert (found.domain, found.reason, len(found.domains)) == ("", "the From field names 500 domains", 10)
+    assert found.is_crowded
+
+
+def test_what_stands_beyond_the_longest_field_may_be_a_domain_too() -> None:
+    found = of(f"a@one.example {'x' * 64 * 1024}")
+    assert (found.domains, found.is_crowded) == (("one.example",), True)
+
+
+def test_a_domain_with_nul_in_it_is_read_as_by_those_who_drop_it_and_by_those_who_end_there() -> None:
+    found = of("ceo@bank\0.example")
+    assert (found.domain, found.domains, found.is_crowded) == ("", ("bank", "bank.example"), False)
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,16 @@ def test_a_message_of_several_authors_has_the_worst_of_their_results(value: str,
     assert found.reason.startswith(author.reason)
 
 
+def test_a_crowd_of_authors_is_taken_for_a_domain_that_asks_for_the_strictest_policy() -> None:
+    crowd = ", ".join(f"a@d{number}.example" for number in range(10))
+    zone = dmarc_zone({"example.org": "v=DMARC1; p=reject"})
+    author = author_domain(f"From: {crowd}, ceo@example.org\r\n".encode())
+    found = lookups.run(evaluate_author(author, spf=None, dkim=[]), zone)
+    assert (found.result, found.policy, found.published) == ("fail", "reject", "reject")
+    assert found.reason == "the From field names 11 domains, more than can be asked about"
+    assert zone.questions == []
+
+
 def test_the_questions_for_a_message_have_an_upper_bound() -> None:
     # Twenty passing signatures of a domain of the author's own, each with its own eight labels.
     zone = dmarc_zone({"evil.example": "v=DMARC1; p=reject; aspf=s"})

@@ -46,12 +46,13 @@ class AuthorDomain:
     """`domain` in A-labels, or "" where the message has no author domain or several; then `reason` says why.
 
     `domains` are all that were found, ten at most. Of a field that cannot be read they are all that it mentions, wherever: each
-    may be the one that a reader is shown.
+    may be the one that a reader is shown. `is_crowded`: there may be more than those ten.
     """
 
     domain: str
     reason: str = ""
     domains: tuple[str, ...] = ()
+    is_crowded: bool = False
 
 
 class _Malformed(ValueError):
@@ -66,25 +67,32 @@ def author_domain(section: bytes) -> AuthorDomain:
     if (count := headers.count(section, b"from")) > 1:
         # §4.4: with a repeated From field there is no reliable way to determine the record.
         every = [value for name, value in headers.fields(section) if name.lower() == b"from"]
-        return AuthorDomain("", f"{count} From fields", _mentioned(b" ".join(every)))
+        return _unclear(f"{count} From fields", b" ".join(every))
     if len(raw) > MAX_FIELD:
-        return AuthorDomain("", f"a From field of {len(raw)} octets", _mentioned(raw))
+        return _unclear(f"a From field of {len(raw)} octets", raw)
     try:
         found = tuple(dict.fromkeys(_domains(headers.unfold(raw).decode("utf-8", "surrogateescape"))))
     except _Malformed as malformed:
-        return AuthorDomain("", f"the From field gives no domain: {malformed}", _mentioned(raw))
+        return _unclear(f"the From field gives no domain: {malformed}", raw)
     if len(found) == 1:
         return AuthorDomain(found[0], "", found)
     if not found:
-        return AuthorDomain("", "the From field has no address with a domain", _mentioned(raw))
-    return AuthorDomain("", f"the From field names {len(found)} domains", found[:MAX_DOMAINS])
+        return _unclear("the From field has no address with a domain", raw)
+    return _several(f"the From field names {len(found)} domains", found)
 
 
-def _mentioned(raw: bytes) -> tuple[str, ...]:
-    """Every domain behind an "@", wherever that stands: what some program might show as the author's."""
-    text = raw[:MAX_FIELD].decode("utf-8", "surrogateescape")
+def _unclear(reason: str, raw: bytes) -> AuthorDomain:
+    """With every domain behind an "@", wherever that stands: what some program might show as the author's."""
+    read = raw[:MAX_FIELD]
+    if b"\0" in read:  # where some programs end, and which others drop
+        read += b" " + read.replace(b"\0", b"")
+    text = read.decode("utf-8", "surrogateescape")
     found = dict.fromkeys(domain_name(mention[1].strip(".'`")) for mention in _MENTION.finditer(text))
-    return tuple(domain for domain in found if domain)[:MAX_DOMAINS]
+    return _several(reason, tuple(domain for domain in found if domain), is_cut=len(raw) > MAX_FIELD)
+
+
+def _several(reason: str, found: tuple[str, ...], *, is_cut: bool = False) -> AuthorDomain:
+    return AuthorDomain("", reason, found[:MAX_DOMAINS], is_cut or len(found) > MAX_DOMAINS)
 
 
 def _domains(text: str) -> Iterator[str]:

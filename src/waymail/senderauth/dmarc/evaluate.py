@@ -110,10 +110,13 @@ def evaluate_author(author: AuthorDomain, *, spf: SpfEvidence | None, dkim: Sequ
 
     §11.5: a message that names several domains, or one in a way that not everybody can read, may be made so to get around
     DMARC. Each domain that it names is evaluated, ten at most, and the worst result is that of the message: a fail, by the
-    strictest policy, or a temperror. No result makes it pass: without such a one it is a permerror.
+    strictest policy, or a temperror. No result makes it pass: without such a one it is a permerror. Where it names more than ten,
+    a domain that asks for the strictest policy may be among those that nobody asks about: it is taken for such a one.
     """
     if author.domain:
         return (yield from evaluate(author.domain, spf=spf, dkim=dkim))
+    if author.is_crowded:
+        return DmarcResult("fail", "", f"{author.reason}, more than can be asked about", policy="reject", published="reject")
     worst = DmarcResult("permerror", "", author.reason)
     for domain in author.domains:
         found: DmarcResult = yield from evaluate(domain, spf=spf, dkim=dkim)
