@@ -99,6 +99,13 @@ async def test_what_claims_to_be_our_result_is_taken_out_and_nothing_else() -> N
     assert trial.judged["forged"] == 1
 
 
+@pytest.mark.parametrize("space", [b" ", b"\t", b" \r\n "])
+async def test_a_message_that_begins_with_a_fold_does_not_go_on_with_our_results(space: bytes) -> None:
+    message = space + b"; dmarc=pass header.from=shop.example\r\n" + MESSAGE
+    trial = await judge(message, ip="192.0.2.1", sender="ann@bank.example", zone=ZONE)
+    assert trial.fields.endswith(b"\r\n\r\n")
+
+
 async def test_quarantine_goes_to_its_folder_with_a_field_that_says_why() -> None:
     message = MESSAGE.replace(b"bank.example", b"shop.example")
     trial = await judge(message, sender="ann@shop.example", zone=ZONE)

@@ -236,6 +236,9 @@ class Judge(Reception):
         fields = results_field(settings.authserv_id, evidence) + verdict_field(verdict)
         if isinstance(decision, policy.Mark):
             fields += f"{decision.name}: {decision.value}\r\n".encode()
+        if signatures.section.startswith((b" ", b"\t")):
+            # It would go on with the field that is put in front of it, which is ours. As without a header it is all body.
+            fields += b"\r\n"
         folder = settings.folder if verdict.action == "quarantine" else ""
         return Judged(fields=fields, folder=folder, events=events)
 
