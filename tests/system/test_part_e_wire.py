@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.system.conftest import Start
 from tests.system.test_transcripts import BY_PEER, LOCAL, RELAY, a_message
@@ -124,14 +126,17 @@ async def test_86_what_is_wrong_with_the_content_is_said_in_the_reply_to_it(star
 # --- 87: who the sender is, where an alias leads elsewhere ---
 
 
-async def test_87_an_alias_that_leads_elsewhere_keeps_the_sender(start: Start) -> None:
+@pytest.mark.parametrize("srs", [False, True])
+async def test_87_an_alias_keeps_the_sender_and_a_forwarder_rewrites_it_where_he_may(start: Start, srs: bool) -> None:
     config = LOCAL.replace('["ann", "bob"] }', '["ann", "y@elsewhere.example"] }') + RELAY + BY_PEER
-    server = await start(config, peer=(peer := Peer()))
+    server = await start(config + ("" if srs else "[forwarding]\nsrs = false\n"), peer=(peer := Peer()))
     await server.talk(a_message("x@client.example", "sales@example.org"))
     [local] = await server.mail("example.org/ann")
     assert local.startswith("Return-Path: <x@client.example>\n")
     await server.results("y@elsewhere.example")
-    assert [command.split()[1] for command in peer.commands if command.startswith(b"MAIL")] == [b"FROM:<x@client.example>"]
+    [sender] = [command.split()[1].decode() for command in peer.commands if command.startswith(b"MAIL")]
+    rewritten = r"FROM:<SRS0=[A-Z2-7]{8}=[A-Z2-7]{2}=client\.example=x@example\.org>"
+    assert re.fullmatch(rewritten if srs else r"FROM:<x@client\.example>", sender)
     assert [command for command in peer.commands if command.startswith(b"RCPT")] == [b"RCPT TO:<y@elsewhere.example>"]
 
 
