@@ -115,6 +115,16 @@ def test_postmaster_without_a_domain_is_the_one_of_this_host() -> None:
     assert own.resolve("postmaster") == (Recipient("postmaster@example.net"),)
 
 
+def test_complaints_are_always_accepted_by_the_postmaster_where_nobody_else_is_named_for_them() -> None:
+    assert DIRECTORY.resolve("Abuse@example.org") == (Recipient("postmaster@example.org", "Abuse@example.org"),)
+    assert addresses("abuse@any.example") == ["abuse@any.example"]
+    assert addresses("abuse@all.example") == addresses("nobody@all.example")
+    named = LocalDomain(frozenset({"ann"}), {"abuse": ("ann",)})
+    assert Directory("mail.example.org", {"example.org": named}).resolve("abuse@example.org") == (
+        Recipient("ann@example.org", "abuse@example.org"),
+    )
+
+
 DETAILED = Directory(
     "mail.example.org",
     {

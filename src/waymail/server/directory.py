@@ -43,6 +43,10 @@ class LocalDomain:
         # Any mailbox: but such names cannot be one (they would lead out of their folder), and bouncing later is backscatter.
         return not user.startswith(".") and not _NO_MAILBOX.intersection(user)
 
+    def is_known(self, user: str) -> bool:
+        """Whether mail for it has somewhere to go, be it that all has."""
+        return self._is_named(user) or CATCH_ALL in self.aliases
+
     def _is_named(self, user: str) -> bool:
         return user in self.aliases or self.has_mailbox(user)
 
@@ -70,6 +74,8 @@ class Directory:
         known = self._domains.get(domain)
         if known is None:
             return None
+        if name == "abuse" and not known.is_known(name):  # RFC 2142 §4: where people complain of what comes from here
+            name = "postmaster"
         # One mailbox has one spelling from here on; what was asked for is remembered.
         mailbox = addresses.from_name(name, domain)
         user, _ = known.user(name)
