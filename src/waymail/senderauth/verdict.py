@@ -58,6 +58,18 @@ class Evidence:
     arc: ArcResult | None = None
     list_field: str = ""
 
+    def with_message(
+        self,
+        author: AuthorDomain,
+        dkim: tuple[DkimResult, ...],
+        dmarc: DmarcResult,
+        arc: ArcResult,
+        list_field: str,
+    ) -> Evidence:
+        """The same, with what the whole message adds. (`dataclasses.replace` takes ten times as long.)"""
+        known = (self.ip, self.helo, self.sender, self.talked_early, self.blocked, self.allowed, self.dnsbl, self.iprev)
+        return Evidence(*known, self.spf_helo, self.spf, author, dkim, dmarc, arc, list_field)
+
 
 @value
 class Rules:

@@ -176,4 +176,4 @@ class Checks:
         signed, chain = await asking.all(signatures.dkim.finish(), signatures.arc.finish())
         found = await asking.all(dmarc.evaluate_author(author, spf=evidence.spf, dkim=signed))
         list_field = next((name for name in _LIST_FIELDS if headers.has(section, name.lower().encode())), "")
-        return replace(evidence, author=author, dkim=tuple(signed), arc=chain, dmarc=found[0], list_field=list_field)
+        return evidence.with_message(author, tuple(signed), found[0], chain, list_field)

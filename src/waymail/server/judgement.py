@@ -20,6 +20,7 @@ VERDICT = "X-Waymail-Verdict"
 MOST_QUESTIONS = 200  # of one message that its history keeps
 MOST_RECORDS = 30  # of one answer
 MOST_TEXT = 500  # characters of one text
+MOST_OF_KEY = 80  # characters of a public key's record: what kind of key it was, and a beginning by which it is known
 _WIDTH = 76
 
 
@@ -150,7 +151,8 @@ def _check(result: str, reason: str, **others: Any) -> dict[str, Any]:
 
 
 def _asked(query: Query, answer: Answer) -> list[Any]:
-    records = [_text(record) for record in answer.records[:MOST_RECORDS]]
+    most = MOST_OF_KEY if "._domainkey." in query.name else MOST_TEXT
+    records = [_text(record)[:most] for record in answer.records[:MOST_RECORDS]]
     status = answer.status.value
     return [query.name, query.type, f"{status}: {answer.reason}" if answer.reason else status, records, answer.authentic]
 

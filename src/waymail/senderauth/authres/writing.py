@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from waymail.senderauth.authres.grammar import Method
 
@@ -40,9 +41,14 @@ def field(
     """
     first = f"{name.decode('ascii')}: i={instance};" if instance else f"{name.decode('ascii')}:"
     lines = [_folded([first, f"{_value(authserv_id)};"])]
-    results = [_folded(list(_words(method))) for method in methods] or ["none"]
+    results = [_written(method) for method in methods] or ["none"]
     lines += [f"{result};" for result in results[:-1]] + results[-1:]
     return f"{_FOLD.join(lines)}\r\n".encode("utf-8" if is_utf8 else "ascii", "replace")
+
+
+@lru_cache(maxsize=1024)  # what a domain's mail comes to is the same for each message, but for its signature
+def _written(method: Method) -> str:
+    return _folded(list(_words(method)))
 
 
 def _words(method: Method) -> Iterator[str]:

@@ -83,10 +83,11 @@ class HeaderFields:
         """
         left: dict[bytes, list[Field]] = {}
         fields = []
-        for name in names:
-            key = name.lower().encode()
+        for key in [name.lower().encode() for name in names]:
+            if key not in self._by_name:
+                continue
             if key not in left:
-                left[key] = [field for field in self.named(key) if field is not leave_out]
+                left[key] = [field for field in self._by_name[key] if field is not leave_out]
             if left[key]:
                 fields.append(left[key].pop())
         return fields
