@@ -264,7 +264,8 @@ def test_a_message_of_a_thousand_authors_costs_the_questions_of_ten() -> None:
     field = b"From: " + b", ".join(b"a@" + b"x." * 20 + b"d%d.example" % number for number in range(1000)) + b"\r\n"
     dns = Hostile(by_type())
     result = lookups.run(dmarc.evaluate_author(dmarc.author_domain(field), spf=None, dkim=[]), dns)
-    assert (result.result, len(dns.asked) <= 10 * 8) == ("permerror", True)
+    # Who hides behind a crowd is not let by for it: `evaluate_author` takes such a field for a failure.
+    assert (result.result, len(dns.asked) <= 10 * 8) == ("fail", True)
 
 
 # ARC
