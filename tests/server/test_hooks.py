@@ -60,7 +60,7 @@ async def test_an_answer_is_what_the_hook_returns(hook: Any) -> None:
 async def test_a_hook_that_raises_defers_and_the_log_has_its_trace(
     hook: Any, error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await Hooks(Odd(raises(error)), 1.0).ask(hook, CLIENT) is FAILED
+    assert await Hooks(Odd(raises(error)), 1.0).ask(hook, CLIENT) == FAILED
     assert FAILED.reply == Reply(451, "internal error, try again later", "4.3.0")
     [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert record.exc_info is not None
@@ -69,14 +69,14 @@ async def test_a_hook_that_raises_defers_and_the_log_has_its_trace(
 @pytest.mark.parametrize("hook", ["connect", "mail"])
 @pytest.mark.parametrize("answer", ["accept", True, Reply(550, "no"), quarantine(), discard(), mark("X-A", "b")])
 async def test_what_is_no_decision_there_defers(hook: Any, answer: object, caplog: pytest.LogCaptureFixture) -> None:
-    assert await Hooks(Odd(lambda _: answer), 1.0).ask(hook, CLIENT) is FAILED
+    assert await Hooks(Odd(lambda _: answer), 1.0).ask(hook, CLIENT) == FAILED
     assert "a hook of the policy failed" in caplog.text
 
 
 async def test_a_hook_that_takes_too_long_defers() -> None:
     ended = threading.Event()
-    assert await Hooks(Odd(lambda _: asyncio.sleep(60)), 0.01).ask("connect", CLIENT) is FAILED
-    assert await Hooks(Odd(lambda _: ended.wait(60)), 0.01).ask("mail", CLIENT) is FAILED
+    assert await Hooks(Odd(lambda _: asyncio.sleep(60)), 0.01).ask("connect", CLIENT) == FAILED
+    assert await Hooks(Odd(lambda _: ended.wait(60)), 0.01).ask("mail", CLIENT) == FAILED
     ended.set()
 
 

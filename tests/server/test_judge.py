@@ -271,6 +271,19 @@ async def test_none_leaves_it_to_the_configuration() -> None:
     assert (message.header("Subject"), message.has("List-Id"), message.headers("TO")) == ("hello", False, ("bob@example.org",))
 
 
+@pytest.mark.parametrize("hook", ["rcpt", "message"])
+async def test_the_history_says_how_a_hook_failed_and_the_client_is_not_told(hook: str) -> None:
+    trial = await judge(MESSAGE, zone=ZONE, policy=Ours(**{hook: "accept"}))  # type: ignore[arg-type]
+    assert str(trial.reply or trial.refused["ann@example.org"]) == "451 4.3.0 internal error, try again later"
+    assert (trial.judged["action"], trial.judged["rule"]) == ("defer", "policy")
+    assert trial.judged["reason"] == f"its hook {hook} failed: it answered 'accept'"
+
+
+async def test_a_message_without_crlf_is_told_to_whoever_tries_it() -> None:
+    with pytest.raises(ValueError, match="LF"):
+        await judge(MESSAGE.replace(b"\r\n", b"\n"), zone=ZONE)
+
+
 async def test_a_policy_may_take_what_the_rules_refuse_and_says_so() -> None:
     trial = await judge(MESSAGE, sender="ann@bank.example", zone=ZONE, policy=Ours(message=accept()))
     assert (trial.is_taken, trial.judged["override"]) == (True, "local_policy: policy")

@@ -13,6 +13,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
 from waymail.server.policy import Accept, Decision, Policy, Refuse
@@ -30,6 +31,12 @@ _ALLOWED: dict[Hook, tuple[type, ...]] = {
     "rcpt": (Accept, Refuse),
     "message": get_args(Decision),
 }
+
+
+def _failed(hook: Hook, why: str) -> Refuse:
+    """FAILED, as the history tells it."""
+    said = " ".join(why.split()).encode(errors="replace").decode()  # somebody else's words: no line breaks, no lone surrogates
+    return replace(FAILED, why=f"its hook {hook} failed: {said:.200}")
 
 
 class PolicyUnusable(Exception):
@@ -93,11 +100,12 @@ class Hooks:
                 raise  # the client has gone
             why = f"it took longer than {self._timeout:g} s" if deadline.expired() else f"{type(error).__name__}: {error}"
             log.exception("a hook of the policy failed", extra={"fields": {"hook": hook, "error": why}})
-            return FAILED
+            return _failed(hook, why)
         if answer is None or isinstance(answer, _ALLOWED[hook]):
             return cast("Decision | None", answer)
-        log.error("a hook of the policy failed", extra={"fields": {"hook": hook, "error": f"it answered {answer!r:.100}"}})
-        return FAILED
+        why = f"it answered {answer!r:.100}"
+        log.error("a hook of the policy failed", extra={"fields": {"hook": hook, "error": why}})
+        return _failed(hook, why)
 
     async def _called(self, function: Callable[[Any], Any], what: object) -> Any:
         if inspect.iscoroutinefunction(function):

@@ -254,8 +254,8 @@ class Judge(Reception):
                 made = Verdict("accept", POLICY, f"marked with {name}: {value}")
             case policy.Quarantine(reason):
                 made = Verdict("quarantine", POLICY, reason)
-            case policy.Refuse(reply):
-                made = Verdict("defer" if reply.is_transient else "reject", POLICY, reply.text, reply)
+            case policy.Refuse(reply, why):
+                made = Verdict("defer" if reply.is_transient else "reject", POLICY, why or reply.text, reply)
             case policy.Discard(reason):
                 made = Verdict("discard", POLICY, reason)
         override = override_of(evidence, self._settings.rules, made.action, POLICY)

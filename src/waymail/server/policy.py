@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from waymail.mail import headers
@@ -55,9 +55,10 @@ class Quarantine:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Do not take it: for now (4yz) or for good (5yz)."""
+    """Do not take it: for now (4yz) or for good (5yz). `why` is for the history, where the client is not told."""
 
     reply: Reply
+    why: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,10 @@ async def judge(
 ) -> Trial:
     """What becomes of `message` (CRLF line ends), which the client at `ip` sends to recipients at example.org, each of whom
     exists. `zone` is all there is in DNS; `inbound` the text of the configuration's section, without its header; `folder` that of
-    the configuration, where relative paths begin. `now` is in seconds since the epoch."""
+    the configuration, where relative paths begin. `now` is in seconds since the epoch. Raises ValueError for a
+    message whose lines end in LF alone."""
+    if b"\n" in message and b"\r\n" not in message:
+        raise ValueError("the message has lines that end in LF alone, which a server refuses: replace them by CRLF")
     text = f'hostname = "mail.example.org"\ndata_dir = "{folder}"\n[inbound]\n{inbound}'
     config = parse(text, folder / "waymail.toml")
     judging = open_judging(config, zone, SystemClock())
