@@ -77,7 +77,7 @@ def test_what_is_odd_is_a_warning(text: str, warning: str) -> None:
     assert any(warning in message for message in messages)
 
 
-def test_files_and_classes_have_to_be_there_to_serve(tmp_path: Path) -> None:
+def test_files_and_classes_have_to_be_there_to_serve(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "odd").write_text("192.0.2.1\n300.1.1.1/99\n")
     file = tmp_path / "waymail.toml"
     file.write_text(HOST + '[inbound]\npolicy = "no_such_module:X"\n[inbound.lists]\nblock = ["none"]\nallow = ["odd"]\n')
@@ -88,3 +88,4 @@ def test_files_and_classes_have_to_be_there_to_serve(tmp_path: Path) -> None:
     assert "no_such_module cannot be imported" in told["inbound.policy"]
     file.write_text(HOST + '[inbound.lists]\nallow = ["odd"]\n')
     assert any("odd" in one.message for one in load(file, to_serve=True).source.warnings)
+    assert caplog.records == []  # the warning says it, with its file and line

@@ -20,6 +20,7 @@ from waymail.app.config.schema import Config
 from waymail.app.config.transports_here import check_transports
 from waymail.net import self_signed, tls
 from waymail.net.identity import covers, host_names
+from waymail.server import sender_lists
 from waymail.server.backends.contract import TOKEN_MECHANISMS, BackendUnusable
 from waymail.server.backends.file import mechanisms_for
 from waymail.server.backends.ldap import find_package
@@ -28,7 +29,7 @@ from waymail.server.backends.sql import find_driver
 from waymail.server.backends.sql import mechanisms_for as mechanisms_for_query
 from waymail.server.hooks import PolicyUnusable
 from waymail.server.hooks import find as find_policy
-from waymail.server.sender_lists import ListUnusable, SenderLists
+from waymail.server.sender_lists import ListUnusable
 from waymail.server.users import UsersFileError, list_users
 
 FIX = "for a development server, self_signed = true makes a certificate, in place of certificate and key"
@@ -86,7 +87,7 @@ def _inbound(config: Config) -> Iterator[Finding]:
     for key, files in (("block", inbound.lists.block), ("allow", inbound.lists.allow)):
         for index, file in enumerate(files):
             try:
-                problems = SenderLists(block=[file]).problems
+                problems = sender_lists.read(file).problems
             except ListUnusable as problem:
                 yield Finding(("inbound", "lists", key, index), str(problem))
             else:
