@@ -18,6 +18,7 @@ from waymail.server.returns import Returns
 from waymail.server.users_edit import write_whole
 
 KEYS = "srs.keys"
+SHORTEST = 16  # octets of a key: whoever guesses one can send through this server to anybody
 
 
 def forwarding(config: Config) -> Forwarding | None:
@@ -53,6 +54,8 @@ def _srs(config: Config) -> Srs | None:
         raise ConfigError([_problem(config, file, f"cannot be used: {error.strerror}")]) from error
     if not keys:
         raise ConfigError([_problem(config, file, "holds no key: write a long random line into it, or remove it")])
+    if any(len(key.strip()) < SHORTEST for key in keys):
+        raise ConfigError([_problem(config, file, f"holds a key that can be guessed: {SHORTEST} random characters at least")])
     return Srs(keys)
 
 
