@@ -287,13 +287,23 @@ async def test_a_message_without_crlf_is_told_to_whoever_tries_it() -> None:
 async def test_a_policy_may_take_what_the_rules_refuse_and_says_so() -> None:
     trial = await judge(MESSAGE, sender="ann@bank.example", zone=ZONE, policy=Ours(message=accept()))
     assert (trial.is_taken, trial.judged["override"]) == (True, "local_policy: policy")
-    trial = await judge(MESSAGE, zone=ZONE, inbound=LISTED, policy=Ours(rcpt=accept(), message=mark("X-Ours", "yes")))
+    trial = await judge(MESSAGE, zone=ZONE, inbound=LISTED, policy=Ours(rcpt=accept(), message=accept()))
     assert trial.is_taken
-    assert trial.fields.endswith(b"X-Ours: yes\r\n")
     trial = await judge(MESSAGE, zone=ZONE, policy=Ours(message=quarantine("odd")))
     assert (trial.folder, trial.judged["reason"]) == ("Junk", "odd")
     trial = await judge(MESSAGE, zone=ZONE, policy=Ours(message=discard("noise")))
     assert (trial.is_taken, trial.is_discarded, trial.judged["action"]) == (False, True, "discard")
+
+
+async def test_a_mark_is_a_field_more_and_lifts_no_refusal() -> None:
+    trial = await judge(MESSAGE.replace(b"bank", b"plain"), zone=ZONE, policy=Ours(message=mark("X-Ours", "yes")))
+    assert trial.is_taken
+    assert trial.fields.endswith(b"X-Ours: yes\r\n")
+    assert trial.judged["rule"] != "policy"
+    refused = await judge(MESSAGE, sender="ann@bank.example", zone=ZONE)
+    marked = await judge(MESSAGE, sender="ann@bank.example", zone=ZONE, policy=Ours(message=mark("X-Ours", "yes")))
+    assert marked.reply == refused.reply
+    assert not marked.is_taken
 
 
 # --- asking ---

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.system.conftest import Start
+from tests.system.test_transcripts import BY_PEER
 
 from waymail.senderauth import dkim
 from waymail.senderauth.dkim import key as dkim_key
 from waymail.store.contract import State
+from waymail.testing.peer import Peer
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 SERVER = """
@@ -97,3 +100,46 @@ async def test_a_listed_address_is_refused_at_rcpt_but_reaches_postmaster(start:
 async def test_a_domain_whose_dns_is_down_is_told_to_come_again(start: Start) -> None:
     server = await start(SERVER, zone=ZONE)
     await server.talk(said(MESSAGE.replace(b"bank", b"down"), "clerk@down.example", "451 4.4.3 DNS gave no answer"))
+
+
+FORWARDING = (
+    SERVER.replace(
+        'recipients = ["ann", "bob"]',
+        'recipients = ["ann", "bob"]\naliases = { sales = ["ann", "carol@elsewhere.example"], away = "carol@elsewhere.example" }',
+    )
+    + BY_PEER
+)
+OURS: dict[str, Any] = ZONE | {
+    "example.org": {"TXT": ["v=spf1 ip4:127.0.0.1 -all"]},
+    "_dmarc.example.org": {"TXT": ["v=DMARC1; p=none"]},
+    "plain.example": {"TXT": ["v=spf1 ip4:127.0.0.1 -all"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("author", "is_forwarded"),
+    [
+        ("a@plain.example", True),
+        ("clerk@shop.example", False),
+        ("ann@example.org", False),
+        ("boss@example.org>, <x@evil.example", False),
+    ],
+)
+async def test_what_is_put_aside_or_forged_as_ours_is_not_forwarded_in_our_name(
+    start: Start, author: str, is_forwarded: bool
+) -> None:
+    server = await start(FORWARDING, zone=OURS, peer=(peer := Peer()))
+    message = MESSAGE.replace(b"clerk@bank.example", author.encode())
+    await server.talk(said(message, "x@plain.example", "250 2.0.0", to="sales@example.org"))
+    story = await server.story("x@plain.example", "judged")
+    assert story.events[0].detail.get("withheld", []) == ([] if is_forwarded else ["carol@elsewhere.example"])
+    await server.talk(said(message, "x@plain.example", "250 2.0.0" if is_forwarded else "550 5.7.1", to="away@example.org"))
+    if is_forwarded:
+        await server.results("carol@elsewhere.example")
+        assert len(peer.messages) == 2
+    else:
+        folder = ".Junk" if "shop" in author else ""
+        assert len(await server.mail(f"example.org/ann/{folder}")) == 1
+        assert peer.messages == []
+        found = await server.story("carol@elsewhere.example", "judged")
+        assert (found.events[0].detail["rule"], found.recipients[0].state) == ("not_forwarded", State.REFUSED)

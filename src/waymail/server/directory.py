@@ -57,6 +57,7 @@ class Directory:
 
     def __init__(self, hostname: str, domains: Mapping[str, LocalDomain]) -> None:
         self._domains = {name.lower(): domain for name, domain in domains.items()}
+        self.domains = frozenset(self._domains)
         # RFC 5321 §4.5.1: <Postmaster> without a domain means the one of this host.
         self._home = hostname.lower()
         self._postmaster = self._home if self._home in self._domains else next(iter(self._domains), self._home)

@@ -50,6 +50,15 @@ class Inbound(Reception):
         self._lmtp = lmtp
         self._returns = returns
 
+    def is_local(self, domain: str) -> bool:
+        """Whether mail for it is finally delivered here."""
+        return domain in self._directory.domains
+
+    def is_ours(self, domain: str) -> bool:
+        """Whether a receiver might take it for a domain of ours (RFC 9989 §4.4.2, relaxed alignment): a local one, or one above
+        or below it."""
+        return any(domain == one or domain.endswith(f".{one}") or one.endswith(f".{domain}") for one in self._directory.domains)
+
     def offer(self, base: Offer, client: Client) -> Offer:
         """No AUTH: users authenticate at submission listeners."""
         named = self._trust.extensions(client)

@@ -43,6 +43,9 @@ T = TypeVar("T")
 SPARED = frozenset({"postmaster", "abuse"})
 
 POLICY = "policy"  # the rule that decided, where it was the operator's policy
+NOT_FORWARDED = "not_forwarded"  # the same, where an alias leads elsewhere and nobody is left to have the message
+# RFC 3463 §3.8: X.7.1, delivery not authorized.
+WITHHELD = Reply(550, "this address forwards mail, and does not forward what is not authenticated as its author's", "5.7.1")
 
 
 @dataclass(slots=True)
@@ -228,7 +231,10 @@ class Judge(Reception):
             decision = await self._hooks.ask("message", asked)
             verdict = self._by_policy(decision, verdict, evidence)
         forged = len(authres.forged(signatures.section, settings.authserv_id))
-        events: tuple[Event, ...] = (judged_event(now, verdict, evidence, inquiry.asking.record, forged),)
+        withheld = self._withhold(transaction, verdict, evidence)
+        if withheld and withheld == [one.address for one in transaction.recipients.values()]:
+            verdict = replace(verdict, action="reject", rule=NOT_FORWARDED, reply=WITHHELD)
+        events: tuple[Event, ...] = (judged_event(now, verdict, evidence, inquiry.asking.record, forged, withheld),)
         if verdict.reply is not None:
             return Judged(verdict.reply, events=events)
         if isinstance(decision, policy.Discard):
@@ -242,16 +248,31 @@ class Judge(Reception):
         folder = settings.folder if verdict.action == "quarantine" else ""
         return Judged(fields=fields, folder=folder, events=events)
 
+    def _withhold(self, transaction: Transaction, verdict: Verdict, evidence: Evidence) -> list[str]:
+        """Take those elsewhere, to whom an alias leads, out of the recipients where the message is not to go on in our name: what
+        goes into quarantine here, and what a stranger wrote as one of us. From an address of ours (`mail.srs`) it would pass SPF,
+        and with that DMARC, for our own domains. Returns who they are."""
+        if verdict.reply is not None or not (verdict.action == "quarantine" or self._is_forged_as_ours(verdict, evidence)):
+            return []
+        away = {key: one.address for key, one in transaction.recipients.items() if not self._inbound.is_local(one.domain)}
+        if len(away) < len(transaction.recipients):  # else it is refused, to all of them
+            for key in away:
+                del transaction.recipients[key]
+        return list(away.values())
+
+    def _is_forged_as_ours(self, verdict: Verdict, evidence: Evidence) -> bool:
+        if verdict.rule in ("allow_list", POLICY) or evidence.dmarc is None or evidence.dmarc.result in ("pass", "none"):
+            return False
+        return evidence.author is not None and any(map(self._inbound.is_ours, evidence.author.domains))
+
     def _by_policy(self, decision: policy.Decision | None, verdict: Verdict, evidence: Evidence) -> Verdict:
         """The verdict, once the policy has spoken."""
         made = Verdict("accept", POLICY)
         match decision:
-            case None:
+            case None | policy.Mark():  # a field more changes nothing
                 return verdict
             case policy.Accept():
                 pass
-            case policy.Mark(name, value):
-                made = Verdict("accept", POLICY, f"marked with {name}: {value}")
             case policy.Quarantine(reason):
                 made = Verdict("quarantine", POLICY, reason)
             case policy.Refuse(reply, why):

@@ -73,9 +73,15 @@ def verdict_field(verdict: Verdict) -> bytes:
 
 
 def judged_event(
-    at: float, verdict: Verdict, evidence: Evidence, record: Sequence[tuple[Query, Answer]], forged: int = 0
+    at: float,
+    verdict: Verdict,
+    evidence: Evidence,
+    record: Sequence[tuple[Query, Answer]],
+    forged: int = 0,
+    withheld: Sequence[str] = (),
 ) -> Event:
-    """What `waymail explain` tells. `forged` fields that claimed to be ours were taken out."""
+    """What `waymail explain` tells. `forged` fields that claimed to be ours were taken out; `withheld` are those elsewhere to
+    whom the message was not forwarded."""
     detail: dict[str, Any] = {
         "action": verdict.action,
         "rule": verdict.rule,
@@ -89,6 +95,8 @@ def judged_event(
         detail["override"] = f"{verdict.override.type}: {verdict.override.comment}"
     if forged:
         detail["forged"] = forged
+    if withheld:
+        detail["withheld"] = list(withheld)
     return Event(at, "judged", detail)
 
 

@@ -106,6 +106,8 @@ def told(detail: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"  the client was told: {reply}", ""
     if override := _text(detail, "override"):
         yield f"  not as the sender's domain asks: {override}", ""
+    if withheld := detail.get("withheld"):
+        yield f"  not forwarded to {', '.join(withheld)}: it would have gone on in this server's name", ""
     if forged := detail.get("forged"):
         yield f"  taken out: {forged} header field{'' if forged == 1 else 's'} that claimed to be this server's", ""
     if matches := detail.get("matches"):
