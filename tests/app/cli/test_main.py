@@ -158,3 +158,16 @@ def test_the_overview_of_the_queue_does_not_wait_for_the_library_for_command_lin
         command = [sys.executable, "-c", code, "queue", *options, "--config", str(tmp_path / "none.toml")]
         done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
         assert done.stdout == f"{int(Exit.CONFIG)} {is_loaded}\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (["explain"], "waymail: TEXT is missing.\nwaymail: see waymail explain --help"),
+        (["explain", "x", "--jsn"], "Did you mean"),
+        (["verify", "x", "--ipp", "192.0.2.1"], "--ip"),
+    ],
+)
+def test_what_is_missing_is_called_so(command: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == Exit.USAGE
+    assert told in capsys.readouterr().err

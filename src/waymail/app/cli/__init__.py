@@ -101,10 +101,14 @@ def _config_behind(arguments: list[str]) -> list[str]:
 def _translated(error: Exception) -> int:
     """The exit code for an error of a lower layer, once it is told. Raises what is none of theirs: a bug."""
     if "cyclopts" in sys.modules:
-        from cyclopts.exceptions import CycloptsError
+        from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
         if isinstance(error, CycloptsError):
-            complain(f"waymail: {error}\nwaymail: see waymail --help")
+            told, command = str(error), " ".join(("waymail", *(error.command_chain or ())))
+            missing = error.argument if isinstance(error, MissingArgumentError) and error.keyword is None else None
+            if missing is not None and not missing.tokens and "Did you mean" not in told:
+                told = f"{missing.name} is missing."
+            complain(f"waymail: {told}\nwaymail: see {command} --help")
             return Exit.USAGE
     from waymail.store.contract import StoreError
 
