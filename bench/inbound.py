@@ -11,25 +11,20 @@ the median of the rounds' ratios is below.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bench.interpreter import interpreter
-from bench.relay import Sink
+from bench.relay import Sink, send
 from waymail.senderauth import dkim
 from waymail.senderauth.dkim.key import record
-from waymail.testing.dns import DnsServer
+from waymail.testing.dns import serving
 from waymail.testing.process import ServerProcess, free_port
 from waymail.testing.zone import Zone
 
@@ -83,47 +78,11 @@ def zone(key: str) -> Zone:
     )
 
 
-@contextmanager
-def dns(served: Zone) -> Iterator[str]:
-    """A DNS server in a thread of its own; its address."""
-    started, done = threading.Event(), asyncio.Event()
-    address, loops = [""], list[asyncio.AbstractEventLoop]()
-
-    async def serve() -> None:
-        loops.append(asyncio.get_running_loop())
-        async with DnsServer(served) as server:
-            address[0] = server.address
-            started.set()
-            await done.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    started.wait(10)
-    try:
-        yield address[0]
-    finally:
-        loops[0].call_soon_threadsafe(done.set)
-        thread.join()
-
-
-def one_round(port: int, sink: Sink, message: Path, options: argparse.Namespace, messages: int) -> float:
-    """Messages per second, end to end."""
-    before, started = sink.messages(), time.perf_counter()
-    command = ["smtp-source", "-d", "-s", str(options.sessions), "-m", str(messages), "-F", str(message), "-M", "mx.example.org"]
-    command += ["-f", "a@example.org", "-t", "b@example.com", f"127.0.0.1:{port}"]
-    subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 300
-    while sink.messages() - before < messages:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"only {sink.messages() - before} of {messages} messages arrived")
-        time.sleep(0.005)
-    return messages / (time.perf_counter() - started)
-
-
 def measure(folder: Path, address: str, octets: bytes, options: argparse.Namespace) -> dict[str, list[float]]:
     rates: dict[str, list[float]] = {name: [] for name in WAYS}
     message = folder / "message"
     message.write_bytes(octets.replace(b"\r\n", b"\n"))
+    command = ["-d", "-s", str(options.sessions), "-F", str(message), "-M", "mx.example.org"]
     sink = Sink(folder)
     try:
         for number in range(options.rounds):
@@ -131,8 +90,8 @@ def measure(folder: Path, address: str, octets: bytes, options: argparse.Namespa
                 port = free_port()
                 config = CONFIG.format(port=port, judge=judge, sink=sink.port, dns=address)
                 with ServerProcess(folder / f"{judge}{number}", config, [port]) as server:
-                    one_round(port, sink, message, options, 500)  # warm up
-                    rates[name].append(one_round(port, sink, message, options, options.messages))
+                    send(port, sink, 500, command)  # warm up
+                    rates[name].append(send(port, sink, options.messages, command))
                     if judge == "true":
                         told = server.run("trace", "a@example.org", "--limit", "1", "--json")
                         if '"dmarc"' not in told:
@@ -152,9 +111,9 @@ def main() -> int:
     options = parser.parse_args()
     print(interpreter())
     octets, key = signed(options.size)
-    with dns(zone(key)) as address, tempfile.TemporaryDirectory(prefix="bench-inbound-") as folder:
+    with serving(zone(key)) as dns, tempfile.TemporaryDirectory(prefix="bench-inbound-") as folder:
         Path(folder).chmod(0o755)
-        rates = measure(Path(folder), address, octets, options)
+        rates = measure(Path(folder), dns.address, octets, options)
     for name, values in rates.items():
         print(f"  {name:10} {min(values):7.0f} {statistics.median(values):7.0f} {max(values):7.0f}  messages/s: min, median, max")
     ratios = [ours / theirs for ours, theirs in zip(*rates.values(), strict=True)]

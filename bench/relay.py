@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,9 +93,13 @@ def postfix(directory: Path, sink: int) -> Iterator[int]:
 
 def one_round(port: int, sink: Sink, messages: int, sessions: int, size: int, reuse: bool) -> float:
     """Messages per second, end to end."""
+    return send(port, sink, messages, ["-s", str(sessions), "-l", str(size), *(["-d"] if reuse else [])])
+
+
+def send(port: int, sink: Sink, messages: int, options: Sequence[str]) -> float:
+    """Messages per second, from the start of smtp-source with these options until the last one is in the sink."""
     before = sink.messages()
-    command = ["smtp-source", "-s", str(sessions), "-m", str(messages), "-l", str(size), *(["-d"] if reuse else [])]
-    command += ["-f", "a@example.org", "-t", "b@example.com", f"127.0.0.1:{port}"]
+    command = ["smtp-source", *options, "-m", str(messages), "-f", "a@example.org", "-t", "b@example.com", f"127.0.0.1:{port}"]
     started = time.perf_counter()
     subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 300

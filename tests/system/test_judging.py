@@ -100,6 +100,9 @@ async def test_a_listed_address_is_refused_at_rcpt_but_reaches_postmaster(start:
 async def test_a_domain_whose_dns_is_down_is_told_to_come_again(start: Start) -> None:
     server = await start(SERVER, zone=ZONE)
     await server.talk(said(MESSAGE.replace(b"bank", b"down"), "clerk@down.example", "451 4.4.3 DNS gave no answer"))
+    story = await server.story("clerk@down.example", "judged")
+    assert (story.events[0].detail["action"], story.events[0].detail["rule"]) == ("defer", "temperror")
+    assert server.mailboxes() == set()
 
 
 FORWARDING = (

@@ -19,12 +19,9 @@ is the same then.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from functools import cached_property
@@ -33,6 +30,7 @@ from typing import Any, cast
 from waymail.delivery.parsed import View, parse, view
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome
+from waymail.net import foreign
 from waymail.wire.replies import Reply
 
 log = logging.getLogger("waymail.delivery")
@@ -124,17 +122,10 @@ class IncomingMail:
 
 def find(name: str) -> Any:
     """What "module:name" names: a function or a class that can be a handler. Raises HandlerUnusable."""
-    module_name, _, attribute = name.partition(":")
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise HandlerUnusable(f"{module_name} cannot be imported ({error}): is it where Python looks, like PYTHONPATH?") from None
-    except (Exception, SystemExit) as error:  # it is somebody else's code
-        raise HandlerUnusable(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
-    try:
-        found = getattr(module, attribute)
-    except AttributeError:
-        raise HandlerUnusable(f"{module_name} has no {attribute}") from None
+        found = foreign.find(name)
+    except foreign.NotFound as problem:
+        raise HandlerUnusable(str(problem)) from problem
     if isinstance(found, type) and not callable(getattr(found, "handle", None)):
         raise HandlerUnusable(f"{name} is a class without a method handle(self, mail)")
     if not callable(found):
@@ -162,7 +153,8 @@ class HandlerTransport:
         self._handler = handler
         self._is_async = inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(getattr(handler, "__call__", None))  # noqa: B004
         self._timeout = timeout
-        self._slots = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency)  # of one that is asynchronous
+        self._threads = foreign.Threads(concurrency, "waymail-handler")
 
     async def deliver(self, envelope: Envelope, body: Body, recipients: Sequence[Recipient]) -> dict[str, Outcome]:
         """Call the handler once for all recipients. The outcomes are by `Recipient.address`."""
@@ -204,37 +196,8 @@ class HandlerTransport:
 
     async def _call(self, mail: IncomingMail) -> Result:
         if not self._is_async:
-            return await self._in_thread(mail)
+            outcome: Result = await self._threads.call(self._handler, mail)
+            return outcome
         async with self._slots:
             result = self._handler(mail)
             return await result if inspect.isawaitable(result) else result
-
-    async def _in_thread(self, mail: IncomingMail) -> Result:
-        """In a daemon's thread: one that never returns must not keep the server from ending. Its slot is free when it returns."""
-        await self._slots.acquire()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[tuple[Any, Exception | None]] = loop.create_future()
-
-        def settle(result: Any, failure: Exception | None) -> None:
-            self._slots.release()
-            if not done.done():
-                done.set_result((result, failure))
-
-        def work() -> None:
-            result: Any = None
-            failure: Exception | None = None
-            try:
-                result = self._handler(mail)
-            except Exception as error:  # noqa: BLE001 - it is somebody else's code
-                failure = error
-            except BaseException as error:  # noqa: BLE001 - which may even want to end the process
-                failure = RuntimeError(repr(error))
-            with suppress(RuntimeError):  # the server has ended meanwhile
-                loop.call_soon_threadsafe(settle, result, failure)
-
-        threading.Thread(target=work, name="waymail-handler", daemon=True).start()
-        result, failure = await done
-        if failure is not None:
-            raise failure
-        outcome: Result = await result if inspect.isawaitable(result) else result
-        return outcome

@@ -7,15 +7,13 @@ its trace, once a call.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import logging
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
+from waymail.net import foreign
 from waymail.server.policy import Accept, Decision, Policy, Refuse
 from waymail.wire.replies import Reply
 
@@ -45,14 +43,10 @@ class PolicyUnusable(Exception):
 
 def find(name: str) -> type[Policy]:
     """The class that "module:Class" names. Raises PolicyUnusable."""
-    module_name, _, class_name = name.partition(":")
     try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise PolicyUnusable(f"{module_name} cannot be imported ({error}): is it where Python looks, like PYTHONPATH?") from None
-    except (Exception, SystemExit) as error:  # it is somebody else's code
-        raise PolicyUnusable(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
-    found = getattr(module, class_name, None)
+        found = foreign.find(name)
+    except foreign.NotFound as problem:
+        raise PolicyUnusable(str(problem)) from problem
     if not (isinstance(found, type) and issubclass(found, Policy)):
         raise PolicyUnusable(f"{name} is no class that is derived from waymail.server.policy.Policy")
     return found
@@ -72,7 +66,7 @@ class Hooks:
 
     def __init__(self, policy: Policy | None, timeout: float) -> None:
         self._timeout = timeout
-        self._slots = asyncio.Semaphore(THREADS)
+        self._threads = foreign.Threads(THREADS, "waymail-policy")
         names: tuple[Hook, ...] = get_args(Hook)
         self._hooks: dict[Hook, Callable[[Any], Any]] = {
             name: getattr(policy, name)
@@ -110,34 +104,4 @@ class Hooks:
     async def _called(self, function: Callable[[Any], Any], what: object) -> Any:
         if inspect.iscoroutinefunction(function):
             return await function(what)
-        answer = await self._in_thread(function, what)
-        return await answer if inspect.isawaitable(answer) else answer
-
-    async def _in_thread(self, function: Callable[[Any], Any], what: object) -> Any:
-        """In a daemon's thread: one that never returns must not keep the server from ending. Its slot is free when it returns."""
-        await self._slots.acquire()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[tuple[Any, Exception | None]] = loop.create_future()
-
-        def settle(answer: Any, failure: Exception | None) -> None:
-            self._slots.release()
-            if not done.done():
-                done.set_result((answer, failure))
-
-        def work() -> None:
-            answer: Any = None
-            failure: Exception | None = None
-            try:
-                answer = function(what)
-            except Exception as error:  # noqa: BLE001 - it is somebody else's code
-                failure = error
-            except BaseException as error:  # noqa: BLE001 - which may even want to end the process
-                failure = RuntimeError(repr(error))
-            with suppress(RuntimeError):  # the server has ended meanwhile
-                loop.call_soon_threadsafe(settle, answer, failure)
-
-        threading.Thread(target=work, name="waymail-policy", daemon=True).start()
-        answer, failure = await done
-        if failure is not None:
-            raise failure
-        return answer
+        return await self._threads.call(function, what)

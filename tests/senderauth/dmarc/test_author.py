@@ -196,7 +196,7 @@ def test_a_very_long_field_is_not_read() -> None:
 )
 def test_every_field_takes_time_in_proportion_to_its_size(unit: str) -> None:
     # Something that is tried again from each place would take minutes here.
-    of(" " + unit * (60_000 // len(unit.encode())))
+    assert of(" " + unit * (60_000 // len(unit.encode()))).domain == ("b" if unit == "a@b," else "")
 
 
 @pytest.mark.parametrize("path", sorted(MAIL.glob("*.eml")), ids=lambda path: path.stem)
