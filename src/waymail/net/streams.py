@@ -126,7 +126,7 @@ async def start_tls(
             )
     except OSError as error:  # ssl.SSLError and the timeout are some, too
         transport.abort()
-        raise _tls_failure(error, timeout) from error
+        raise tls_failure(error, timeout) from error
     except asyncio.CancelledError:
         transport.abort()
         raise
@@ -284,9 +284,9 @@ async def _connected(connecting: Any, where: str, timeout: float) -> tuple[async
             transport, protocol = await connecting
             return transport, protocol
     except ssl.SSLError as error:
-        raise _tls_failure(error, timeout) from error
-    except OSError as error:  # asyncio's timeout is one too
-        raise ConnectFailed(f"connect to {where}: {_reason(error, timeout)}", _in_short(error)) from error
+        raise tls_failure(error, timeout) from error
+    except (OSError, ValueError) as error:  # asyncio's timeout is one too
+        raise connect_failure(where, error, timeout) from error
 
 
 def _tls_options(tls: ssl.SSLContext | None, server_hostname: str, timeout: float) -> dict[str, Any]:
@@ -300,12 +300,19 @@ def _tls_options(tls: ssl.SSLContext | None, server_hostname: str, timeout: floa
     }
 
 
-def _reason(error: OSError, timeout: float) -> str:
+def connect_failure(where: str, error: OSError | ValueError, timeout: float) -> ConnectFailed:
+    """What to raise where connecting to `where` ended with `error`. A ValueError is that of a name that can be none."""
+    return ConnectFailed(f"connect to {where}: {_reason(error, timeout)}", _in_short(error))
+
+
+def _reason(error: OSError | ValueError, timeout: float) -> str:
     """In words, without what only concerns this machine."""
     if isinstance(error, TimeoutError) and error.errno is None:
         return f"no connection within {timeout:g} s"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | ValueError):
         return "the name does not resolve to an address"
+    if "path too long" in str(error):
+        return "the path of a socket has 107 octets at most"  # and Python gives no number
     if error.errno is not None:
         return os.strerror(error.errno)
     if isinstance(error, ConnectionError):
@@ -313,24 +320,25 @@ def _reason(error: OSError, timeout: float) -> str:
     return "no address could be reached"  # asyncio tried several and gives no single number
 
 
-def _in_short(error: OSError) -> str:
+def _in_short(error: OSError | ValueError) -> str:
     if isinstance(error, TimeoutError):  # ETIMEDOUT is one, too
         return "timed out"
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | ValueError):
         return "the name does not resolve"
     if isinstance(error, ConnectionError):
         return "refused" if isinstance(error, ConnectionRefusedError) else "closed at once"
     return "no route" if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN) else ""
 
 
-def _tls_failure(error: Exception, timeout: float) -> TlsFailed:
+def tls_failure(error: Exception, timeout: float) -> TlsFailed:
+    """What to raise where a handshake ended with `error`."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsFailed(f"TLS handshake: certificate not accepted: {error.verify_message}", certificate=True)
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         return TlsFailed(f"TLS handshake: {(error.reason or 'failed').lower().replace('_', ' ')}")
     if isinstance(error, TimeoutError):
         return TlsFailed(f"TLS handshake: not done within {timeout:g} s")
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError | ssl.SSLEOFError):
         return TlsFailed("TLS handshake: the connection was closed")
     return TlsFailed(f"TLS handshake: {error}")
 
