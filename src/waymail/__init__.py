@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from waymail.client.url import UrlError
     from waymail.mail.envelope import DeliverBy, Options
     from waymail.mail.message import EnvelopeProblem
+    from waymail.net.network import Network
     from waymail.wire.replies import Reply
 
 __version__ = "0.1.0"
@@ -49,6 +50,7 @@ __all__ = [
     "Disconnected",
     "EnvelopeProblem",
     "MessageRefused",
+    "Network",
     "Options",
     "PoolLimits",
     "Reply",
@@ -80,6 +82,7 @@ _MODULES = {
     "waymail.client.url": ("UrlError",),
     "waymail.mail.envelope": ("DeliverBy", "Options"),
     "waymail.mail.message": ("EnvelopeProblem",),
+    "waymail.net.network": ("Network",),
     "waymail.wire.replies": ("Reply",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

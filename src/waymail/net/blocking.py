@@ -11,8 +11,11 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from waymail.net.streams import connect_failure, format_address, tls_failure
+
+S = TypeVar("S", bound=socket.socket)
 
 
 def connect(
@@ -33,7 +36,7 @@ def connect(
     until = time.monotonic() + timeout
     where = format_address(host, port) + (f" from {source}" if source else "")
     try:
-        found = socket.getaddrinfo(host, port, _family(source), socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, family_of(source), socket.SOCK_STREAM)
     except (OSError, ValueError) as error:
         raise connect_failure(where, error, timeout) from error
     last: OSError = TimeoutError()
@@ -64,12 +67,12 @@ def start_tls(sock: socket.socket, context: ssl.SSLContext, *, server_hostname: 
 
     Raises TlsFailed; the connection is closed then.
     """
-    with _closed_on_failure(sock):
+    with closed_on_failure(sock):
         try:
             secure = context.wrap_socket(sock, server_hostname=server_hostname or None, do_handshake_on_connect=False)
         except (OSError, ValueError) as error:
             raise tls_failure(error, timeout) from error
-    with _closed_on_failure(secure):
+    with closed_on_failure(secure):
         try:
             secure.settimeout(timeout)
             secure.do_handshake()  # for which the timeout is one in all, however many octets come
@@ -78,7 +81,8 @@ def start_tls(sock: socket.socket, context: ssl.SSLContext, *, server_hostname: 
     return secure
 
 
-def _family(source: str | None) -> socket.AddressFamily:
+def family_of(source: str | None) -> socket.AddressFamily:
+    """The family of the addresses that can be connected to from `source`."""
     if not source:
         return socket.AF_UNSPEC
     return socket.AF_INET6 if ":" in source else socket.AF_INET
@@ -89,7 +93,7 @@ def _connected(family: int, address: object, until: float, source: str | None = 
     if left <= 0:
         raise TimeoutError
     sock = socket.socket(family, socket.SOCK_STREAM)
-    with _closed_on_failure(sock):
+    with closed_on_failure(sock):
         if family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source:
@@ -107,9 +111,10 @@ def _secured(sock: socket.socket, tls: ssl.SSLContext | None, hostname: str, unt
 
 
 @contextmanager
-def _closed_on_failure(sock: socket.socket) -> Iterator[None]:
+def closed_on_failure(sock: S) -> Iterator[S]:
+    """The socket, closed where the block is left by an exception."""
     try:
-        yield
+        yield sock
     except BaseException:
         sock.close()
         raise

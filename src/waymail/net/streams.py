@@ -76,7 +76,25 @@ async def connect(
         asyncio.get_running_loop().create_connection(
             factory, host, port, **options, **_tls_options(tls, server_hostname or host, timeout)
         ),
-        format_address(host, port),
+        format_address(host, port) + (f" from {source}" if source else ""),
+        timeout,
+    )
+
+
+async def adopt(
+    factory: Callable[[], P],
+    sock: socket.socket,
+    where: str,
+    *,
+    timeout: float,
+    tls: ssl.SSLContext | None = None,
+    server_hostname: str | None = None,
+) -> tuple[asyncio.Transport, P]:
+    """The same over a socket that is connected already, which failures call `where`. Raises ConnectFailed, TlsFailed."""
+    sock.setblocking(False)
+    return await _connected(
+        asyncio.get_running_loop().create_connection(factory, sock=sock, **_tls_options(tls, server_hostname or "", timeout)),
+        where,
         timeout,
     )
 
