@@ -21,6 +21,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 COMMANDS = {
     "serve": "serve",
     "send": "send",
+    "sendmail": "sendmail",
     "etrn": "etrn",
     "queue": "app",
     "trace": "trace",
@@ -36,7 +37,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (the process's own without `arguments`) and return its exit code."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    given = _given() if arguments is None else list(arguments)
     try:
         code = _run(_config_behind(given))
         sys.stdout.flush()
@@ -53,7 +54,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else Exit.OK
 
 
+def _given() -> list[str]:
+    """The process's own arguments. Where it was called by a name of sendmail's, by a symbolic link, it is that command."""
+    name = sys.argv[0].rpartition("/")[2]
+    if name in ("sendmail", "mailq", "newaliases"):
+        return ["sendmail", *{"mailq": ["-bp"], "newaliases": ["-bi"]}.get(name, []), *sys.argv[1:]]
+    return sys.argv[1:]
+
+
 def _run(given: list[str]) -> object:
+    if given[:1] == ["sendmail"]:  # its command line is as old as mail, and it has no time to lose
+        from waymail.app.cli.sendmail import sendmail
+
+        return sendmail(*given[1:])
     if (options := _of_overview(given)) is not None:
         from waymail.app.cli.overview import overview
 
