@@ -12,7 +12,7 @@ import dns.rdatatype
 import dns.tokenizer
 import dns.zonefile
 
-from waymail.net.resolver import read_record
+from waymail.net.answers import read_record
 
 KINDS = frozenset({"A", "AAAA", "CNAME", "MX", "NS", "PTR", "TLSA", "TXT"})
 
