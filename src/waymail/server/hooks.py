@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast, get_args
 
@@ -61,18 +61,19 @@ def load(name: str) -> Policy:
         raise PolicyUnusable(f"{name} cannot be made: {type(error).__name__}: {error}") from error
 
 
-class Hooks:
-    """A policy's hooks. `timeout` is in seconds, for one call."""
+def overridden(policy: Policy) -> dict[Hook, Callable[[Any], Any]]:
+    """Those hooks that a policy has."""
+    names: tuple[Hook, ...] = get_args(Hook)
+    return {name: getattr(policy, name) for name in names if getattr(type(policy), name) is not getattr(Policy, name)}
 
-    def __init__(self, policy: Policy | None, timeout: float) -> None:
+
+class Hooks:
+    """A policy's hooks, or functions that stand for them. `timeout` is in seconds, for one call."""
+
+    def __init__(self, policy: Policy | Mapping[Hook, Callable[[Any], Any]] | None, timeout: float) -> None:
         self._timeout = timeout
         self._threads = foreign.Threads(THREADS, "waymail-policy")
-        names: tuple[Hook, ...] = get_args(Hook)
-        self._hooks: dict[Hook, Callable[[Any], Any]] = {
-            name: getattr(policy, name)
-            for name in names
-            if policy is not None and getattr(type(policy), name) is not getattr(Policy, name)
-        }
+        self._hooks = overridden(policy) if isinstance(policy, Policy) else dict(policy or {})
 
     def has(self, hook: Hook) -> bool:
         """Whether there is anybody to ask."""
@@ -80,13 +81,26 @@ class Hooks:
 
     async def ask(self, hook: Hook, what: object) -> Decision | None:
         """What the policy says; None where it leaves that to the configuration, or has no such hook."""
+        answer = await self.call(hook, what)
+        if answer is None or isinstance(answer, _ALLOWED[hook]):
+            return cast("Decision | None", answer)
+        return self.misunderstood(hook, answer)
+
+    def misunderstood(self, hook: Hook, answer: object) -> Refuse:
+        """What becomes of an answer that is none."""
+        why = f"it answered {answer!r:.100}"
+        log.error("a hook of the policy failed", extra={"fields": {"hook": hook, "error": why}})
+        return _failed(hook, why)
+
+    async def call(self, hook: Hook, what: object) -> Any:
+        """Whatever the hook returns; FAILED where it raises or takes too long, None where there is none."""
         function = self._hooks.get(hook)
         if function is None:
             return None
         deadline = asyncio.timeout(self._timeout)
         try:
             async with deadline:
-                answer = await self._called(function, what)
+                return await self._called(function, what)
         except (KeyboardInterrupt, GeneratorExit):
             raise  # they are not the hook's, but the interpreter's
         except BaseException as error:  # it is somebody else's code, and some libraries have exceptions that are no Exception
@@ -95,11 +109,6 @@ class Hooks:
             why = f"it took longer than {self._timeout:g} s" if deadline.expired() else f"{type(error).__name__}: {error}"
             log.exception("a hook of the policy failed", extra={"fields": {"hook": hook, "error": why}})
             return _failed(hook, why)
-        if answer is None or isinstance(answer, _ALLOWED[hook]):
-            return cast("Decision | None", answer)
-        why = f"it answered {answer!r:.100}"
-        log.error("a hook of the policy failed", extra={"fields": {"hook": hook, "error": why}})
-        return _failed(hook, why)
 
     async def _called(self, function: Callable[[Any], Any], what: object) -> Any:
         if inspect.iscoroutinefunction(function):

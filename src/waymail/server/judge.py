@@ -140,7 +140,7 @@ class Judge(Reception):
             await asyncio.sleep(delay)
         if self._memory.early_talkers is not None:
             self._memory.early_talkers.greeted(client.address, self._now(), talked_early=client.talked_early)
-        return await self._refused_by_policy("connect", _client(client))
+        return await self._refused_by_policy("connect", policy.client_of(client))
 
     def mail(self, client: Client, transaction: Transaction) -> Soon[Reply | None]:
         """As without a judge, and as the policy says."""
@@ -153,7 +153,7 @@ class Judge(Reception):
         return reply
 
     async def _mail_by_policy(self, client: Client, transaction: Transaction, reply: Reply | None) -> Reply | None:
-        return await self._refused_by_policy("mail", policy.Sender(_client(client), transaction.sender)) or reply
+        return await self._refused_by_policy("mail", policy.Sender(policy.client_of(client), transaction.sender)) or reply
 
     async def _refused_by_policy(self, hook: Hook, what: object) -> Reply | None:
         decision = await self._hooks.ask(hook, what)
@@ -176,7 +176,7 @@ class Judge(Reception):
         is_spared = addresses.folded(addresses.mailbox_name(recipient)) in SPARED
         verdict = decide(evidence, self._settings.rules, "rcpt", is_spared=is_spared)
         if self._hooks.has("rcpt"):
-            asked = policy.Recipient(_client(client), transaction.sender, recipient, evidence)
+            asked = policy.Recipient(policy.client_of(client), transaction.sender, recipient, evidence)
             verdict = self._by_policy(await self._hooks.ask("rcpt", asked), verdict, evidence)
         if verdict.reply is not None:
             return Judged(verdict.reply, events=(judged_event(self._now(), verdict, evidence, inquiry.asking.record),))
@@ -226,7 +226,12 @@ class Judge(Reception):
         decision: policy.Decision | None = None
         if self._hooks.has("message"):
             asked = policy.Message(
-                _client(client), transaction.sender, tuple(inquiry.addresses), evidence, signatures.section, signatures.size
+                policy.client_of(client),
+                transaction.sender,
+                tuple(inquiry.addresses),
+                evidence,
+                signatures.section,
+                signatures.size,
             )
             decision = await self._hooks.ask("message", asked)
             verdict = self._by_policy(decision, verdict, evidence)
@@ -284,7 +289,3 @@ class Judge(Reception):
 
     def _without_forgeries(self, client: Client, head: bytes) -> bytes:
         return without_forgeries(head, self._settings.authserv_id) if self.judges(client) else head
-
-
-def _client(client: Client) -> policy.Client:
-    return policy.Client(client.address, client.helo, client.tls, client.talked_early)

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from waymail.net.door import Addresses, Door
 from waymail.server.admission import Admission
 from waymail.server.answers import SHUTTING_DOWN, TIMED_OUT
 from waymail.server.authentication import Authenticator
-from waymail.server.intake import Intake
+from waymail.server.intake import Taking
 from waymail.server.limits import Limits
 from waymail.server.reception import Client, Reception
 from waymail.server.session import Session
@@ -32,6 +33,7 @@ log = logging.getLogger("waymail.server")
 
 UNIX = "unix:"  # what the address of a Unix-domain socket begins with
 SWEEP = 0.5  # seconds between looks for sessions that are late
+LOOK_AGAIN = 0.02  # seconds from the first look to the second at what sessions do, at a stop
 TELL = 10.0  # seconds between lines in the log about connections that are refused
 
 
@@ -54,7 +56,7 @@ class Listener:
     def __init__(
         self,
         reception: Reception,
-        intake: Intake,
+        intake: Taking,
         authenticator: Authenticator,
         *,
         hostname: str,
@@ -82,6 +84,7 @@ class Listener:
         self._sockets: streams.Listener | Door | None = None
         self._draining = False
         self._done = asyncio.Event()
+        self._empty = asyncio.Event()
         self.time = asyncio.get_running_loop().time
         self.reconfigure(reception, authenticator, hostname=hostname, limits=limits, tls_context=tls_context, exempt=exempt)
 
@@ -122,6 +125,8 @@ class Listener:
             self._admission.leave(address)
         self._expected.pop(session, None)
         self._silent.pop(session, None)
+        if not self._sessions:
+            self._empty.set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work of a session that takes its time."""
@@ -280,12 +285,18 @@ class Listener:
             self._sockets.close()
         if self._bound is not None:
             self._bound.close()
-        deadline = self.time() + grace
+        deadline, pause = self.time() + grace, LOOK_AGAIN
         while self._sessions and self.time() < deadline:
             for session in list(self._sessions):
-                if not session.is_receiving:
+                if session.is_parting:
+                    session.cut()  # it was told, and has nothing left to say
+                elif not session.is_receiving:
                     self._end(session, SHUTTING_DOWN)
-            await asyncio.sleep(0.05)
+            self._empty.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(pause, max(0.0, deadline - self.time()))):
+                    await self._empty.wait()
+            pause = min(2 * pause, SWEEP / 2)
         for session in list(self._sessions):
             self._end(session, SHUTTING_DOWN)
             session.call_off()

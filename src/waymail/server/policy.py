@@ -30,6 +30,7 @@ from typing import TypeAlias
 
 from waymail.mail import headers
 from waymail.senderauth.verdict import Evidence
+from waymail.server.reception import Client as Known
 from waymail.wire.replies import Reply
 
 
@@ -118,12 +119,19 @@ def _reply(kind: int, code: int, enhanced: str, text: str) -> Reply:
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who has connected. `tls` is "" in clear; `talked_early`: before it was greeted. At `connect` there is no `helo` yet."""
+    """Who has connected. `tls` is "" in clear; `talked_early`: before it was greeted; `user` is who has authenticated. At
+    `connect` there is no `helo` yet."""
 
     address: str
     helo: str = ""
     tls: str = ""
     talked_early: bool = False
+    user: str = ""
+
+
+def client_of(client: Known) -> Client:
+    """What a hook is told of a session's client."""
+    return Client(client.address, client.helo, client.tls, client.talked_early, client.user)
 
 
 @dataclass(frozen=True, slots=True)

@@ -366,6 +366,12 @@ class Session(asyncio.Protocol):
         return self._closing
 
     @property
+    def is_parting(self) -> bool:
+        """Whether its last words are with the kernel, and all that it waits for is the peer's end of TLS."""
+        transport = self._transport
+        return self._closing and not self._busy and transport is not None and not transport.get_write_buffer_size()
+
+    @property
     def is_busy(self) -> bool:
         """Whether this server works out a reply: then the peer is not late."""
         return (self._busy and not self._shaking_hands) or self._transport is None

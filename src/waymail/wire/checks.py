@@ -45,7 +45,7 @@ def checked_hello(session: ServerConnection, hello: Hello) -> Hello:
 def terms(session: ServerConnection) -> Terms:
     offer = session.offer
     extended = session.hello is not None and session.hello.extended
-    return Terms(extended, session.secure, offer.limits.message_size, offer.extensions, session.secure and bool(offer.auth))
+    return Terms(extended, session.secure, offer.limits.message_size, offer.extensions, session.offers_auth)
 
 
 def checked_mail(session: ServerConnection, mail: Mail) -> Mail:
@@ -117,7 +117,7 @@ def checked_starttls(session: ServerConnection, starttls: StartTls) -> StartTls:
 def checked_auth(session: ServerConnection, auth: Auth) -> Auth:
     if not session.offer.auth:
         raise SyntaxProblem(NOT_OFFERED)
-    if not session.secure:
+    if not session.offers_auth:
         raise SyntaxProblem(NEEDS_TLS)
     if session.authenticated:
         raise SyntaxProblem(AUTHENTICATED_ALREADY)  # RFC 4954 §4

@@ -13,8 +13,8 @@ class Offer:
     """What a listener offers.
 
     `hostname` is the name it goes by. `starttls` is offered while the connection is not secure, the mechanisms of `auth`
-    only while it is. `extensions` are the others, by the names of `wire.extensions`. `lmtp`: LMTP is spoken instead of SMTP
-    (RFC 2033). `normalise`: clients whose lines end in LF alone are borne with (`wire.line_ends`).
+    only while it is; with `auth_in_clear` always. `extensions` are the others, by the names of `wire.extensions`. `lmtp`: LMTP is
+    spoken instead of SMTP (RFC 2033). `normalise`: clients whose lines end in LF alone are borne with (`wire.line_ends`).
     """
 
     hostname: str
@@ -24,6 +24,7 @@ class Offer:
     extensions: frozenset[str] = frozenset()
     lmtp: bool = False
     normalise: bool = False
+    auth_in_clear: bool = False
 
     def __hash__(self) -> int:
         return hash(self.hostname)  # there are few, and each is looked up for every session

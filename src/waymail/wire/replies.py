@@ -54,6 +54,14 @@ class Reply:
         return " ".join(word for word in words if word)
 
 
+@value
+class RepliesToEach(Reply):
+    """What a message comes to where each recipient has an answer of its own: `each` are the replies in the order of the RCPT
+    commands that were accepted. LMTP says them all (RFC 2033 §4.2); SMTP has room for the one that this is itself."""
+
+    each: tuple[Reply, ...] = ()
+
+
 @lru_cache(maxsize=1024)
 def encode(reply: Reply) -> bytes:
     """The reply's octets. Every line repeats the code and the enhanced code; all but the last have the hyphen.

@@ -33,7 +33,7 @@ from waymail.wire.events import DataChunk, EndOfChunk, EndOfData, Event, Refused
 from waymail.wire.line_ends import LineEnds
 from waymail.wire.lines import Input, TooLong
 from waymail.wire.offer import Offer
-from waymail.wire.replies import Reply
+from waymail.wire.replies import RepliesToEach, Reply
 from waymail.wire.state import EXCHANGE_OVER, LOST_COUNT, MESSAGE_DISPUTED, STAY, TABLE, Moves, State, out_of_sequence
 
 LINE_TOO_LONG = Reply(500, "line too long", "5.5.2")
@@ -53,7 +53,7 @@ def _accepting(offer: Offer, secure: bool, first: str, now: int) -> Reply:
         offer.limits,
         secure=secure,
         starttls=offer.starttls and not secure,
-        auth=offer.auth if secure else (),
+        auth=offer.auth if secure or offer.auth_in_clear else (),
         now=now,
     )
     return Reply(250, "\n".join((first, *lines)))
@@ -112,6 +112,11 @@ class ServerConnection:
         self.verifies_utf8 = False  # the last VRFY had SMTPUTF8
 
     @property
+    def offers_auth(self) -> bool:
+        """Whether this client may authenticate as things stand."""
+        return bool(self.offer.auth) and (self.secure or self.offer.auth_in_clear)
+
+    @property
     def buffered(self) -> int:
         """How many octets wait."""
         return self._input.size
@@ -154,12 +159,23 @@ class ServerConnection:
         if self.state is State.TLS or self.state is State.CLOSED:
             # RFC 3207 §4.2: what came in clear behind STARTTLS is never read.
             self._input = Input()
-        if not reply.text.isascii() and not (self.verifies_utf8 if kind is Verify else self.utf8):
+        if kind is EndOfData and self.offer.lmtp and reply.code != 421:
+            return self._encoded_for_each(reply)
+        return self._encoded(reply, self.verifies_utf8 if kind is Verify else self.utf8)
+
+    def _encoded_for_each(self, reply: Reply) -> bytes:
+        """RFC 2033 §4.2: after the content one reply for each recipient that was accepted."""
+        each = reply.each if isinstance(reply, RepliesToEach) else (reply,) * self.accepted
+        if len(each) != self.accepted:
+            raise CommandOrder(f"{len(each)} replies for {self.accepted} recipients")
+        return b"".join([self._encoded(one, self.utf8) for one in each])
+
+    @staticmethod
+    def _encoded(reply: Reply, utf8: bool) -> bytes:
+        if not reply.text.isascii() and not utf8:
             # RFC 6531 §3.7.4: UTF-8 only to a client that asked for it, in MAIL or in this very VRFY.
             reply = Reply(reply.code, reply.text.encode("ascii", "replace").decode(), reply.enhanced)
-        octets = replies.encode(reply)
-        # RFC 2033 §4.2: after the content one reply for each recipient that was accepted.
-        return octets * self.accepted if kind is EndOfData and self.offer.lmtp and reply.code != 421 else octets
+        return replies.encode(reply)
 
     def tls_started(self) -> None:
         """The handshake is over: the session begins anew, and nothing said before it counts (RFC 3207 §4.2)."""
@@ -188,7 +204,7 @@ class ServerConnection:
     def _receive_line(self) -> list[Event]:
         offer, exchange = self.offer, self.state is State.AUTH
         # RFC 4954 §4: AUTH itself may be as long as a response, for it may hold the first one.
-        is_long = exchange or (self.state is State.READY and self.secure and bool(offer.auth))
+        is_long = exchange or (self.state is State.READY and self.offers_auth)
         try:
             line = self._input.take_line(offer.limits.auth_line if is_long else offer.limits.command_line)
         except TooLong as too_long:
