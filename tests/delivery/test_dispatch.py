@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from waymail.client import mx
 from waymail.client.target import Host, NextHop
 from waymail.delivery import dispatch as module
-from waymail.delivery import mx
 from waymail.delivery.dispatch import MX_MEMORY, Dispatch
 from waymail.delivery.maildir import MaildirTransport
 from waymail.delivery.routes import ByMx, Final, Mailboxes, Routes, parse_target

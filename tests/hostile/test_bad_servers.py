@@ -16,10 +16,10 @@ import pytest
 import uvloop
 
 import waymail
+from waymail.client import mx
 from waymail.client.errors import SMTPError
 from waymail.client.target import Host, NextHop, Tls
 from waymail.client.transaction import Timeouts
-from waymail.delivery import mx
 from waymail.delivery.smtp import SmtpTransport
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome

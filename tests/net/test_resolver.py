@@ -14,7 +14,8 @@ import pytest
 import uvloop
 
 from waymail.lookups import Mx, Query, Status
-from waymail.net.resolver import AVOIDED, FAILURE_TTL, LONGEST_NEGATIVE_TTL, Resolver, ad_is_believed
+from waymail.net.answers import FAILURE_TTL, LONGEST_NEGATIVE_TTL, ad_is_believed
+from waymail.net.resolver import AVOIDED, Resolver
 from waymail.testing import Zone
 from waymail.testing.clock import JumpingClock
 from waymail.testing.dns import DnsServer, FaultWord

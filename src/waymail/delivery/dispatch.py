@@ -11,8 +11,8 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
+from waymail.client import mx
 from waymail.client.target import NextHop
-from waymail.delivery import mx
 from waymail.delivery.routes import ByMx, Final, Routes
 from waymail.delivery.smtp import ATTEMPT
 from waymail.mail.envelope import Body, Envelope, Recipient

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable, Sequence
-from itertools import islice
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import dns.asyncbackend
@@ -22,14 +22,10 @@ import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 
-from waymail.lookups import Answer, Mx, Query, Status
+from waymail.lookups import Answer, Query
+from waymail.net import answers
 from waymail.net.clock import Clock, SystemClock
-from waymail.net.streams import parse_address
 
-CACHE_ENTRIES = 20_000
-LONGEST_TTL = 86_400  # seconds; records promise longer, but a mistake in them should not outlive a day
-LONGEST_NEGATIVE_TTL = 10_800  # seconds; RFC 2308 §5: one to three hours work well, and a record just published is to be found
-FAILURE_TTL = 5  # seconds; RFC 2308 §7: a failure may be cached, for 5 minutes at most
 AT_ONCE = 500  # questions under way; each has a socket. Further ones wait for their turn, within their lifetime
 AVOIDED = 60  # seconds for which a resolver that was silent is asked after the others
 _PAYLOAD = 1232  # octets of a UDP answer: does not get fragmented
@@ -54,7 +50,7 @@ class Resolver:
         timeout: float = 5.0,
         lifetime: float = 20.0,
         clock: Clock | None = None,
-        entries: int = CACHE_ENTRIES,
+        entries: int = answers.CACHE_ENTRIES,
         at_once: int = AT_ONCE,
         resolv_conf: str = "/etc/resolv.conf",
     ) -> None:
@@ -63,26 +59,22 @@ class Resolver:
         self._trust_ad = dnssec == "trust-ad"
         self._timeout = timeout
         self._lifetime = lifetime
-        self._entries = entries
         self._resolv_conf = resolv_conf
         self._turn = asyncio.Semaphore(at_once)
         self._stub: dns.asyncresolver.Resolver | None = None
         self._backend = _ConnectedSockets()
-        self._cache: dict[tuple[str, str], tuple[float, Answer]] = {}
+        self._cache = answers.Cache(entries)
         self._open: dict[tuple[str, str], asyncio.Task[Answer]] = {}
 
     def cached(self, query: Query) -> Answer | None:
         """The answer, where it is known and has not expired. Its `ttl` is the one it came with."""
-        found = self._cache.get(_key(query))
-        if found is None or found[0] <= self._clock.monotonic():
-            return None
-        return found[1]
+        return self._cache.get(answers.key_of(query), self._clock.monotonic())
 
     async def ask(self, query: Query) -> Answer:
         """The answer, from the cache or from DNS. Whoever asks the same question meanwhile shares the lookup."""
         if answer := self.cached(query):
             return answer
-        key = _key(query)
+        key = answers.key_of(query)
         lookup = self._open.get(key)
         if lookup is None:
             # A task of its own, which ends by itself after `lifetime`: one asker's cancellation must not end it for the others.
@@ -103,33 +95,26 @@ class Resolver:
                     answer = await self._resolve(*key)
         except dns.resolver.NXDOMAIN as error:
             answer = self._no_name(error)
-        except (dns.exception.Timeout, TimeoutError):
-            answer = _failure(f"no answer within {self._lifetime:g} s")
-        except dns.resolver.NoNameservers as error:
-            answer = _failure("; ".join(_what_went_wrong(entry) for entry in error.kwargs["errors"]) or "no resolver to ask")
         except Exception as error:  # noqa: BLE001 - malformed answers take many shapes; none of them may end a session
-            answer = _failure(f"{type(error).__name__}: {error}")
+            answer = answers.not_found(error, self._lifetime)
         finally:
             del self._open[key]
-        self._remember(key, answer)
+        self._cache.put(key, answer, self._clock.monotonic())
         return answer
 
     async def _resolve(self, name: str, kind: str) -> Answer:
         try:
-            full_name = _dns_name(name)
+            full_name = answers.dns_name(name)
         except dns.exception.DNSException as error:
-            return Answer(Status.NO_NAME, ttl=FAILURE_TTL, reason=f"no possible name: {error}")
+            return answers.no_possible_name(error)
         if self._stub is None:
             self._stub = self._make_stub()
         self._stub.nameservers = self._in_order()
         found = await self._stub.resolve(
             full_name, kind, raise_on_no_answer=False, lifetime=self._lifetime, search=False, backend=self._backend
         )
-        authentic = self._trust_ad and ad_is_believed(found.response, [found.nameserver or ""])
-        if found.rrset is None:
-            return Answer(Status.NO_RECORDS, authentic=authentic, ttl=_negative_ttl(found.response))
-        ttl = min(found.chaining_result.minimum_ttl, LONGEST_TTL)
-        return Answer(Status.RECORDS, tuple(read_record(kind, rdata) for rdata in found.rrset), authentic, ttl)
+        authentic = self._trust_ad and answers.ad_is_believed(found.response, [found.nameserver or ""])
+        return answers.found(found, kind, authentic=authentic)
 
     def _in_order(self) -> list[str | dns.nameserver.Nameserver]:
         """The resolvers as they were given, but last those that were silent: they cost each question their timeout."""
@@ -153,27 +138,9 @@ class Resolver:
         return stub
 
     def _no_name(self, error: dns.resolver.NXDOMAIN) -> Answer:
-        response: dns.message.QueryMessage = next(iter(error.kwargs["responses"].values()))
         # dnspython does not say who gave this answer, so all that might have must be near.
-        authentic = self._trust_ad and ad_is_believed(response, [server.address for server in self._servers or ()])
-        return Answer(Status.NO_NAME, authentic=authentic, ttl=_negative_ttl(response))
-
-    def _remember(self, key: tuple[str, str], answer: Answer) -> None:
-        ttl = FAILURE_TTL if answer.status is Status.FAILURE else answer.ttl
-        if ttl <= 0:
-            return
-        now = self._clock.monotonic()
-        if len(self._cache) >= self._entries:
-            self._make_room(now)
-        self._cache[key] = (now + ttl, answer)
-
-    def _make_room(self, now: float) -> None:
-        """Drop what has expired; where that is little, also the tenth that was learnt first."""
-        for key in [key for key, (expires, _) in self._cache.items() if expires <= now]:
-            del self._cache[key]
-        if len(self._cache) > self._entries * 9 // 10:
-            for key in list(islice(self._cache, self._entries // 10 + 1)):
-                del self._cache[key]
+        near = self._trust_ad and answers.ad_is_believed(answers.response_of(error), [one.address for one in self._servers or ()])
+        return replace(answers.not_found(error, self._lifetime), authentic=near)
 
 
 class _Server(dns.nameserver.Do53Nameserver):
@@ -218,65 +185,5 @@ class _ConnectedSockets(dns.asyncbackend.Backend):  # type: ignore[name-defined,
         return await self._asyncio.wait_for(awaitable, timeout)
 
 
-def _key(query: Query) -> tuple[str, str]:
-    return query.name.lower().removesuffix("."), query.type.upper()
-
-
-def _dns_name(name: str) -> dns.name.Name:
-    """Label by label: octets that mean something in zone files ("\\", "@") mean nothing here. Raises DNSException."""
-    labels = [label.encode("utf-8", "surrogateescape") for label in name.split(".")] if name else []
-    return dns.name.Name([*labels, b""])
-
-
-def _failure(reason: str) -> Answer:
-    return Answer(Status.FAILURE, reason=reason)
-
-
 def _server(text: str, clock: Clock) -> _Server:
-    host, port = parse_address(text, default_port=53)
-    try:
-        return _Server(str(ipaddress.ip_address(host)), port, clock)
-    except ValueError:
-        raise ValueError(f"{text!r}: a resolver is given by its IP address, as in 127.0.0.53:53") from None
-
-
-def ad_is_believed(response: dns.message.Message, servers: Sequence[str]) -> bool:
-    """Whether an answer that one of `servers` (IP addresses) gave says it was validated, and may be believed in that."""
-    if not response.flags & dns.flags.AD or not servers:
-        return False
-    return all(address and ipaddress.ip_address(address).is_loopback for address in servers)
-
-
-def _negative_ttl(response: dns.message.QueryMessage) -> int:
-    """How long to remember that something is not there. RFC 2308 §5: as the SOA says; without one, not for long."""
-    if not any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority):
-        return FAILURE_TTL
-    return min(response.resolve_chaining().minimum_ttl, LONGEST_NEGATIVE_TTL)
-
-
-def _what_went_wrong(entry: tuple[str | None, bool, int, Any, dns.message.Message | None]) -> str:
-    server, over_tcp, _, what, _ = entry
-    words = str(what) or type(what).__name__
-    return f"{server} {'TCP' if over_tcp else 'UDP'}: {words}"
-
-
-def _host(name: dns.name.Name) -> str:
-    return "" if name == dns.name.root else name.to_text(omit_final_dot=True)
-
-
-def read_record(kind: str, rdata: Any) -> Any:
-    """What dnspython read, in the form of `waymail.lookups.Answer`."""
-    return _READ.get(kind, str)(rdata)
-
-
-_READ: dict[str, Callable[[Any], Any]] = {
-    "A": lambda rdata: rdata.address,
-    "AAAA": lambda rdata: rdata.address,
-    "MX": lambda rdata: Mx(rdata.preference, _host(rdata.exchange)),
-    # UTF-8 where it is; other octets survive as surrogates, for the parser of the record to refuse.
-    "TXT": lambda rdata: b"".join(rdata.strings).decode("utf-8", "surrogateescape"),
-    "TLSA": lambda rdata: (rdata.usage, rdata.selector, rdata.mtype, rdata.cert),
-    "PTR": lambda rdata: _host(rdata.target),
-    "CNAME": lambda rdata: _host(rdata.target),
-    "NS": lambda rdata: _host(rdata.target),
-}
+    return _Server(*answers.resolver_address(text), clock)

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from waymail.client.mx import MAX_ADDRESSES, MAX_HOSTS, next_hop
 from waymail.client.target import Host, NextHop
-from waymail.delivery.mx import MAX_ADDRESSES, MAX_HOSTS, next_hop
 from waymail.lookups import run
 from waymail.mail.outcome import Deferred, Failed
 from waymail.testing import Zone
