@@ -10,6 +10,9 @@
 `send` and `Client` send, with `Credentials` where more than a password is at hand, and `Options` (with `DeliverBy`) where more is
 asked for than to take the message; `SendResult` is what became of it; all that
 can go wrong outside of the program is an `SMTPError`.
+
+`Server` receives: a function that is given each `IncomingMail`, or a `Policy`, whose hooks answer with `accept`, `reject` and the
+like, or with None.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from waymail.client.api import Client, SendResult, send
+    from waymail.client.api import Client, send
+    from waymail.client.dsn import Dsn, Notify
     from waymail.client.errors import (
         AllRecipientsRefused,
         AuthenticationFailed,
@@ -30,12 +34,22 @@ if TYPE_CHECKING:
         TlsError,
         UncertainDelivery,
     )
-    from waymail.client.pool import PoolLimits
+    from waymail.client.pool import Pool
+    from waymail.client.prepare import Mail
+    from waymail.client.rate import Rate
+    from waymail.client.results import SendResult
+    from waymail.client.retry import Retry
+    from waymail.client.sending import ServerInfo
+    from waymail.client.signing import DkimKey
     from waymail.client.target import Credentials
+    from waymail.client.transaction import Timeouts
     from waymail.client.url import UrlError
+    from waymail.embedded.mail import IncomingMail
+    from waymail.embedded.server import Server
     from waymail.mail.envelope import DeliverBy, Options
     from waymail.mail.message import EnvelopeProblem
     from waymail.net.network import Network
+    from waymail.server.policy import Policy, accept, defer, discard, mark, quarantine, reject
     from waymail.wire.replies import Reply
 
 __version__ = "0.1.0"
@@ -48,24 +62,49 @@ __all__ = [
     "Credentials",
     "DeliverBy",
     "Disconnected",
+    "DkimKey",
+    "Dsn",
     "EnvelopeProblem",
+    "IncomingMail",
+    "Mail",
     "MessageRefused",
     "Network",
+    "Notify",
     "Options",
-    "PoolLimits",
+    "Policy",
+    "Pool",
+    "Rate",
     "Reply",
+    "Retry",
     "SMTPError",
     "SendResult",
     "SenderRefused",
+    "Server",
+    "ServerInfo",
+    "Timeouts",
     "TlsError",
     "UncertainDelivery",
     "UrlError",
+    "accept",
+    "defer",
+    "discard",
+    "mark",
+    "quarantine",
+    "reject",
     "send",
 ]
 
 # What is public is imported when it is asked for: the commands that only look into the queue need none of it.
 _MODULES = {
-    "waymail.client.api": ("Client", "SendResult", "send"),
+    "waymail.client.prepare": ("Mail",),
+    "waymail.client.signing": ("DkimKey",),
+    "waymail.client.retry": ("Retry",),
+    "waymail.client.rate": ("Rate",),
+    "waymail.client.dsn": (
+        "Notify",
+        "Dsn",
+    ),
+    "waymail.client.api": ("Client", "send"),
     "waymail.client.errors": (
         "AllRecipientsRefused",
         "AuthenticationFailed",
@@ -77,12 +116,18 @@ _MODULES = {
         "TlsError",
         "UncertainDelivery",
     ),
-    "waymail.client.pool": ("PoolLimits",),
+    "waymail.client.pool": ("Pool",),
+    "waymail.client.results": ("SendResult",),
+    "waymail.client.sending": ("ServerInfo",),
     "waymail.client.target": ("Credentials",),
+    "waymail.client.transaction": ("Timeouts",),
     "waymail.client.url": ("UrlError",),
+    "waymail.embedded.mail": ("IncomingMail",),
+    "waymail.embedded.server": ("Server",),
     "waymail.mail.envelope": ("DeliverBy", "Options"),
     "waymail.mail.message": ("EnvelopeProblem",),
     "waymail.net.network": ("Network",),
+    "waymail.server.policy": ("Policy", "accept", "defer", "discard", "mark", "quarantine", "reject"),
     "waymail.wire.replies": ("Reply",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

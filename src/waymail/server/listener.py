@@ -50,7 +50,7 @@ class Listener:
 
     `tls_context` gives the TLS context of the moment, so that a renewed certificate is taken up without a restart; None where
     the listener offers no TLS. From `proxies` a PROXY header is read, and tells who the client is. `exempt` are the addresses
-    that no rate applies to.
+    that no rate applies to. With `auth_in_clear` clients may log in without TLS.
     """
 
     def __init__(
@@ -66,10 +66,12 @@ class Listener:
         proxies: Addresses | None = None,
         exempt: Addresses = (),
         normalise: bool = False,
+        auth_in_clear: bool = False,
     ) -> None:
         self.intake = intake
         self.implicit_tls = implicit_tls
         self._normalise = normalise
+        self._auth_in_clear = auth_in_clear
         self._tls_context = tls_context
         self._proxies = proxies
         # The address that each is counted under, which it may not keep (XCLIENT); None for one that is not counted.
@@ -196,6 +198,7 @@ class Listener:
             hostname=hostname,
             starttls=self._tls_context is not None and not self.implicit_tls,
             normalise=self._normalise,
+            auth_in_clear=self._auth_in_clear,
             limits=WireLimits(
                 message_size=limits.message_size, recipients=limits.recipients, transactions=limits.messages_per_session
             ),
