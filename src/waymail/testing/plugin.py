@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from waymail.server.trial import Trial
     from waymail.testing.clock import JumpingClock
     from waymail.testing.dns import DnsServer
+    from waymail.testing.inbox import Inbox
     from waymail.testing.internet import FakeInternet
     from waymail.testing.smtp_options import OptionWords
     from waymail.testing.smtp_server import SmtpServer
     from waymail.testing.zone import Zone
 
 MARKER = "smtp_server"
-_SERVERS: pytest.StashKey[dict[str, SmtpServer]] = pytest.StashKey()
+_SERVERS: pytest.StashKey[dict[str, Inbox]] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,7 +43,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 @pytest.fixture
 def smtp_server(request: pytest.FixtureRequest) -> Iterator[SmtpServer]:
-    """An SMTP server on loopback that keeps what it takes, and goes wrong on request. The marker `smtp_server` has its options."""
+    """An SMTP server on loopback that keeps what it takes, and goes wrong on request. The marker of that name has its options."""
     from waymail.testing.smtp_server import SmtpServer
 
     marks = [*request.node.iter_markers(MARKER)]
@@ -71,11 +72,12 @@ def make_smtp_server(request: pytest.FixtureRequest) -> Iterator[Callable[..., S
 
 
 @pytest.fixture
-def fake_internet(dns_zone: Zone, dns_server: DnsServer) -> Iterator[FakeInternet]:
+def fake_internet(request: pytest.FixtureRequest, dns_zone: Zone, dns_server: DnsServer) -> Iterator[FakeInternet]:
     """Domains with their mail servers and their names in DNS, all of it on loopback."""
     from waymail.testing.internet import FakeInternet
 
     with FakeInternet(dns_zone, dns_server) as internet:
+        _show_when_failed(request, "fake_internet", internet)
         yield internet
 
 
@@ -140,5 +142,5 @@ def waymail_judge(mail_judge: Callable[..., Awaitable[Trial]]) -> Callable[..., 
     return mail_judge
 
 
-def _show_when_failed(request: pytest.FixtureRequest, name: str, server: SmtpServer) -> None:
+def _show_when_failed(request: pytest.FixtureRequest, name: str, server: Inbox) -> None:
     request.node.stash.setdefault(_SERVERS, {})[name] = server

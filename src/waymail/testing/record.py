@@ -9,8 +9,6 @@ from threading import Lock
 from waymail.testing.received import ReceivedMail
 from waymail.testing.script import Script
 
-LAST_LINES = 30  # as many are shown where a message was waited for in vain
-
 
 class Record:
     """`on_mail` is told of each message, in the server's thread."""
@@ -52,11 +50,6 @@ class Record:
                 return future
         future.set_result(None)
         return future
-
-    def missing(self, number: int, seconds: float) -> str:
-        """Says that they did not arrive."""
-        last = "\n".join(self.lines[-LAST_LINES:]) or "nobody connected"
-        return f"{len(self.messages)} of {number} messages came within {seconds:g} seconds; what was said last:\n{last}"
 
     def clear(self) -> None:
         with self._lock:

@@ -21,6 +21,7 @@ from typing import Self, Unpack
 from waymail.testing import certificates
 from waymail.testing.certificates import CertificateWord
 from waymail.testing.channel import Channel
+from waymail.testing.inbox import Inbox
 from waymail.testing.loop import LoopThread
 from waymail.testing.received import ReceivedMail
 from waymail.testing.record import Record
@@ -31,7 +32,7 @@ from waymail.testing.smtp_session import Session
 HOST = "127.0.0.1"
 
 
-class SmtpServer:
+class SmtpServer(Inbox):
     """The server. `options` are those of `waymail.testing.smtp_options.Options`. It serves while its `with` block lasts, or from
     `open` to `close`. All methods but `arrival` are for any thread, and block for less than milliseconds; `wait_for` waits.
 
@@ -45,8 +46,8 @@ class SmtpServer:
         on_mail: Callable[[ReceivedMail], None] | None = None,
         **options: Unpack[OptionWords],
     ) -> None:
+        super().__init__(Record(on_mail))
         self._options = Options(**options)
-        self._record = Record(on_mail)
         self._owns_loop = loop is None
         self._loop = loop or LoopThread("waymail.testing.smtp_server")
         self._socket: socket.socket | None = None
@@ -54,6 +55,7 @@ class SmtpServer:
         self._channels: set[Channel] = set()
         self._sessions = 0
         self._port = 0
+        self._is_open = False
 
     # --- where it is ---
 
@@ -91,50 +93,14 @@ class SmtpServer:
     # --- what has happened ---
 
     @property
-    def messages(self) -> list[ReceivedMail]:
-        """The messages that were taken, in order."""
-        return self._record.messages
-
-    @property
     def commands(self) -> list[str]:
         """The lines that clients sent, in order, without content."""
         return self._record.commands
 
     @property
-    def transcript(self) -> str:
-        """All that was said, but content; a line begins with the number of its connection."""
-        return "\n".join(self._record.lines)
-
-    @property
     def connections(self) -> int:
         """How many there were."""
         return self._record.connections
-
-    def wait_for(self, number: int = 1, timeout: float = 5.0) -> list[ReceivedMail]:
-        """The messages, once there are `number` of them. Raises TimeoutError after so many seconds, and RuntimeError in a
-        coroutine, where the program under test could not go on meanwhile: there, `await server.arrival(...)`."""
-        arrived = self._record.arrived(number)
-        if not arrived.done() and _is_in_loop():
-            arrived.cancel()
-            raise RuntimeError("wait_for would block the event loop; in a coroutine, write: await server.arrival(...)")
-        try:
-            arrived.result(timeout)
-        except TimeoutError:
-            raise TimeoutError(self._record.missing(number, timeout)) from None
-        return self.messages
-
-    async def arrival(self, number: int = 1, timeout: float = 5.0) -> list[ReceivedMail]:
-        """The same for coroutines of asyncio."""
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.wrap_future(self._record.arrived(number))
-        except TimeoutError:
-            raise TimeoutError(self._record.missing(number, timeout)) from None
-        return self.messages
-
-    def clear(self) -> None:
-        """Forget what has happened; scripts stay."""
-        self._record.clear()
 
     # --- what is to happen ---
 
@@ -179,8 +145,9 @@ class SmtpServer:
 
     def stop(self) -> None:
         """Connections are closed, and new ones refused, until `start`. The port stays this server's."""
-        self._loop.run(self._stop())
-        self._socket = _bound(self._port)  # nobody listens there, and nobody else gets it
+        if self._server is not None:
+            self._loop.run(self._stop())
+            self._socket = _bound(self._port)  # nobody listens there, and nobody else gets it
 
     def start(self) -> None:
         """Serve again, at the same port."""
@@ -196,10 +163,14 @@ class SmtpServer:
         self._socket = _bound(0)
         self._port = self._socket.getsockname()[1]
         self.start()
+        self._is_open = True
         return self
 
     def close(self) -> None:
         """For ever. Connections that are open are closed."""
+        if not self._is_open:
+            return
+        self._is_open = False
         self._loop.run(self._stop())
         if self._socket is not None:
             self._socket.close()
@@ -246,11 +217,3 @@ def _bound(port: int) -> socket.socket:
         bound.close()
         raise
     return bound
-
-
-def _is_in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

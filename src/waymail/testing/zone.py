@@ -76,6 +76,11 @@ class Zone:
         """From now on `name` has these records and no others; in the form that `names` has them. Raises ValueError."""
         self._put({name: records})
 
+    def add(self, name: str, records: Mapping[str, Records]) -> None:
+        """The same for the types that are in `records`; those of other types stay. Raises ValueError."""
+        before = self._names.get(_key(name), {})
+        self._put({name: {**(before if isinstance(before, dict) else {}), **records}})
+
     def drop(self, name: str) -> None:
         """From now on `name` does not exist. Nothing happens where it did not."""
         self._names.pop(_key(name), None)
