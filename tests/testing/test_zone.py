@@ -135,3 +135,11 @@ def test_it_changes_while_it_is_used() -> None:
     zone.drop("a.b.example")
     with pytest.raises(ValueError, match="neither records nor"):
         zone.put("a.b.example", "SERVEFAIL")
+
+
+def test_records_are_added_by_type_and_others_stay() -> None:
+    zone = Zone({"example.org": {"TXT": ["old"], "A": ["192.0.2.1"]}, "broken.example": "SERVFAIL"})
+    zone.add("Example.org.", {"txt": ["new"], "MX": [(10, "mx.example.org")]})
+    assert [zone.answer(Query("example.org", kind)).records for kind in ("TXT", "A")] == [("new",), ("192.0.2.1",)]
+    zone.add("broken.example", {"A": ["192.0.2.2"]})
+    assert zone.answer(Query("broken.example", "A")).records == ("192.0.2.2",)

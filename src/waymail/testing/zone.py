@@ -79,7 +79,8 @@ class Zone:
     def add(self, name: str, records: Mapping[str, Records]) -> None:
         """The same for the types that are in `records`; those of other types stay. Raises ValueError."""
         before = self._names.get(_key(name), {})
-        self._put({name: {**(before if isinstance(before, dict) else {}), **records}})
+        others = before if isinstance(before, dict) else {}
+        self._put({name: {**others, **{kind.upper(): found for kind, found in records.items()}}})
 
     def drop(self, name: str) -> None:
         """From now on `name` does not exist. Nothing happens where it did not."""
