@@ -28,12 +28,12 @@ class EnvelopeProblem(ValueError):
     """No envelope can be made from the message's fields: an address is malformed, or there is no sender or no recipient."""
 
 
-def to_wire(message: EmailMessage | bytes) -> bytes:
+def to_wire(message: EmailMessage | bytes, *, seven_bit: bool = False) -> bytes:
     """The message with CRLF line ends, ready for DATA (dot-stuffing aside).
 
     In bytes, each bare CR and bare LF becomes CRLF, and nothing else changes; bytes that have none come back as they are.
     An EmailMessage is generated without its Bcc and Resent-Bcc fields (RFC 5322 §3.6.3) and is not itself changed; for bytes
-    there is `without_bcc`. 8-bit content stays 8-bit (`body_parameter` tells).
+    there is `without_bcc`. 8-bit content stays 8-bit (`body_parameter` tells); of an EmailMessage `seven_bit` has it encoded.
     """
     if isinstance(message, bytes):
         return _with_crlf(message)
@@ -45,6 +45,8 @@ def to_wire(message: EmailMessage | bytes) -> bytes:
         # Fields that were parsed, and perhaps signed, are not folded anew. RFC 2047 §5: no encoded word is an address, so one
         # beyond ASCII makes the header section UTF-8 (RFC 6532 §3.2).
         policy = policy.clone(refold_source="none", utf8=policy.utf8 or _has_international_address(visible))
+    if seven_bit:
+        policy = policy.clone(cte_type="7bit")
     octets = BytesIO()
     BytesGenerator(octets, mangle_from_=False, policy=policy).flatten(visible)
     return _with_crlf(octets.getvalue())
