@@ -273,7 +273,10 @@ async def _status(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator
 
 
 async def _reload(machine: Machine, request: Mapping[str, Any]) -> AsyncIterator[Answer]:
-    os.kill(os.getpid(), signal.SIGHUP)
+    if machine.host is not None:
+        machine.host.hangup.set()
+    else:
+        os.kill(os.getpid(), signal.SIGHUP)
     yield {"done": {}}
 
 

@@ -209,7 +209,7 @@ async def take_up(serving: Serving, wanted: Config) -> None:
     try:
         resolver = machine.sending.resolver if wanted.dns == running.dns else None
         sending = sending_side(wanted, machine.clock, machine.ids, resolver)
-        judging = open_judging(wanted, sending.resolver, machine.clock, machine.judging)
+        judging = open_judging(wanted, sending.resolver, machine.clock, machine.judging, machine.policy)
         receiving = receiving_side(wanted, accounts, judging)
         if kept_users is None:
             await accounts.start()
@@ -231,7 +231,7 @@ async def take_up(serving: Serving, wanted: Config) -> None:
     serving.reconfigure(steps.kept)
     made = {id(one): listener for one, listener in (*steps.kept, *replaced, *opened)}
     machine.listeners = tuple((one, made[id(one)]) for one in wanted.listeners)
-    if wanted.log != running.log:
+    if wanted.log != running.log and machine.host is None:
         logs.flush()
         logs.configure(wanted.log.format, wanted.log.level)
         logs.batch(asyncio.get_running_loop())

@@ -74,7 +74,7 @@ async def operate(
             group.create_task(save_counts(machine)),
             group.create_task(watch_room(machine.intake.room)),
             group.create_task(watch_senders(machine)),
-            group.create_task(stay_alive()),
+            group.create_task(stay_alive(machine)),
             group.create_task(watch_store(machine.store)),
             group.create_task(reload_at(hangup or asyncio.Event(), serving)),
         ]
@@ -85,10 +85,10 @@ async def operate(
             await tell_start(machine)
             flush_log()  # what is said below comes after that the listeners stand
             ready()
-            systemd.notify(systemd.READY)
+            tell_manager(machine, systemd.READY)
             await until.wait()
         finally:
-            systemd.notify(systemd.STOPPING)
+            tell_manager(machine, systemd.STOPPING)
             log.info("stopping")
             await stop(serving, running, chores, hurry or asyncio.Event())
     log.info("stopped")
@@ -97,7 +97,7 @@ async def operate(
 async def tell_start(machine: Machine) -> None:
     """What an operator looks for first in the log of a server."""
     fields: dict[str, object] = {"version": __version__, "pid": os.getpid()}
-    fields["config"] = str(machine.config.source.file or "of development")
+    fields["config"] = str(machine.config.source.file or ("of development" if machine.host is None else "of the program"))
     try:
         backlog = await machine.store.waiting(0)
         fields |= {"waiting": backlog.queued, "held": backlog.held}
@@ -189,10 +189,16 @@ async def watch_store(store: Store) -> None:
         store.check()
 
 
-async def stay_alive() -> None:
+def tell_manager(machine: Machine, state: str) -> None:
+    """Tell the service manager, unless it looks after a program that the server is only a part of."""
+    if machine.host is None:
+        systemd.notify(state)
+
+
+async def stay_alive(machine: Machine) -> None:
     """Tell the service manager that the loop turns, where it wants to know."""
     while (seconds := systemd.watchdog_seconds()) is not None:
-        systemd.notify(systemd.ALIVE)
+        tell_manager(machine, systemd.ALIVE)
         await asyncio.sleep(seconds)
 
 
@@ -201,10 +207,12 @@ async def reload_at(hangup: asyncio.Event, serving: Serving) -> None:
     while True:
         await hangup.wait()
         hangup.clear()
-        systemd.notify(systemd.reloading())
+        machine = serving.machine
+        tell_manager(machine, systemd.reloading())
         await reload(serving)
-        raise_descriptor_limit(serving.machine.config.limits.sessions)
-        systemd.notify(systemd.READY)
+        if machine.host is None:
+            raise_descriptor_limit(machine.config.limits.sessions)
+        tell_manager(machine, systemd.READY)
 
 
 class LastResort(threading.Thread):

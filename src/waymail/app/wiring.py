@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import secrets
@@ -46,6 +47,7 @@ from waymail.server.inbound import Inbound, Trust
 from waymail.server.intake import Intake
 from waymail.server.limits import Limits
 from waymail.server.listener import Listener
+from waymail.server.policy import Policy
 from waymail.server.reception import Networks, Reception
 from waymail.server.room import Room
 from waymail.server.submission import Submission
@@ -73,6 +75,16 @@ class Sending:
     limits: RunnerLimits
 
 
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A program that the machine runs in, where it has no process of its own. `policy` is its own, None where it leaves that
+    to the configuration; `hangup` lets the machine read its configuration anew. Signals, the service manager and the log are the
+    host's."""
+
+    policy: Policy | None
+    hangup: asyncio.Event
+
+
 @dataclass(slots=True)
 class Machine:
     """The running parts. `app.reload` replaces those by which mail is taken and sent; store, runner and intake stay."""
@@ -89,15 +101,21 @@ class Machine:
     receiving: Receiving
     judging: Judging | None
     listeners: tuple[tuple[ListenerConfig, Listener], ...]
+    host: Host | None = None
+
+    @property
+    def policy(self) -> Policy | None:
+        """The host's."""
+        return self.host.policy if self.host is not None else None
 
 
-async def build(config: Config) -> Machine:
+async def build(config: Config, host: Host | None = None) -> Machine:
     """Make the machine; nothing listens yet. Raises StoreError, IdentityProblem, UsersFileError, FreezesUnusable,
     BackendUnusable, ConfigError."""
     clock, ids = SystemClock(), QueueIds(secrets.randbits(11))
     # What can be wrong in files comes first: then nothing has been opened yet.
     accounts, sending = open_accounts(config, clock), sending_side(config, clock, ids)
-    judging = open_judging(config, sending.resolver, clock)
+    judging = open_judging(config, sending.resolver, clock, policy=host.policy if host is not None else None)
     receiving = receiving_side(config, accounts, judging)
     store = await open_store(config, clock, patience=PATIENCE)
     runner: Runner[NextHop | Final] = Runner(
@@ -114,7 +132,7 @@ async def build(config: Config) -> Machine:
     await accounts.start()
     listeners = tuple((one, receiving.listener(one, intake)) for one in config.listeners)
     history = HistoryBound(store, config.history, clock)
-    return Machine(config, clock, ids, store, runner, intake, history, sending, accounts, receiving, judging, listeners)
+    return Machine(config, clock, ids, store, runner, intake, history, sending, accounts, receiving, judging, listeners, host)
 
 
 def sending_side(config: Config, clock: SystemClock, ids: QueueIds, resolver: Resolver | None = None) -> Sending:

@@ -19,6 +19,7 @@ from waymail.server.greylist import Greylist, GreylistTimes
 from waymail.server.hooks import Hooks, PolicyUnusable, load
 from waymail.server.inbound import Inbound
 from waymail.server.judge import Judge, Memory, Settings
+from waymail.server.policy import Policy
 from waymail.server.reception import Networks
 from waymail.server.sender_lists import LOOK, ListUnusable, SenderLists
 from waymail.server.sender_rates import RateLimits, SenderRates
@@ -61,9 +62,11 @@ class Judging:
         self.save()
 
 
-def open_judging(config: Config, resolver: Asks, clock: SystemClock, before: Judging | None = None) -> Judging | None:
-    """None where nobody is judged. What `before` has learnt is known on. Raises ConfigError where a file or the policy cannot be
-    used."""
+def open_judging(
+    config: Config, resolver: Asks, clock: SystemClock, before: Judging | None = None, policy: Policy | None = None
+) -> Judging | None:
+    """None where nobody is judged. What `before` has learnt is known on; a `policy` is asked instead of the one that is named.
+    Raises ConfigError where a file or the policy cannot be used."""
     section = config.inbound
     if not section.judge:
         return None
@@ -73,7 +76,7 @@ def open_judging(config: Config, resolver: Asks, clock: SystemClock, before: Jud
             block=section.lists.block, allow=section.lists.allow, before=before.checks.lists if before is not None else None
         )
         key = "policy"
-        policy = load(section.policy) if section.policy else None
+        policy = policy or (load(section.policy) if section.policy else None)
     except (ListUnusable, PolicyUnusable) as error:
         path = ("inbound", key)
         file = config.source.file or config.data_dir

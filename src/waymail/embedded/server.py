@@ -67,7 +67,7 @@ class Server:
     `limits.decision_time`. `grace` is how long a stop waits for what is under way, in seconds.
 
     `config` is a configuration file, or the same as a mapping; the rest is said there, and `program` is a `waymail.Policy` that
-    is asked instead of `[inbound] policy`, or None. That needs the extra `waymail[server]`.
+    is asked instead of `[inbound] policy`, or None. That needs the extra `waymail[server]`, which a RuntimeError tells of.
 
     Raises TypeError or ValueError for what makes no sense.
     """
@@ -116,8 +116,8 @@ class Server:
         self._grace = grace
         self._make: Callable[[], Runs] = lambda: Serving(program, addresses, settings)
         if config is not None:
-            if settings != Settings() or addresses != (ANYWHERE,):
-                raise TypeError("with a config, that says all but program and grace")
+            if settings != Settings() or addresses != (ANYWHERE,) or grace != GRACE:
+                raise TypeError("with a config all else is said there")
             self._make = lambda: _whole(program, config)
         self._runs = self._make()  # what is wrong is said now
         self._state: Literal["new", "running", "stopped"] = "new"

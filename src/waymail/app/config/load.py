@@ -46,7 +46,17 @@ def parse(text: str, path: Path, *, to_serve: bool = False) -> Config:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax(str(error), text, path)]) from None
-    lines = Lines(path, positions(text))
+    return _checked(data, path, Lines(path, positions(text)), to_serve=to_serve)
+
+
+def from_mapping(data: Mapping[str, Any], folder: Path) -> Config:
+    """The configuration of a server that a program has as a mapping: what a file in `folder` would be read as. Raises
+    ConfigError."""
+    path = folder.absolute() / "config"
+    return _checked(dict(data), path, Lines(path, {}, first=0), to_serve=True).read_from(Source())
+
+
+def _checked(data: dict[str, Any], path: Path, lines: Lines, *, to_serve: bool) -> Config:
     config, unreadable, problems = _read(data, path.parent, lines)
     problems += [lines.problem(key, message) for key, message in _said_twice(data)]
     findings = list(check(config, unreadable))
@@ -64,8 +74,10 @@ def parse(text: str, path: Path, *, to_serve: bool = False) -> Config:
 class Lines:
     """Finds lines by key path. Names of domains are found in any spelling that means the same."""
 
-    def __init__(self, path: Path, found: Mapping[KeyPath, int]) -> None:
+    def __init__(self, path: Path, found: Mapping[KeyPath, int], *, first: int = 1) -> None:
+        """`first` is the line of what stands nowhere."""
         self._path = path
+        self._first = first
         self.spelled = {_meaning(key): line for key, line in found.items()}
 
     def problem(self, key: KeyPath, message: str) -> Problem:
@@ -75,7 +87,7 @@ class Lines:
             key = key[:-1]  # a lone value where a list could be is no [0] to whoever wrote it
         while place and place not in self.spelled:
             place = place[:-1]
-        return Problem(self._path, self.spelled.get(place, 1), dotted(key), message)
+        return Problem(self._path, self.spelled.get(place, self._first), dotted(key), message)
 
 
 def dotted(key: KeyPath) -> str:
