@@ -8,11 +8,13 @@ import socket
 import dns.message
 import dns.query
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from waymail import lookups
+from waymail.client.signing import DkimKey
 from waymail.lookups import Query, Status
 from waymail.net.streams import ConnectFailed
-from waymail.senderauth import spf
+from waymail.senderauth import dkim, spf
 from waymail.testing import FakeInternet, Zone
 from waymail.testing.dns import serving
 
@@ -116,6 +118,16 @@ def test_records_that_say_who_may_send_are_added_to_those_that_are_there() -> No
         assert lookups.run(spf.check("192.0.2.2", "ann@example.org", "pc.example.org"), internet.zone).result == "fail"
         assert answer(internet, "_dmarc.example.org", "TXT") == ["v=DMARC1; p=reject"]
         assert answer(internet, "s1._domainkey.example.org", "TXT") == ["v=DKIM1; p=AAAA"]
+
+
+def test_the_key_that_signs_is_published_so_that_its_signatures_can_be_verified() -> None:
+    key = DkimKey("example.org", "s1", Ed25519PrivateKey.generate())
+    message = b"From: ann@example.org\r\nSubject: x\r\n\r\nx\r\n"
+    signed = key.sign(message, now=1_700_000_000) + message
+    with FakeInternet() as internet:
+        internet.publish("example.org", dkim=key)
+        [result] = lookups.run(dkim.verify(signed, now=1_700_000_000), internet.zone)
+        assert (result.result, result.domain) == ("pass", "example.org")
 
 
 def test_it_stands_on_a_zone_and_a_dns_server_that_are_there_already() -> None:

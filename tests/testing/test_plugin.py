@@ -19,7 +19,7 @@ def sign_up(server):
         client.sendmail("ann@example.com", ["bob@example.org"], "Subject: Welcome\\r\\n\\r\\nHello\\r\\n")
 """
 
-# Each file is run by the pytest of a project that has pytest-asyncio and anyio; all tests pass but one that is to fail.
+# The tests of a project that has pytest-asyncio, anyio and pytest-xdist, two processes of which run them.
 FILES = {
     # That line was needed once, and does no harm.
     "conftest.py": 'pytest_plugins = ["waymail.testing.plugin"]',
@@ -120,17 +120,17 @@ def pytest_says(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """What pytest said of all files, which ran once."""
+    """What pytest said of all files."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "own").mkdir()
     (folder / "program.py").write_text(PROGRAM)
     for name, text in FILES.items():
         (folder / name).write_text(text)
-    return pytest_says(folder, "-o", "asyncio_default_fixture_loop_scope=function")
+    return pytest_says(folder, "-n", "2", "-o", "asyncio_default_fixture_loop_scope=function")
 
 
 def has_passed(test: str, said: str) -> bool:
-    return re.search(rf"::{test} PASSED", said) is not None
+    return re.search(rf"::{test} PASSED| PASSED \S+::{test}\s", said) is not None
 
 
 def test_it_is_an_entry_point_by_the_name_of_its_module() -> None:
@@ -178,8 +178,13 @@ def test_coroutines_have_it_whoever_runs_them(runner: str, said: str) -> None:
     assert has_passed(rf"test_of_{runner}(\[\w+\])?", said), said
 
 
+def test_several_processes_do_not_meet(said: str) -> None:
+    assert "1 failed, 9 passed" in said, said
+    assert "[gw0]" in said
+    assert "[gw1]" in said
+
+
 def test_what_was_said_is_shown_where_a_test_fails(said: str) -> None:
-    assert "1 failed" in said, said
     assert "What was said at smtp_server ---" in said
     assert "1 C: rcpt TO:<bob@example.org>" in said
     assert "What was said at fake_internet ---" in said

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from waymail.senderauth.dkim.key import record
 from waymail.senderauth.dkim.sign import SigningKey, load_key, sign, signing_domain
 
 _MARK = "-----BEGIN "
@@ -33,6 +34,11 @@ class DkimKey:
 
     def __repr__(self) -> str:
         return f"DkimKey({self.domain!r}, {self.selector!r}, ...)"
+
+    @property
+    def record(self) -> str:
+        """The text of the TXT record that is to stand in DNS for it."""
+        return record(self._key.public)
 
     @property
     def is_slow(self) -> bool:

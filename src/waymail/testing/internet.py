@@ -20,6 +20,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Self, Unpack
 
+from waymail.client.signing import DkimKey
 from waymail.net.network import Network
 from waymail.testing.dns import DnsServer, serving
 from waymail.testing.inbox import Inbox
@@ -114,15 +115,16 @@ class FakeInternet(Inbox):
         *,
         spf: str | None = None,
         dmarc: str | None = None,
-        dkim: Mapping[str, str] | None = None,
+        dkim: DkimKey | Mapping[str, str] | None = None,
     ) -> None:
-        """Put records into DNS that say who may send for `domain`: "v=spf1 mx -all", "v=DMARC1; p=reject", and those of DKIM's
-        keys by their selectors."""
+        """Put records into DNS that say who may send for `domain`: "v=spf1 mx -all", "v=DMARC1; p=reject", and of DKIM the
+        key that signs, or records by their selectors."""
         if spf is not None:
             self.zone.add(domain, {"TXT": [spf]})
         if dmarc is not None:
             self.zone.add(f"_dmarc.{domain}", {"TXT": [dmarc]})
-        for selector, record in (dkim or {}).items():
+        records = {dkim.selector: dkim.record} if isinstance(dkim, DkimKey) else dkim or {}
+        for selector, record in records.items():
             self.zone.add(f"{selector}._domainkey.{domain}", {"TXT": [record]})
 
     # --- what has happened ---
