@@ -62,6 +62,14 @@ def test_addresses_are_hosts_too(url: str, host: str, port: int) -> None:
         ("lmtp://mail.example.org:25", "25 is SMTP's"),
         ("lmtp:run/socket", "lmtp:/path/of/a/socket"),
         ("lmtp:/run/\nsocket", "lmtp:/path/of/a/socket"),
+        ("smtp:/run/\0socket", "smtp:/path/of/a/socket"),
+        ("smtp:run/socket", "write smtp://"),
+        ("mx:example.org", 'is written "mx:"'),
+        ("mx://ann:s3cret@example.org", 'is written "mx:"'),
+        ("mx:?port=25", "unknown option"),
+        ("mx:?tls=maybe", "one of require"),
+        ("mx:?hello=a%0D%0AMAIL", "hello is a host name"),
+        ("smtp://mail.example.org?hello=two%20words", "hello is a host name"),
         ("smtp://", "host is missing"),
         ("smtp://:25", "host is missing"),
         ("smtp://mail.example.org:0", "1 to 65535"),
@@ -118,3 +126,16 @@ def test_special_characters_in_a_password_are_explained() -> None:
 
 def test_no_repr_shows_the_password() -> None:
     assert "s3cret" not in repr(parse("smtp://ann:s3cret@mail.example.org"))
+
+
+def test_a_unix_socket_is_spoken_to_by_smtp_or_lmtp() -> None:
+    for scheme in ("smtp", "lmtp"):
+        target = parse(f"{scheme.upper()}:/run/mail.sock")
+        assert (target.scheme, target.path, target.host) == (scheme, "/run/mail.sock", "localhost")
+
+
+def test_direct_delivery_has_no_host_and_the_port_of_relaying() -> None:
+    target = parse("mx:?tls=require&hello=mail.example.org")
+    assert (target.scheme, target.host, target.port, target.tls) == ("mx", "", 25, Tls.REQUIRED)
+    assert target.options["hello"] == "mail.example.org"
+    assert parse("MX:").tls is None

@@ -43,6 +43,12 @@ def test_lmtp_is_final_delivery_over_a_socket_or_at_a_port_that_is_named() -> No
     )
 
 
+def test_mail_is_relayed_over_a_unix_socket_too() -> None:
+    assert parse_target("smtp:/run/relay") == NextHop(
+        "smtp:/run/relay", (Host("localhost", 0, path="/run/relay"),), Tls.OFF, None, False
+    )
+
+
 def test_lmtp_is_never_spoken_at_the_port_of_smtp() -> None:
     for text in ("lmtp://mail.example", "lmtp://mail.example:25"):
         with pytest.raises(RouteError, match="25 is SMTP"):

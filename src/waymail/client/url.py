@@ -3,7 +3,8 @@
     smtp://[user:password@]host[:port][?tls=require|opportunistic|off]      STARTTLS; port 587 where none is given
     smtps://[user:password@]host[:port]                                     TLS from the first octet; port 465
     lmtp://[user:password@]host:port[?tls=...]                              LMTP; STARTTLS where it is offered
-    lmtp:/path/of/a/socket                                                  LMTP over a Unix-domain socket
+    smtp:/path/of/a/socket, lmtp:/path/of/a/socket                          over a Unix-domain socket
+    mx:[?tls=...]                                                           the hosts that DNS names for each recipient
 
 587 is submission's port (RFC 6409 §3.1), for that is what a program does that sends mail. Who relays knows better, and reads
 `explicit_port`. LMTP has no port of its own, and never that of SMTP (RFC 2033 §5). User and password are percent-decoded; an IPv6
@@ -18,9 +19,11 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
 from waymail.client.target import Credentials, Tls
+from waymail.wire import grammar
 
 SUBMISSION_PORT = 587
 SUBMISSIONS_PORT = 465
+SMTP_PORT = 25
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://"
@@ -31,6 +34,7 @@ _URL = re.compile(
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _OPTIONS = ("tls", "hello")
+_PORTS = {"smtps": SUBMISSIONS_PORT, "mx": SMTP_PORT}
 
 
 class UrlError(ValueError):
@@ -40,7 +44,7 @@ class UrlError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Target:
     """A URL's parts. `tls` is what it says of TLS: None where it says nothing, IMPLICIT for smtps. `path` is that of a
-    Unix-domain socket; the host is "localhost" then."""
+    Unix-domain socket; the host is "localhost" then. For mx: there is no host, and the port is SMTP's."""
 
     scheme: str
     host: str
@@ -53,7 +57,7 @@ class Target:
 
     @property
     def port(self) -> int:
-        return self.explicit_port or (SUBMISSIONS_PORT if self.scheme == "smtps" else SUBMISSION_PORT)
+        return self.explicit_port or _PORTS.get(self.scheme, SUBMISSION_PORT)
 
     @property
     def credentials(self) -> Credentials | None:
@@ -62,14 +66,17 @@ class Target:
 
 def parse(url: str) -> Target:
     """The parts of `url`. Raises UrlError."""
-    if url[:5].lower() == "lmtp:" and not url[5:].startswith("//"):
-        return _socket(url[5:])
+    scheme, colon, rest = url.partition(":")
+    scheme = scheme.lower()
+    if scheme == "mx" and colon:
+        return _direct(rest)
+    if (scheme == "lmtp" and not rest.startswith("//")) or (scheme == "smtp" and re.match("/(?!/)", rest)):
+        return _socket(scheme, rest)
     found = _URL.fullmatch(url)
     if found is None:
         raise UrlError(_what_is_wrong(url))
-    scheme = found["scheme"].lower()
     if scheme not in ("smtp", "smtps", "lmtp"):
-        raise UrlError(f"unknown scheme {scheme}://: use smtp:// (STARTTLS), smtps:// (TLS from the first octet) or lmtp://")
+        raise UrlError(f"unknown scheme {scheme}://: use smtp:// (STARTTLS), smtps:// (TLS from the first octet), lmtp:// or mx:")
     if not found["host"]:
         raise UrlError(f"the host is missing: write {scheme}://mail.example.org")
     options = _options(found["query"] or "")
@@ -89,10 +96,18 @@ def parse(url: str) -> Target:
     )
 
 
-def _socket(path: str) -> Target:
+def _socket(scheme: str, path: str) -> Target:
     if not path.startswith("/") or _CONTROL.search(path):
-        raise UrlError("an LMTP server is written lmtp://host:port, or lmtp:/path/of/a/socket")
-    return Target("lmtp", "localhost", path=path)
+        raise UrlError(f"a server is written {scheme}://host:port, or {scheme}:/path/of/a/socket")
+    return Target(scheme, "localhost", path=path)
+
+
+def _direct(rest: str) -> Target:
+    found = re.fullmatch(r"(?:\?(?P<query>[^#]*))?", rest)
+    if found is None:
+        raise UrlError('direct delivery is written "mx:", or "mx:?tls=require": DNS names the hosts, and they know no user')
+    options = _options(found["query"] or "")
+    return Target("mx", "", tls=_tls("mx", options.get("tls")), options=options)
 
 
 def _what_is_wrong(url: str) -> str:
@@ -133,6 +148,8 @@ def _options(query: str) -> dict[str, str]:
     for name in options:
         if name not in _OPTIONS:
             raise UrlError(f"unknown option {name!r}: there are {' and '.join(_OPTIONS)}")
+    if "hello" in options and not grammar.is_hello_name(options["hello"]):
+        raise UrlError("hello is a host name, or an address literal as in [192.0.2.1]")
     return options
 
 

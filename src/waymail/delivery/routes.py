@@ -6,7 +6,7 @@ A target is one of
     smtp://[user:password@]host[:port][?tls=require|opportunistic|off]      a smarthost; port 25
     smtps://[user:password@]host[:port]      a smarthost, TLS from the first octet; port 465
     lmtp://[user:password@]host:port[?tls=...]      final delivery by LMTP (RFC 2033)
-    lmtp:/path/of/a/socket                   the same over a Unix-domain socket
+    lmtp:/path/of/a/socket                   the same over a Unix-domain socket; smtp:/path/of/a/socket relays over one
     maildir:PATH                             final delivery; PATH may hold {domain} and {local}
     pipe:NAME                                final delivery to a program, the one of the table [pipes.NAME]
     python:MODULE:NAME                       final delivery to a function or a class of the operator's, in this process
@@ -156,8 +156,11 @@ def _smarthost(text: str) -> NextHop:
         target = url.parse(text)
     except ValueError as error:
         raise RouteError(str(error)) from None
+    if target.scheme == "mx":
+        raise RouteError('to the hosts that DNS names is written "mx", without a colon')
     if target.path:
-        return NextHop(f"lmtp:{target.path}", (Host(target.host, 0, path=target.path),), Tls.OFF, None, True)
+        hosts = (Host(target.host, 0, path=target.path),)
+        return NextHop(f"{target.scheme}:{target.path}", hosts, Tls.OFF, None, target.scheme == "lmtp")
     credentials = Credentials(target.user, target.password or "") if target.user else None
     if target.scheme == "smtps":
         port, tls = target.explicit_port or SMTPS_PORT, Tls.IMPLICIT
