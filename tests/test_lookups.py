@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from waymail.lookups import Answer, Lookups, Query, Replay, Status, recorded, run
+from typing import Any
+
+from waymail.lookups import Answer, Lookups, Query, Replay, Status, recorded, run, together
 from waymail.testing import Zone
 
 ZONE = Zone(
@@ -47,3 +49,34 @@ def test_names_and_types_of_a_record_are_compared_without_case_or_trailing_dot()
 def test_a_question_that_the_record_lacks_fails_and_says_so() -> None:
     answer = Replay([(A, ZONE.answer(A))]).answer(MX)
     assert (answer.status, answer.reason) == (Status.FAILURE, "not in the record")
+
+
+def test_lookups_side_by_side_ask_at_once_and_keep_their_order() -> None:
+    def chain(name: str, steps: int) -> Lookups[str]:
+        for step in range(steps):
+            answer: Answer = yield Query(f"{step}.{name}", "A")
+            assert answer.records == (f"{step}.{name}",)
+        return name
+
+    def pair(name: str) -> Lookups[tuple[Any, ...]]:
+        one, other = yield (Query(name, "A"), Query(name, "AAAA"))
+        return (*one.records, *other.records)
+
+    class Echo:
+        def answer(self, query: Query) -> Answer:
+            return Answer(Status.RECORDS, (query.name,))
+
+    def noted(lookups: Lookups[list[Any]]) -> Lookups[list[Any]]:
+        queries = next(lookups)
+        while True:
+            asked.append([query.name for query in queries] if isinstance(queries, tuple) else [])
+            try:
+                queries = lookups.send((yield queries))
+            except StopIteration as stop:
+                return list(stop.value)
+
+    asked: list[list[str]] = []
+    lookups: Lookups[list[Any]] = together([chain("a", 2), chain("none", 0), pair("p"), chain("b", 3)])
+    assert run(noted(lookups), Echo()) == ["a", "none", ("p", "p"), "b"]
+    assert asked == [["0.a", "p", "p", "0.b"], ["1.a", "1.b"], ["2.b"]]
+    assert run(together([]), Zone({})) == []

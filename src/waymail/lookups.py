@@ -14,8 +14,9 @@ was asked and answered, and `Replay` answers from that.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from enum import Enum
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from waymail.values import value
@@ -85,6 +86,30 @@ def run(lookups: Lookups[T], zone: Zone) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
+
+
+def together(every: Sequence[Lookups[T]]) -> Lookups[list[T]]:
+    """All of these lookups side by side: what they ask at the same step is asked at once. Their results, in order."""
+    results: list[Any] = [None] * len(every)
+    answers: dict[int, Any] = dict.fromkeys(range(len(every)))  # None starts a generator
+    while answers:
+        asked: dict[int, Query | tuple[Query, ...]] = {}
+        for at, answer in answers.items():
+            try:
+                asked[at] = every[at].send(answer)
+            except StopIteration as stop:
+                results[at] = stop.value
+        if not asked:
+            break
+        given = iter((yield tuple(query for queries in asked.values() for query in _each(queries))))
+        answers = {
+            at: tuple(islice(given, len(queries))) if isinstance(queries, tuple) else next(given) for at, queries in asked.items()
+        }
+    return results
+
+
+def _each(asked: Query | tuple[Query, ...]) -> tuple[Query, ...]:
+    return asked if isinstance(asked, tuple) else (asked,)
 
 
 def recorded(lookups: Lookups[T], into: list[tuple[Query, Answer]]) -> Lookups[T]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from waymail.lookups import Answer, Mx, Query, Status
-from waymail.net.blocking_resolver import BlockingResolver
+from waymail.lookups import Answer, Lookups, Mx, Query, Status
+from waymail.net.blocking_resolver import BlockingResolver, drive
 from waymail.testing import Zone
 from waymail.testing.dns import DnsServer, serving
 
@@ -70,6 +70,16 @@ def test_a_question_takes_no_longer_than_there_is_time_for_it(server: DnsServer)
     resolver = BlockingResolver([server.address], timeout=20, lifetime=20)
     assert "0.05 s" in resolver.answer(Query("slow.example.org", "A"), seconds=0.05).reason
     assert "0 s" in BlockingResolver([server.address]).answer(Query("slow.example.org", "A"), seconds=0).reason
+
+
+def test_code_that_asks_is_driven_within_its_time(server: DnsServer) -> None:
+    def asks_two() -> Lookups[list[Status]]:
+        first: Answer = yield Query("example.org", "A")
+        second: tuple[Answer, ...] = yield (Query("slow.example.org", "A"), Query("example.org", "AAAA"))
+        return [answer.status for answer in (first, *second)]
+
+    resolver = BlockingResolver([server.address], timeout=20, lifetime=20)
+    assert drive(asks_two(), resolver, deadline=0.1) == [Status.RECORDS, Status.FAILURE, Status.FAILURE]
 
 
 def test_an_answer_is_remembered_and_many_threads_may_ask(server: DnsServer) -> None:

@@ -9,15 +9,23 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from typing import TypeVar
 
 import dns.exception
 import dns.nameserver
 import dns.resolver
 
-from waymail.lookups import Answer, Query
+from waymail.lookups import Answer, Lookups, Query, run
 from waymail.net import answers
 
+T = TypeVar("T")
+
 _PAYLOAD = 1232  # octets of a UDP answer: does not get fragmented
+
+
+def drive(lookups: Lookups[T], resolver: BlockingResolver, *, deadline: float) -> T:
+    """`net.drive.drive` without an event loop: the questions are asked one after the other, for `deadline` seconds in all."""
+    return run(lookups, _Hurried(resolver, time.monotonic() + deadline))
 
 
 class BlockingResolver:
@@ -74,3 +82,14 @@ class BlockingResolver:
         stub.cache = None
         stub.use_edns(0, 0, _PAYLOAD)
         return stub
+
+
+class _Hurried:
+    """Answers until the time is over, and then that it is."""
+
+    def __init__(self, resolver: BlockingResolver, until: float) -> None:
+        self._resolver = resolver
+        self._until = until
+
+    def answer(self, query: Query) -> Answer:
+        return self._resolver.answer(query, seconds=self._until - time.monotonic())
