@@ -15,7 +15,7 @@ import dns.exception
 import dns.nameserver
 import dns.resolver
 
-from waymail.lookups import Answer, Lookups, Query, run
+from waymail.lookups import Answer, Lookups, Query, Status, run
 from waymail.net import answers
 
 T = TypeVar("T")
@@ -58,8 +58,9 @@ class BlockingResolver:
             found = self._resolve(*key, lifetime)
         except Exception as error:  # noqa: BLE001 - malformed answers take many shapes; none of them may end a session
             found = answers.not_found(error, lifetime)
-        with self._lock:
-            self._cache.put(key, found, time.monotonic())
+        if found.status is not Status.FAILURE or lifetime == self._lifetime:  # others may have more time
+            with self._lock:
+                self._cache.put(key, found, time.monotonic())
         return found
 
     def _resolve(self, name: str, kind: str, lifetime: float) -> Answer:
