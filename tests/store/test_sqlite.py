@@ -67,7 +67,7 @@ async def test_what_was_refused_waits_for_the_transaction_of_another(store: Sqli
 
 async def test_reading_does_not_wait_behind_the_writer(store: SqliteStore, messages: Messages) -> None:
     delivery = await store.accept(messages.new())
-    other = sqlite3.connect(store._directory / schema.FILE, isolation_level=None)
+    other = sqlite3.connect(store._place.database, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     waiting = asyncio.ensure_future(store.settle(delivered(delivery)))
     assert await states(store, delivery.envelope.id) == [State.ACTIVE]

@@ -12,22 +12,24 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from waymail.mail.envelope import Body, decode_id, encode_id
 from waymail.store.contract import StoreError, StoreFull
 from waymail.store.disk import SYSTEM, Disk
+from waymail.store.place import Place, place_of
 
 IN_MEMORY = 65536  # octets
 PIECES = 256  # kept apart in memory: each costs more than the few octets that a slow sender may put into it
 
 
 class BodyFiles:
-    """The body files of a store in `directory`."""
+    """The body files of the store at `where`."""
 
-    def __init__(self, directory: Path, disk: Disk = SYSTEM) -> None:
-        self.folder = directory / "bodies"
+    def __init__(self, where: Path | Place, disk: Disk = SYSTEM) -> None:
+        self.folder = place_of(where).bodies
         self._disk = disk
 
     def make(self) -> None:
@@ -37,7 +39,8 @@ class BodyFiles:
         self._disk.make_directory(directory)
         self._disk.make_directory(self.folder)
         self.sync_names()
-        self._disk.sync(directory.parent)
+        with suppress(PermissionError):  # a directory that may only be passed through: others made it
+            self._disk.sync(directory.parent)
 
     def sync_names(self) -> None:
         """Bring the names in the store's directory to the disk. Those of the database and of its log are among them, once the log

@@ -31,12 +31,13 @@ import asyncio
 import logging
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
+
+from waymail.store.patience import patiently
 
 log = logging.getLogger("waymail.store")
 
@@ -44,8 +45,6 @@ Item = TypeVar("Item")
 
 MAX_BATCH = 64  # items of one transaction: bounds how long the loop is busy with it, and how long the last item waits
 PATIENCE = 0.015  # seconds
-LOCKED = 5.0  # seconds for which another process may keep the database locked
-LOCKED_PAUSE = 0.01
 
 Work = tuple[Item, asyncio.Future[Any]]
 
@@ -227,15 +226,7 @@ class GroupCommit(Generic[Item]):
 
     def _begin_patiently(self) -> None:
         """Another process may be writing. The connection itself does not wait, for the loop uses it, too."""
-        until = time.monotonic() + LOCKED
-        while True:
-            try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                    raise
-                time.sleep(LOCKED_PAUSE)
+        patiently(partial(self._connection.execute, "BEGIN IMMEDIATE"))
 
     def _commit(self) -> None:
         try:

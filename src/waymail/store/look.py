@@ -12,17 +12,18 @@ from typing import TypeVar
 
 from waymail.store import schema
 from waymail.store.damage import decode
+from waymail.store.place import Place
 
 T = TypeVar("T")
 
 
-def look(directory: Path, read: Callable[[sqlite3.Connection], T]) -> T:
-    """What `read` finds in the store in `directory`. Raises StoreError where there is none, or it cannot be read."""
-    connection = schema.open_to_read(directory)
+def look(where: Path | Place, read: Callable[[sqlite3.Connection], T]) -> T:
+    """What `read` finds in the store at `where`. Raises StoreError where there is none, or it cannot be read."""
+    connection = schema.open_to_read(where)
     try:
         return tolerantly(connection, read)
     except sqlite3.Error as error:
-        raise schema.unreadable(error, directory) from error
+        raise schema.unreadable(error, where) from error
     finally:
         connection.close()
 

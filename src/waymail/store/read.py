@@ -22,6 +22,7 @@ from waymail.store.contract import EVERYTHING, Backlog, Delivery, Selection, Sto
 from waymail.store.damage import Damaged, delivery_of, story_of
 from waymail.store.due import next_due
 from waymail.store.look import tolerantly
+from waymail.store.place import Place
 from waymail.store.rows import Row, body_of, plain, word_of
 from waymail.store.statements import chunks, rows
 
@@ -47,19 +48,19 @@ SELECT slices.slice, message FROM slices CROSS JOIN word ON word.slice = slices.
 class SqliteReader:
     """The reading half of a store. Raises StoreError where the database cannot be read."""
 
-    def __init__(self, connection: sqlite3.Connection, directory: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, where: Path | Place) -> None:
         self._connection = connection
-        self._directory = directory
-        self._files = BodyFiles(directory)
+        self._where = where
+        self._files = BodyFiles(where)
         self._thread = ThreadPoolExecutor(1, "waymail-store-reader")
 
     @classmethod
-    async def open(cls, directory: Path) -> SqliteReader:
-        """Look into the store in `directory`, also while a server has it open.
+    async def open(cls, where: Path | Place) -> SqliteReader:
+        """Look into the store at `where`, also while a server has it open.
 
         Raises StoreError where there is none, or a newer waymail wrote it.
         """
-        return cls(await asyncio.to_thread(schema.open_to_read, directory), directory)
+        return cls(await asyncio.to_thread(schema.open_to_read, where), where)
 
     async def close(self) -> None:
         """End. Safe to call twice."""
@@ -74,7 +75,7 @@ class SqliteReader:
                 self._thread, tolerantly, self._connection, lambda connection: read(connection, *args, **kwargs)
             )
         except sqlite3.Error as error:
-            raise schema.unreadable(error, self._directory) from error
+            raise schema.unreadable(error, self._where) from error
         except RuntimeError as error:  # the executor was shut down
             raise StoreError("the store is closed") from error
 

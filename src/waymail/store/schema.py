@@ -27,15 +27,18 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 from waymail.mail.envelope import Recipient
 from waymail.store.contract import StoreError, StoreFull
+from waymail.store.patience import patiently
+from waymail.store.place import FILE as FILE
+from waymail.store.place import Place, place_of
 
 log = logging.getLogger("waymail.store")
 
 VERSION = 3  # 1: without recipient.priority and what is indexed by it; 2: without recipient.domain
-FILE = "queue.sqlite"
 
 WORD_SLICE = 512  # messages
 
@@ -101,50 +104,58 @@ _SETTINGS = (
 )
 
 
-def connect(directory: Path, *, read_only: bool = False, vfs: str = "") -> sqlite3.Connection:
-    """A connection to the store in `directory`, which exists. It may move between threads, used by one at a time.
+def connect(where: Path | Place, *, read_only: bool = False, vfs: str = "") -> sqlite3.Connection:
+    """A connection to the store at `where`, whose directory exists. It may move between threads, used by one at a time.
     `vfs` names the SQLite VFS, where it is not SQLite's own.
 
     Raises sqlite3.Error; `unreadable` says what it means.
     """
     mode = "ro" if read_only else "rwc"
-    uri = f"{(directory / FILE).absolute().as_uri()}?mode={mode}{f'&vfs={vfs}' if vfs else ''}"
+    uri = f"{place_of(where).database.absolute().as_uri()}?mode={mode}{f'&vfs={vfs}' if vfs else ''}"
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
     )
     try:
         for setting in ("busy_timeout = 5000",) if read_only else _SETTINGS:
-            connection.execute(f"PRAGMA {setting}")
+            patiently(partial(connection.execute, f"PRAGMA {setting}"))
     except sqlite3.Error:
         connection.close()
         raise
     return connection
 
 
-def open_to_read(directory: Path) -> sqlite3.Connection:
+def open_to_read(where: Path | Place) -> sqlite3.Connection:
     """A connection that only reads, also while a server has the store open. Raises StoreError where there is none, or a newer
     waymail wrote it."""
-    if not (directory / FILE).exists():
-        raise StoreError(f"there is no queue in {directory}: is data_dir right, and was the server ever started?")
+    place = place_of(where)
+    if not place.database.exists():
+        raise StoreError(f"there is no {place.name}: {place.missing}")
     try:
-        connection = connect(directory, read_only=True)
-        check_version(connection, directory)
+        connection = connect(place, read_only=True)
+        check_version(connection, place)
     except sqlite3.Error as error:
-        raise unreadable(error, directory) from error
+        raise unreadable(error, place) from error
     return connection
 
 
-def prepare(connection: sqlite3.Connection, directory: Path) -> None:
+def prepare(connection: sqlite3.Connection, where: Path | Place) -> None:
     """Make the tables of a new store, and bring those of an older one up to date, in one transaction. What is written for that
-    grows with what is live, not with the history. Raises StoreError where a newer waymail wrote it, and sqlite3.Error."""
-    version = check_version(connection, directory)
+    grows with what is live, not with the history. Two processes may do so at once. Raises StoreError where a newer waymail wrote
+    it, and sqlite3.Error."""
+    version = check_version(connection, where)
     if version < VERSION:
         connection.create_function("domain_of", 1, lambda address: Recipient(address).domain, deterministic=True)
         steps = "".join(change for before, change in STEPS.items() if before >= version)
         change = TABLES if version == 0 else DROP_INDICES + steps + INDICES
-        connection.executescript(f"BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;")
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE; {change} PRAGMA user_version = {VERSION}; COMMIT;")
+        except sqlite3.Error:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            if check_version(connection, where) != VERSION:  # else another process did the same meanwhile
+                raise
     if 0 < version < VERSION:
-        fields = {"file": str(directory / FILE), "from": version, "to": VERSION}
+        fields = {"file": str(place_of(where).database), "from": version, "to": VERSION}
         log.info("the queue's tables were brought up to date", extra={"fields": fields})
 
 
@@ -154,20 +165,20 @@ def overwrite(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM opening WHERE rowid = last_insert_rowid()")
 
 
-def check_version(connection: sqlite3.Connection, directory: Path) -> int:
+def check_version(connection: sqlite3.Connection, where: Path | Place) -> int:
     """The version of the tables, 0 where there are none yet. Raises StoreError where a newer waymail wrote them."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
         raise StoreError(
-            f"{directory / FILE} was written by a newer waymail (its tables have version {version}, this one knows"
+            f"{place_of(where).database} was written by a newer waymail (its tables have version {version}, this one knows"
             f" {VERSION}): install that version again, or give this one another data_dir"
         )
     return version
 
 
-def unreadable(error: Exception, directory: Path) -> StoreError:
+def unreadable(error: Exception, where: Path | Place) -> StoreError:
     """What an SQLite error means to the operator."""
-    file = directory / FILE
+    file = place_of(where).database
     text = str(error)
     if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
         return StoreError(f"{file} is damaged ({text}): stop the server, save the file, and restore it with `sqlite3 .recover`")

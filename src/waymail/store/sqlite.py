@@ -1,9 +1,9 @@
-"""The store of a single node: SQLite in a directory, written by one process, durable before any call returns. Small changes are
-executed on the loop and committed in the writer's thread (`group`).
+"""The store of a single node: SQLite in a directory or a file (`place`), written by one process, durable before any call returns.
+Small changes are executed on the loop and committed in the writer's thread (`group`).
 
     directory/queue.sqlite   the database (`schema` has its tables), with its write-ahead log beside it
     directory/bodies/        the bodies above 64 KiB (`body`)
-    directory/lock           held by the process that writes (`lock`)
+    directory/lock           held by the process that writes (`lock`); others may only add messages (`deposit`)
 
 Promises what `contract` promises. Fails with StoreError, whose text tells the operator what to do where something can be done.
 """
@@ -48,6 +48,7 @@ from waymail.store.due import Turns
 from waymail.store.group import GroupCommit
 from waymail.store.lock import ProcessLock
 from waymail.store.operate import Operations
+from waymail.store.place import Place, place_of
 from waymail.store.read import SqliteReader
 from waymail.store.rows import Accepting, Row, Settling, accepting, number_of, refusing, settling
 
@@ -83,7 +84,7 @@ class SqliteStore:
 
     def __init__(
         self,
-        directory: Path,
+        place: Place,
         files: BodyFiles,
         lock: ProcessLock,
         connections: Sequence[sqlite3.Connection],
@@ -92,7 +93,7 @@ class SqliteStore:
         monotonic: Callable[[], float],
     ) -> None:
         """For `open`: three connections, for the writer, the reader and the checkpointer."""
-        self._directory = directory
+        self._place = place
         self._lock = lock
         self._lease = lease
         self._now = now
@@ -109,7 +110,7 @@ class SqliteStore:
         self._lapse_at = monotonic() + lease  # no lease can be over before that
         self._closed = False
         self._threads = ThreadPoolExecutor(4, "waymail-store-body")
-        self._reader = SqliteReader(reading, directory)
+        self._reader = SqliteReader(reading, place)
         self._operations = Operations(self._reader, self._submit, self._numbers, self._end_files)
         self._chores = Chores(self._reader, self._submit)
         self._checkpointer = Checkpointer(copying)
@@ -119,7 +120,7 @@ class SqliteStore:
     @classmethod
     async def open(
         cls,
-        directory: Path,
+        where: Path | Place,
         *,
         lease: float = 3600.0,
         now: Callable[[], float],
@@ -127,7 +128,7 @@ class SqliteStore:
         disk: Disk = SYSTEM,
         patience: float = 0.0,
     ) -> SqliteStore:
-        """Open the store in `directory`, which is made where it is missing, and recover from however the last process ended.
+        """Open the store at `where`, which is made where it is missing, and recover from however the last process ended.
 
         `lease` is in seconds: a claim that is not settled by then is given to others. `now` gives seconds since the epoch;
         `monotonic` seconds that no change of the clock touches, where there is such a clock.
@@ -135,7 +136,7 @@ class SqliteStore:
         Raises StoreError where another process has it open for longer than `patience` seconds, the database is damaged or too
         new, or the disk refuses.
         """
-        store = await asyncio.to_thread(cls._open, directory, lease, now, monotonic or now, disk, patience)
+        store = await asyncio.to_thread(cls._open, place_of(where), lease, now, monotonic or now, disk, patience)
         store._connection.execute("PRAGMA busy_timeout = 0")  # the loop must not wait for a lock; the writer's thread does
         store._writer = GroupCommit(
             store._connection,
@@ -153,32 +154,32 @@ class SqliteStore:
     @classmethod
     def _open(
         cls,
-        directory: Path,
+        place: Place,
         lease: float,
         now: Callable[[], float],
         monotonic: Callable[[], float],
         disk: Disk,
         patience: float,
     ) -> SqliteStore:
-        files = BodyFiles(directory, disk)
+        files = BodyFiles(place, disk)
         try:
             files.make()
         except OSError as error:
             raise StoreError(f"{error.filename} cannot be made: {error.strerror}") from error
-        lock = ProcessLock(directory, patience)
+        lock = ProcessLock(place, patience)
         connections: list[sqlite3.Connection] = []
         try:
-            connections.append(schema.connect(directory, vfs=disk.vfs))
-            schema.prepare(connections[0], directory)
-            connections.append(schema.connect(directory, read_only=True, vfs=disk.vfs))
-            connections.append(schema.connect(directory, vfs=disk.vfs))
-            return cls(directory, files, lock, connections, lease, now, monotonic)
+            connections.append(schema.connect(place, vfs=disk.vfs))
+            schema.prepare(connections[0], place)
+            connections.append(schema.connect(place, read_only=True, vfs=disk.vfs))
+            connections.append(schema.connect(place, vfs=disk.vfs))
+            return cls(place, files, lock, connections, lease, now, monotonic)
         except BaseException as error:
             for connection in connections:
                 connection.close()
             lock.release()
             if isinstance(error, sqlite3.Error | OSError):
-                raise schema.unreadable(error, directory) from error
+                raise schema.unreadable(error, place) from error
             raise
 
     @property
@@ -371,7 +372,7 @@ class SqliteStore:
     def check(self) -> None:
         """As `Store.check`."""
         if self._checkpointer.failed:
-            raise StoreError(f"a sync of {self._directory / schema.FILE} failed: look at the disk, and start the server anew")
+            raise StoreError(f"a sync of {self._place.database} failed: look at the disk, and start the server anew")
 
     async def close(self) -> None:
         """As `Store.close`. Safe to call twice."""
@@ -406,7 +407,7 @@ class SqliteStore:
 
     def _submit(self, item: Item, *, urgent: bool = True) -> asyncio.Future[Any]:
         if self._closed:
-            raise StoreError(f"the store in {self._directory} is closed")
+            raise StoreError(f"the {self._place.name} is closed")
         self.check()
         return self._writer.submit(item, urgent=urgent)
 
@@ -470,7 +471,7 @@ class SqliteStore:
     def _failure(self, error: Exception) -> Exception:
         if isinstance(error, StoreError):
             return error
-        failure = schema.unreadable(error, self._directory)
+        failure = schema.unreadable(error, self._place)
         failure.__cause__ = error
         return failure
 
