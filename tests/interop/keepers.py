@@ -79,9 +79,10 @@ class SmtpSink(Folder):
 
 
 class PostfixBox(Folder):
-    """A Postfix that takes mail for every address of `domains`, and keeps it in one Maildir; `settings` go to main.cf."""
+    """A Postfix that takes mail for every address of `domains`, and keeps it in one Maildir; `settings` go to main.cf, and
+    `services` into master.cf."""
 
-    def __init__(self, *domains: str, port: int = 0, **settings: str) -> None:
+    def __init__(self, *domains: str, port: int = 0, services: str = "", **settings: str) -> None:
         super().__init__("postfix")
         self.port = port or free_port()
         boxes = self.path / "boxes"
@@ -95,7 +96,7 @@ class PostfixBox(Folder):
             "virtual_uid_maps": f"static:{NOBODY.pw_uid}",
             "virtual_gid_maps": f"static:{NOBODY.pw_gid}",
         }
-        self.server = PrivatePostfix(self.path / "postfix", f"127.0.0.1:{self.port}", virtual | settings)
+        self.server = PrivatePostfix(self.path / "postfix", f"{services}127.0.0.1:{self.port}", virtual | settings)
         self.server.start()
         wait_for_port(self.port)
 
