@@ -235,6 +235,7 @@ class SqliteStore:
     async def _claimed(self, claimed: Sequence[Row], token: int) -> Sequence[Delivery]:
         try:
             deliveries, damaged = await self._reader.deliveries(claimed, token)
+            self._kept.update(number_of(one.envelope.id) for one in deliveries if isinstance(one.body.content, Path))
             if damaged:
                 await self._submit(partial(recover.hold, damaged=damaged, numbers=self._numbers, now=self._now()))
             return deliveries
