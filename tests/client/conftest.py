@@ -8,6 +8,7 @@ import pytest
 import trustme
 import uvloop
 
+from waymail.client.asynchronous import AsyncIo
 from waymail.client.connection import Connection
 from waymail.client.session import Contexts, open_session
 from waymail.client.target import Host, Tls
@@ -61,6 +62,7 @@ async def connect(trusting: ssl.SSLContext) -> AsyncIterator[Callable[..., objec
     ) -> Connection:
         contexts = Contexts(context or trusting)
         connection = await open_session(
+            AsyncIo(),
             Host(name, peer.port),
             peer.host,
             tls=tls,

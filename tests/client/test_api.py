@@ -7,8 +7,8 @@ from email.message import EmailMessage
 import pytest
 
 import waymail
-from waymail.client.api import result_of
 from waymail.client.attempt import Result, Stage
+from waymail.client.results import result_of
 from waymail.testing.peer import DROP, END, GREETING, HANG, Peer, Rule
 
 
@@ -146,7 +146,7 @@ async def test_a_refused_password_is_an_error_with_the_reply(
 
 async def test_a_client_uses_its_connections_again_and_no_more_than_it_may(message: EmailMessage) -> None:
     async with Peer() as peer:
-        async with waymail.Client(url(peer), pool=waymail.PoolLimits(connections=2)) as client:
+        async with waymail.Client(url(peer), pool=waymail.Pool(max=2)) as client:
             results = await asyncio.gather(*(client.send(message) for _ in range(20)))
         assert all(len(result.accepted) == 3 for result in results)
         assert len(peer.messages) == 20
@@ -168,7 +168,7 @@ async def test_the_timeout_is_for_the_whole_of_a_send(message: EmailMessage) -> 
 async def test_waiting_for_a_free_connection_counts_as_well(message: EmailMessage) -> None:
     async with (
         Peer([("MAIL", HANG)]) as peer,
-        waymail.Client(url(peer), pool=waymail.PoolLimits(connections=1), timeout=0.1) as client,
+        waymail.Client(url(peer), pool=waymail.Pool(max=1), timeout=0.1) as client,
     ):
         results = await asyncio.gather(client.send(message), client.send(message), return_exceptions=True)
         assert {type(result) for result in results} == {waymail.Disconnected, waymail.ConnectionFailed}

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import pytest
 
+from waymail.client.asynchronous import AsyncIo
 from waymail.client.attempt import Attempts, Stage, candidates, is_too_many, judge
 from waymail.client.errors import AuthenticationFailed, ConnectionFailed, Disconnected, TlsError, UncertainDelivery
 from waymail.client.pool import PoolLimits
@@ -38,7 +39,7 @@ def hop(*peers: Peer, tls: Tls = Tls.OFF, credentials: Credentials | None = None
 
 @pytest.fixture
 async def attempts(trusting: ssl.SSLContext) -> AsyncIterator[Attempts]:
-    attempts = Attempts(hello_name="client.example", contexts=Contexts(trusting), timeouts=Timeouts(connect=5, quit=1))
+    attempts = Attempts(AsyncIo(), hello_name="client.example", contexts=Contexts(trusting), timeouts=Timeouts(connect=5, quit=1))
     yield attempts
     await attempts.close()
 
@@ -343,7 +344,7 @@ async def test_the_deadline_ends_an_attempt_wherever_it_is(attempts: Attempts, b
 
 
 async def test_many_at_once_share_a_bounded_number_of_idle_connections(trusting: ssl.SSLContext, body: Body) -> None:
-    attempts = Attempts(pool=PoolLimits(idle_per_key=3))
+    attempts = Attempts(AsyncIo(), pool=PoolLimits(idle_per_key=3))
     async with Peer() as peer:
         await asyncio.gather(*(attempts.make(hop(peer), Message(SENDER, body), [BOB]) for _ in range(20)))
         assert len(peer.messages) == 20

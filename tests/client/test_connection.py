@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from waymail.client.asynchronous import AsyncIo
 from waymail.client.connection import BLOCK, Connection
 from waymail.client.session import open_session
 from waymail.client.target import Host, Tls
@@ -383,7 +384,9 @@ async def test_no_input_of_a_caller_becomes_a_line_or_an_argument_of_its_own(
     async with Peer(extensions=("PIPELINING", "DSN")) as peer:
         if place == "hello":
             with pytest.raises(ValueError, match="cannot stand"):
-                await open_session(Host("mx.example", peer.port, (peer.host,)), peer.host, tls=Tls.OFF, hello_name=text)
+                await open_session(
+                    AsyncIo(), Host("mx.example", peer.port, (peer.host,)), peer.host, tls=Tls.OFF, hello_name=text
+                )
         else:
             options = Options(ret=text if place == "ret" else "", envid=text if place == "envid" else "")
             asked = Recipient(BOB, None, text if place == "notify" else "", text if place == "orcpt" else "")

@@ -20,6 +20,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from waymail.client import url as urls
+from waymail.client.asynchronous import AsyncIo
 from waymail.client.attempt import Attempts
 from waymail.client.errors import SMTPError
 from waymail.client.fit import spelling
@@ -266,7 +267,7 @@ async def send(found: Script, hop: NextHop, contexts: Contexts) -> None:
     recipients = found.given("--mail-rcpt")
     utf8 = not all(map(str.isascii, (sender, *recipients)))
     message = Message(sender, Body(content, len(content)), options=Options(smtputf8=True) if utf8 else NO_OPTIONS)
-    attempts = Attempts(hello_name="client.example", contexts=contexts, timeouts=QUICK)
+    attempts = Attempts(AsyncIo(), hello_name="client.example", contexts=contexts, timeouts=QUICK)
     try:
         await attempts.make(hop, message, recipients)
     except ValueError:
@@ -277,7 +278,7 @@ async def send(found: Script, hop: NextHop, contexts: Contexts) -> None:
 
 async def ask(found: Script, hop: NextHop) -> None:
     """What is no message: one command."""
-    connection = await open_session(hop.hosts[0], tls=Tls.OFF, hello_name="client.example", timeouts=QUICK)
+    connection = await open_session(AsyncIo(), hop.hosts[0], tls=Tls.OFF, hello_name="client.example", timeouts=QUICK)
     request = next(iter(found.given("-X|--request")), "").upper()
     names = found.given("--mail-rcpt")
     utf8 = connection.offer.utf8 and not all(map(str.isascii, names))
@@ -336,7 +337,7 @@ async def test_a_refused_login_is_an_error_of_its_own(trusting: ssl.SSLContext) 
     async with Peer(rules(found), extensions=extensions(found)) as peer:
         found.port = peer.port
         hop = NextHop("curl", (Host("127.0.0.1", peer.port),), Tls.OFF, credentials(found))
-        attempts = Attempts(hello_name="client.example", timeouts=QUICK)
+        attempts = Attempts(AsyncIo(), hello_name="client.example", timeouts=QUICK)
         results = await attempts.make(hop, Message("a@example.com", Body(b"", 0)), ["b@example.com"])
         await attempts.close()
     trouble = results["b@example.com"].trouble

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import waymail
+from waymail.client.asynchronous import AsyncIo
 from waymail.client.attempt import Attempts, Stage
 from waymail.client.connection import Connection
 from waymail.client.errors import ConnectionFailed, UncertainDelivery
@@ -32,7 +33,7 @@ def hop(peer: Peer, path: str = "", tls: Tls = Tls.OFF) -> NextHop:
 
 @pytest.fixture
 async def attempts(trusting: ssl.SSLContext) -> AsyncIterator[Attempts]:
-    attempts = Attempts(hello_name="client.example", contexts=Contexts(trusting), timeouts=Timeouts(connect=5, quit=1))
+    attempts = Attempts(AsyncIo(), hello_name="client.example", contexts=Contexts(trusting), timeouts=Timeouts(connect=5, quit=1))
     yield attempts
     await attempts.close()
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 
+from waymail.client.asynchronous import AsyncIo
 from waymail.client.connection import Connection
-from waymail.client.pool import Idle, Pool, PoolLimits, choose, is_fit
+from waymail.client.pool import Idle, IdleConnections, PoolLimits, choose, is_fit
 from waymail.client.transaction import Message
 from waymail.mail.envelope import Body
 from waymail.testing.peer import Peer
@@ -55,7 +56,7 @@ def test_the_fit_connection_used_last_is_chosen() -> None:
 
 async def test_a_connection_put_back_is_taken_again_by_its_own_key_alone(connect: Connect) -> None:
     async with Peer() as peer:
-        pool = Pool()
+        pool = IdleConnections(PoolLimits(), AsyncIo())
         connection = await connect(peer)
         pool.put("a", connection)
         assert len(pool) == 1
@@ -67,7 +68,7 @@ async def test_a_connection_put_back_is_taken_again_by_its_own_key_alone(connect
 
 async def test_an_unfit_connection_is_left_instead_of_kept(connect: Connect, body: Body) -> None:
     async with Peer() as peer:
-        pool = Pool(PoolLimits(messages=1))
+        pool = IdleConnections(PoolLimits(messages=1), AsyncIo())
         connection = await connect(peer)
         await connection.transaction(Message("ann@example.com", body), ["bob@example.org"])
         pool.put("a", connection)
@@ -78,7 +79,7 @@ async def test_an_unfit_connection_is_left_instead_of_kept(connect: Connect, bod
 
 async def test_no_more_are_kept_than_the_limits_allow(connect: Connect) -> None:
     async with Peer() as peer:
-        pool = Pool(PoolLimits(idle_per_key=2, idle_total=3))
+        pool = IdleConnections(PoolLimits(idle_per_key=2, idle_total=3), AsyncIo())
         for key in ("a", "a", "a", "b", "b"):
             pool.put(key, await connect(peer))
         assert len(pool) == 3
@@ -87,7 +88,7 @@ async def test_no_more_are_kept_than_the_limits_allow(connect: Connect) -> None:
 
 async def test_a_connection_that_died_while_idle_is_not_given_out(connect: Connect, eventually: Eventually) -> None:
     async with Peer() as peer:
-        pool = Pool()
+        pool = IdleConnections(PoolLimits(), AsyncIo())
         connection = await connect(peer)
         pool.put("a", connection)
         await peer.stop()
@@ -98,7 +99,7 @@ async def test_a_connection_that_died_while_idle_is_not_given_out(connect: Conne
 
 async def test_idle_connections_are_closed_by_one_timer_that_then_ends(connect: Connect, eventually: Eventually) -> None:
     async with Peer() as peer:
-        pool = Pool(PoolLimits(idle_seconds=0.05))
+        pool = IdleConnections(PoolLimits(idle_seconds=0.05), AsyncIo())
         connection = await connect(peer)
         pool.put("a", connection)
         await eventually(lambda: len(pool) == 0)
@@ -109,7 +110,7 @@ async def test_idle_connections_are_closed_by_one_timer_that_then_ends(connect: 
 
 async def test_closing_says_quit_everywhere_and_what_comes_back_later_is_closed_too(connect: Connect) -> None:
     async with Peer() as peer:
-        pool = Pool()
+        pool = IdleConnections(PoolLimits(), AsyncIo())
         busy = await connect(peer)
         pool.put("a", await connect(peer))
         pool.put("b", await connect(peer))

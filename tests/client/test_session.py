@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trustme
 
+from waymail.client.asynchronous import AsyncIo
 from waymail.client.connection import Connection
 from waymail.client.errors import ConnectionFailed, SMTPError, TlsError
 from waymail.client.session import Contexts, open_session
@@ -24,7 +25,7 @@ ANN = Credentials("ann", "secret word")
 
 async def test_we_name_ourselves_by_our_address_where_we_have_no_name() -> None:
     async with Peer() as peer:
-        connection = await open_session(Host("mx.example", peer.port), peer.host, tls=Tls.OFF)
+        connection = await open_session(AsyncIo(), Host("mx.example", peer.port), peer.host, tls=Tls.OFF)
         assert peer.commands == [b"EHLO [127.0.0.1]"]
         await connection.quit()
 
@@ -174,7 +175,7 @@ async def test_the_name_is_looked_for_in_san_alone_and_a_wildcard_is_one_label(
 
 async def test_opportunistic_tls_takes_any_certificate_and_says_so(server_tls: ssl.SSLContext) -> None:
     async with Peer(tls=server_tls) as peer:
-        connection = await open_session(Host("other.example", peer.port), peer.host, tls=Tls.OPPORTUNISTIC)
+        connection = await open_session(AsyncIo(), Host("other.example", peer.port), peer.host, tls=Tls.OPPORTUNISTIC)
         assert connection.peer.tls.endswith(" unverified")
         assert not connection.is_confidential
         await connection.quit()

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from waymail.client.asynchronous import AsyncIo
 from waymail.client.attempt import Attempts
 from waymail.client.session import Contexts
 from waymail.client.target import Credentials, Host, NextHop, Tls
@@ -38,7 +39,7 @@ async def said(
 ) -> tuple[str, ...]:
     """The lines of an attempt, the last of so many that share the connections."""
     hosts = tuple(Host(name or f"mx{at}.example", peer.port, (peer.host,)) for at, peer in enumerate(peers))
-    attempts = Attempts(hello_name="client.example", contexts=Contexts(context, context), timeouts=timeouts)
+    attempts = Attempts(AsyncIo(), hello_name="client.example", contexts=Contexts(context, context), timeouts=timeouts)
     transcript = Transcript()
     try:
         for _ in range(times):

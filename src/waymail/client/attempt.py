@@ -10,8 +10,7 @@ final dot) is not: the next host is tried.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -19,7 +18,8 @@ from math import inf
 
 from waymail.client.connection import Connection
 from waymail.client.errors import AuthenticationFailed, ConnectionFailed, SMTPError, TlsError, UncertainDelivery
-from waymail.client.pool import Pool, PoolLimits
+from waymail.client.io import Io
+from waymail.client.pool import IdleConnections, PoolLimits
 from waymail.client.session import Contexts, open_session
 from waymail.client.target import Host, NextHop, Tls
 from waymail.client.transaction import Message, Timeouts, Transaction
@@ -135,17 +135,18 @@ def _trouble(transaction: Transaction) -> SMTPError:
 class Remembered:
     """Hosts of which something is remembered for so many seconds."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, io: Io) -> None:
         self._seconds = seconds
+        self._io = io
         self._until: dict[str, float] = {}
 
     def note(self, host: str) -> None:
         if len(self._until) >= _REMEMBER_HOSTS:
             self._until.clear()
-        self._until[host] = asyncio.get_running_loop().time() + self._seconds
+        self._until[host] = self._io.now() + self._seconds
 
     def __contains__(self, host: str) -> bool:
-        return bool(self._until) and self._until.get(host, 0.0) > asyncio.get_running_loop().time()
+        return bool(self._until) and self._until.get(host, 0.0) > self._io.now()
 
 
 class Attempts:
@@ -156,18 +157,20 @@ class Attempts:
 
     def __init__(
         self,
+        io: Io,
         *,
         hello_name: str | None = None,
         contexts: Contexts = Contexts(),  # noqa: B008 - frozen
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         pool: PoolLimits = PoolLimits(),  # noqa: B008 - frozen
     ) -> None:
+        self._io = io
         self._hello_name = hello_name
         self._contexts = contexts
         self._timeouts = timeouts
-        self._pool = Pool(pool)
-        self._cleartext = Remembered(REMEMBER_SECONDS)
-        self._without_chunks = Remembered(REMEMBER_SECONDS)
+        self._pool = IdleConnections(pool, io)
+        self._cleartext = Remembered(REMEMBER_SECONDS, io)
+        self._without_chunks = Remembered(REMEMBER_SECONDS, io)
 
     async def make(
         self,
@@ -178,7 +181,7 @@ class Attempts:
         deadline: float = inf,
         transcript: Transcript | None = None,
     ) -> dict[str, Result]:
-        """One attempt. `deadline` (loop time) bounds all of it, the reply to the final dot included. `transcript` is given what
+        """One attempt. `deadline` (by `Io.now`) bounds all of it, the reply to the final dot included. `transcript` is given what
         happened.
 
         Raises ValueError for an address that cannot be sent (a line break in it), OSError where the body cannot be read.
@@ -187,7 +190,7 @@ class Attempts:
         results: dict[str, Result] = {}
         waiting = list(dict.fromkeys(recipients))
         left = candidates(next_hop)
-        until = min(deadline, asyncio.get_running_loop().time() + ATTEMPT_SECONDS)
+        until = min(deadline, self._io.now() + ATTEMPT_SECONDS)
         while waiting:
             try:
                 transaction = await self._transaction(next_hop, left, message, waiting, deadline, until, transcript)
@@ -205,8 +208,16 @@ class Attempts:
         return results
 
     async def session(self, next_hop: NextHop, *, deadline: float = inf) -> Connection:
-        """A session with the first host that has one for us; it is the caller's to end. Raises SMTPError."""
+        """A session with the first host that has one for us; it is the caller's to end, or to have kept. Raises SMTPError."""
         return await self._open(next_hop, candidates(next_hop), deadline, Transcript())
+
+    def keep(self, next_hop: NextHop, connection: Connection) -> None:
+        """Take a session with the next hop, for the attempts to come."""
+        self._pool.put(_key(next_hop), connection)
+
+    def forget(self) -> None:
+        """Close the idle connections without a word: they are those of the process that forked this one."""
+        self._pool.forget()
 
     async def close(self) -> None:
         """Close the idle connections; the others when their attempt ends."""
@@ -222,7 +233,7 @@ class Attempts:
         until: float,
         transcript: Transcript,
     ) -> Transaction:
-        key = (next_hop.key, next_hop.tls, next_hop.credentials)
+        key = _key(next_hop)
         connection = self._pool.take(key)
         if connection is not None:
             transaction = await self._carried(connection, message, recipients, deadline)
@@ -248,9 +259,9 @@ class Attempts:
     async def _open(self, next_hop: NextHop, left: Iterator[Candidate], until: float, transcript: Transcript) -> Connection:
         """A session with the first candidate that has one for us. Raises SMTPError."""
         failures: list[SMTPError] = []
-        until = min(until, asyncio.get_running_loop().time() + self._timeouts.opening)
+        until = min(until, self._io.now() + self._timeouts.opening)
         for host, address in left:
-            if asyncio.get_running_loop().time() >= until:
+            if self._io.now() >= until:
                 transcript.add("no time is left for the other hosts and addresses")
                 break
             try:
@@ -287,6 +298,7 @@ class Attempts:
 
     async def _open_session(self, next_hop: NextHop, host: Host, address: str | None, demand: Tls, until: float) -> Connection:
         connection = await open_session(
+            self._io,
             host,
             address,
             tls=demand,
@@ -299,6 +311,11 @@ class Attempts:
         )
         connection.takes_chunks = host.name not in self._without_chunks
         return connection
+
+
+def _key(next_hop: NextHop) -> Hashable:
+    """What sessions have in common that may be used one for another."""
+    return next_hop.key, next_hop.tls, next_hop.credentials
 
 
 def _behind(batch: Sequence[str], waiting: list[str]) -> list[str]:

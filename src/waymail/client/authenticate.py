@@ -10,16 +10,14 @@ that the mechanism cannot carry, before anything is sent.
 
 from __future__ import annotations
 
-import asyncio
 import binascii
-import inspect
 import secrets
-import ssl
 from collections.abc import Mapping
 
 from waymail.client.connection import Connection
 from waymail.client.dialogue import ask
 from waymail.client.errors import AuthenticationFailed
+from waymail.client.io import Io
 from waymail.client.target import Credentials
 from waymail.client.transcript import hidden
 from waymail.net import binding
@@ -39,7 +37,7 @@ _LOOP_LIMIT = 10  # challenges in one exchange; SCRAM needs three
 _LINE = 512  # octets of a command line with its CRLF (RFC 5321 §4.5.3.1.4)
 
 
-async def authenticate(connection: Connection, credentials: Credentials) -> None:
+async def authenticate(io: Io, connection: Connection, credentials: Credentials) -> None:
     """Log in. The connection stays open where it fails, unless the server broke the rules."""
     offered = connection.core.extensions.get("AUTH", "").upper().split()
     bindings = _bindings(connection)
@@ -47,7 +45,7 @@ async def authenticate(connection: Connection, credentials: Credentials) -> None
     while True:
         name = _choose(connection, credentials, offered, bindings)
         if name in TOKEN_MECHANISMS and not token:
-            token = await _token(connection, credentials)
+            token = await _token(io, connection, credentials)
         channel = _channel(connection, bindings, offered)
         reply = await _attempt(connection, name, credentials, token, channel)
         if reply.is_positive:
@@ -58,7 +56,7 @@ async def authenticate(connection: Connection, credentials: Credentials) -> None
             continue
         if name in TOKEN_MECHANISMS and callable(credentials.token) and reply.is_permanent and not is_refreshed:
             old, is_refreshed = token, True
-            token = await _token(connection, credentials)
+            token = await _token(io, connection, credentials)
             if token != old:
                 continue
         raise AuthenticationFailed(_refused(connection, credentials, name, reply), reply)
@@ -107,7 +105,7 @@ async def _exchange(connection: Connection, mechanism: ClientMechanism) -> Reply
         except ValueError:
             raise AuthenticationProtocolError("the server's challenge is not base64") from None
         # SCRAM hashes the password some thousand times: too long for the loop.
-        answer = await asyncio.to_thread(mechanism.step, challenge)
+        answer = await connection.offload(mechanism.step, challenge)
         said.append(answer)
         reply = await ask(connection, AuthResponse(answer), "AUTH")
     raise AuthenticationProtocolError("the server's challenges do not end")
@@ -122,34 +120,25 @@ def _initial(mechanism: ClientMechanism) -> bytes | None:
     return initial if length <= _LINE else None
 
 
-async def _token(connection: Connection, credentials: Credentials) -> str:
+async def _token(io: Io, connection: Connection, credentials: Credentials) -> str:
     """A token, from whoever has them. The server waits meanwhile, and so that has to end as well."""
-    provider = credentials.token
-    if isinstance(provider, str):
-        return provider
     try:
-        async with asyncio.timeout(connection.timeouts.command):
-            found = provider() if inspect.iscoroutinefunction(provider) else await asyncio.to_thread(provider)
-            token = found if isinstance(found, str) else await found
+        return await io.token(credentials.token, connection.timeouts.command)
     except TimeoutError as error:
         raise AuthenticationFailed(f"no token for {connection.peer.host} in time") from error
     except Exception as error:  # whatever the program's own function raises
         raise AuthenticationFailed(f"no token for {connection.peer.host}: {type(error).__name__}") from error
-    return token
 
 
 def _bindings(connection: Connection) -> Mapping[str, bytes]:
-    found = connection.transport.get_extra_info("ssl_object")
-    return binding.of_client(found) if isinstance(found, ssl.SSLObject) else {}
+    return binding.of_client(connection.tls) if connection.tls is not None else {}
 
 
 def _channel(connection: Connection, bindings: Mapping[str, bytes], offered: list[str]) -> Channel:
-    address = connection.transport.get_extra_info("peername")
-    port = int(address[1]) if isinstance(address, tuple) else 0
     # A -PLUS that was taken back with 504 counts as not offered: if the server did offer it, and somebody else took it back,
     # "y" tells.
     offers_plus = any(name.endswith("-PLUS") for name in offered)
-    return Channel(bindings=bindings, host=connection.peer.host, port=port, offers_plus=offers_plus)
+    return Channel(bindings=bindings, host=connection.peer.host, port=connection.remote[1], offers_plus=offers_plus)
 
 
 def _refused(connection: Connection, credentials: Credentials, name: str, reply: Reply) -> str:

@@ -4,14 +4,13 @@
 3030), else by DATA. With PIPELINING a small message goes with its commands in one group, and is one round trip.
 
 How it fails: whatever ends the connection is recorded once in `trouble`; `transaction` does not raise for it, it returns
-with the replies that came. Being cancelled in the middle aborts the connection, for nobody knows then where it stands.
+with the replies that came. Being interrupted in the middle aborts the connection, for nobody knows then where it stands.
 
 `session.open_session` makes connections that are ready for a transaction.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,7 +46,7 @@ class _Plan:
 
 
 class Connection(Line):
-    """A connection. Not to be used by two at a time."""
+    """A connection, of whichever kind. Not to be used by two at a time."""
 
     def __init__(self, host: str, timeouts: Timeouts) -> None:
         super().__init__(host, timeouts)
@@ -63,7 +62,7 @@ class Connection(Line):
     async def transaction(self, message: Message, recipients: Sequence[str], *, deadline: float = inf) -> Transaction:
         """Send a message to those of `recipients` that one transaction takes: the first ones, as a rule.
 
-        `deadline` (loop time) bounds it all. Raises ValueError for an address that cannot be sent, OSError where the body's
+        `deadline` (by `now`) bounds it all. Raises ValueError for an address that cannot be sent, OSError where the body's
         file cannot be read; the connection is of no use then.
         """
         self.heard = []
@@ -133,7 +132,7 @@ class Connection(Line):
             if isinstance(message.body.content, bytes) and message.body.size <= BLOCK:
                 content = content_for(message, offer, chunks=chunks)
             else:
-                content = await asyncio.to_thread(content_for, message, offer, chunks=chunks)
+                content = await self.offload(content_for, message, offer, chunks=chunks)
         except Unfit as unfit:
             result.final = unfit.reply
             return None
@@ -185,7 +184,7 @@ class Connection(Line):
 
     async def _carry_out(self, result: Transaction, plan: _Plan, deadline: float) -> None:
         self.messages += 1
-        self._limit = min(self._loop.time() + self.timeouts.transaction, deadline)
+        self._limit = min(self.now() + self.timeouts.transaction, deadline)
         opening: list[Command] = [Reset(), plan.mail] if self._needs_reset else [plan.mail]
         opening += plan.recipients
         self._needs_reset = True
@@ -210,14 +209,14 @@ class Connection(Line):
             return
         if go.code != 354:
             if go.is_positive:
-                self._end(f"answered DATA with {go}")
+                self.end(f"answered DATA with {go}")
             elif result.has_accepted:
                 result.final = go
         elif result.has_accepted:
             await self._send_content(result, plan.content, deadline)
         else:
             # RFC 2920 §3.1: the server wants content although no recipient stands. A lone dot; it must send that nowhere.
-            self._put(b".\r\n")
+            self.put(b".\r\n")
             self.core.content_sent()
             await self.replies(self.timeouts.final)
 
@@ -233,17 +232,18 @@ class Connection(Line):
             octets = self.core.send(*opening, bdat)
             if content.chunk:
                 self.core.chunk_sent()
-            self._put(octets + content.whole)
+            is_complete = self.put(octets + content.whole)
             responses = await self.replies(self.timeouts.final)
             self._sort(result, responses)
             self._conclude(result, responses)
+            result.uncertain = result.uncertain and is_complete
             return
         if self.offer.pipelining:
             self._sort(result, await self.ask(self.timeouts.command, *opening))
         else:
             await self._one_by_one(result, opening)
         if result.has_accepted and self.trouble is None:
-            self._put(self.core.send(bdat))
+            self.put(self.core.send(bdat))
             await self._send_content(result, content, deadline)
 
     async def _one_by_one(self, result: Transaction, opening: list[Command]) -> bool:
@@ -276,8 +276,7 @@ class Connection(Line):
             last = await self._write_all_but_last(content.whole)
         else:
             last = await self._write_file_but_last(content)
-        if self.trouble is None:
-            self._put(last)
+        if self.put(last):
             if content.chunk < 0:
                 self.core.content_sent()
             elif content.chunk:
@@ -299,7 +298,7 @@ class Connection(Line):
                 case Bdat():
                     answered = True  # it was for nobody
         if result.final is not None and result.final.is_intermediate:
-            self._end(f"answered the content with {result.final}")
+            self.end(f"answered the content with {result.final}")
             result.final = None
             result.uncertain = True
         elif result.final is not None:
@@ -323,7 +322,7 @@ class Connection(Line):
         """Write the octets, as fast as the peer takes them, up to their last block, which is returned."""
         at = 0
         while len(whole) - at > BLOCK:
-            if not await self._write(whole[at : at + BLOCK]):
+            if not await self.write(whole[at : at + BLOCK]):
                 return b""
             at += BLOCK
         return whole[at:] if at else whole
@@ -332,8 +331,8 @@ class Connection(Line):
         pieces = content.pieces()
         waiting = b""
         left = content.chunk
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            if waiting and not await self._write(waiting):
+        while (piece := await self.offload(next, pieces, None)) is not None:
+            if waiting and not await self.write(waiting):
                 return b""
             waiting = piece
             left -= len(piece)

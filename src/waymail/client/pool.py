@@ -1,30 +1,49 @@
 """Idle connections, kept for the next transaction.
 
-`choose` and `is_fit` decide; `Pool` acts. A connection is used again only after a complete transaction, while it is alive and has
-said nothing unasked, and neither too long nor too often: after that the destination's hosts are looked at afresh, and no
-server is held on to. There is one timer, and it runs only while something is idle.
+`choose` and `is_fit` decide; `IdleConnections` acts. A connection is used again only after a complete transaction, while it is
+alive and has said nothing unasked, and neither too long nor too often: after that the destination's hosts are looked at afresh,
+and no server is held on to. In an event loop there is one timer, which runs only while something is idle; in a thread there is
+none, and what is idle for too long is closed when the next one comes to be kept.
 
 That a connection is fit cannot be known for certain: the server may have closed it a moment ago. `attempt` replaces it then.
 """
 
 from __future__ import annotations
 
-import asyncio
+import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from waymail.client.connection import Connection
+from waymail.client.io import Cancellable, Io
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """How many connections a client opens at most (`max`), and how long it keeps one: for so many `messages`, until it is so many
+    seconds old (`age`), or has been unused for so many (`idle`: well below the 5 minutes after which servers hang up, RFC 5321
+    §4.5.3.2.7). Raises ValueError for a bound that permits nothing."""
+
+    max: int = 10
+    messages: int = 1000
+    age: float = 300.0
+    idle: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.max < 1 or self.messages < 1:
+            raise ValueError("a pool has one connection at least, and each of them one message")
+
+    @property
+    def limits(self) -> PoolLimits:
+        return PoolLimits(self.max, self.max, self.idle, self.age, self.messages)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolLimits:
-    """Bounds of a pool. `connections` is how many a `Client` opens at most; delivery is bounded by the queue instead.
+    """Bounds of what is kept idle. How many connections are used at once is bounded elsewhere: by the client's places, and in
+    delivery by the queue."""
 
-    `idle_seconds` is kept well below the 5 minutes after which servers hang up (RFC 5321 §4.5.3.2.7).
-    """
-
-    connections: int = 10
     idle_per_key: int = 20
     idle_total: int = 500
     idle_seconds: float = 15.0
@@ -50,7 +69,7 @@ C = TypeVar("C", bound=Reusable)
 
 @dataclass(frozen=True, slots=True)
 class Idle(Generic[C]):
-    """A connection that has been idle since then (loop time)."""
+    """A connection that has been idle since then (by `Io.now`)."""
 
     connection: C
     since: float
@@ -77,14 +96,16 @@ def choose(idle: Sequence[Idle[C]], now: float, limits: PoolLimits) -> int:
     return -1
 
 
-class Pool:
-    """Idle connections by key. All of it happens in one loop, and nothing waits but `close`."""
+class IdleConnections:
+    """Idle connections by key. Safe to be used by several threads; no lock is held while octets travel."""
 
-    def __init__(self, limits: PoolLimits = PoolLimits()) -> None:
+    def __init__(self, limits: PoolLimits, io: Io) -> None:
         self._limits = limits
+        self._io = io
         self._idle: dict[Hashable, list[Idle[Connection]]] = {}
         self._count = 0
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._lock = threading.Lock()
+        self._sweeper: Cancellable | None = None
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -93,58 +114,80 @@ class Pool:
 
     def take(self, key: Hashable) -> Connection | None:
         """A connection for another transaction, where there is one. It is the caller's until he puts it back."""
-        idle = self._idle.get(key)
-        if not idle:
+        if not self._count:
             return None
-        at = choose(idle, asyncio.get_running_loop().time(), self._limits)
-        found = idle[at].connection if at >= 0 else None
-        for entry in idle[at + 1 :]:
-            entry.connection.leave()
-        at = max(at, 0)
-        self._count -= len(idle) - at
-        del idle[at:]
-        return found
+        while True:
+            with self._lock:
+                idle = self._idle.get(key)
+                if not idle:
+                    return None
+                at = choose(idle, self._io.now(), self._limits)
+                found = idle[at].connection if at >= 0 else None
+                unfit = idle[at + 1 :]
+                at = max(at, 0)
+                self._count -= len(idle) - at
+                del idle[at:]
+            for entry in unfit:
+                entry.connection.leave()
+            if found is None or found.is_still_usable():
+                return found
+            found.leave()
 
     def put(self, key: Hashable, connection: Connection) -> None:
         """Give a connection back after a transaction; it is kept where it can be used again, and closed otherwise."""
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        idle = self._idle.setdefault(key, [])
-        entry = Idle(connection, now)
-        is_full = len(idle) >= self._limits.idle_per_key or self._count >= self._limits.idle_total
-        if self._is_closed or is_full or not is_fit(entry, now, self._limits):
+        entry = Idle(connection, self._io.now())
+        if not is_fit(entry, entry.since, self._limits) or not self._has_kept(key, entry):
             connection.leave()
-            return
-        idle.append(entry)
-        self._count += 1
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(self._limits.idle_seconds, self._sweep)
+        elif self._sweeper is None:
+            self._sweeper = self._io.later(self._limits.idle_seconds, self._sweep)
+            if self._sweeper is None:
+                self.sweep()
+
+    def _has_kept(self, key: Hashable, entry: Idle[Connection]) -> bool:
+        with self._lock:
+            idle = self._idle.setdefault(key, [])
+            if self._is_closed or len(idle) >= self._limits.idle_per_key or self._count >= self._limits.idle_total:
+                return False
+            idle.append(entry)
+            self._count += 1
+            return True
 
     def sweep(self) -> None:
         """Close what is not fit any more."""
-        now = asyncio.get_running_loop().time()
-        for key, idle in list(self._idle.items()):
-            fit = [entry for entry in idle if is_fit(entry, now, self._limits)]
-            for entry in idle:
-                if entry not in fit:
-                    entry.connection.leave()
-            self._count -= len(idle) - len(fit)
-            if fit:
-                self._idle[key] = fit
-            else:
-                del self._idle[key]
+        now = self._io.now()
+        left: list[Connection] = []
+        with self._lock:
+            for key, idle in list(self._idle.items()):
+                fit = [entry for entry in idle if is_fit(entry, now, self._limits)]
+                left += [entry.connection for entry in idle if entry not in fit]
+                self._count -= len(idle) - len(fit)
+                if fit:
+                    self._idle[key] = fit
+                else:
+                    del self._idle[key]
+        for connection in left:
+            connection.leave()
 
     def _sweep(self) -> None:
         self.sweep()
-        loop = asyncio.get_running_loop()
-        self._sweeper = loop.call_later(self._limits.idle_seconds, self._sweep) if self._idle else None
+        self._sweeper = self._io.later(self._limits.idle_seconds, self._sweep) if self._idle else None
 
     async def close(self) -> None:
         """Say QUIT on all idle connections and wait for their end, some seconds at most. What is put back later is closed."""
-        self._is_closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
-        idle = [entry.connection for entries in self._idle.values() for entry in entries]
-        self._idle.clear()
-        self._count = 0
-        await asyncio.gather(*(connection.quit() for connection in idle))
+        await self._io.each(connection.quit() for connection in self._emptied())
+
+    def forget(self) -> None:
+        """Close this process's ends of all idle connections, without a word: they are another process's, which forked us."""
+        self._lock = threading.Lock()  # whoever held it is not in this process
+        for connection in self._emptied():
+            connection.abort()
+
+    def _emptied(self) -> list[Connection]:
+        with self._lock:
+            self._is_closed = True
+            idle = [entry.connection for entries in self._idle.values() for entry in entries]
+            self._idle.clear()
+            self._count = 0
+        return idle

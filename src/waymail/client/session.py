@@ -8,16 +8,15 @@ connection (`attempt` does). Raises ConnectionFailed, TlsError, AuthenticationFa
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from dataclasses import dataclass
-from functools import partial
 from math import inf
 
 from waymail.client.authenticate import authenticate
 from waymail.client.connection import Connection
 from waymail.client.dialogue import ask, lost
 from waymail.client.errors import AuthenticationFailed, ConnectionFailed, TlsError
+from waymail.client.io import Io
 from waymail.client.target import Credentials, Host, Tls
 from waymail.client.transaction import Timeouts
 from waymail.client.transcript import session_lines
@@ -44,6 +43,7 @@ class Contexts:
 
 
 async def open_session(
+    io: Io,
     host: Host,
     address: str | None = None,
     *,
@@ -58,9 +58,9 @@ async def open_session(
     """A session with `host` at `address` (None: the system resolves its name), in LMTP (RFC 2033) where `lmtp` says so.
 
     `hello_name` names us in EHLO; None takes the address literal of the connection's own end (RFC 5321 §4.1.4). `deadline`
-    (loop time) bounds it all, over and above `timeouts`.
+    (by `io.now`) bounds it all, over and above `timeouts`.
     """
-    connection = await _connect(host, address, tls, contexts, timeouts, deadline)
+    connection = await _connect(io, host, address, tls, contexts, timeouts, deadline)
     connection.is_lmtp, connection.is_local = lmtp, bool(host.path)
     try:
         connection.bound(deadline)
@@ -71,7 +71,7 @@ async def open_session(
             # RFC 3207 §4.2: what was learnt before the handshake is forgotten, and asked again.
             await _hello(connection, name)
         if credentials is not None:
-            await authenticate(connection, credentials)
+            await authenticate(io, connection, credentials)
             connection.is_authenticated = True
     except (ConnectionFailed, TlsError, AuthenticationFailed) as error:
         error.peer = connection.peer
@@ -86,29 +86,18 @@ async def open_session(
 
 
 async def _connect(
-    host: Host, address: str | None, demand: Tls, contexts: Contexts, timeouts: Timeouts, deadline: float
+    io: Io, host: Host, address: str | None, demand: Tls, contexts: Contexts, timeouts: Timeouts, deadline: float
 ) -> Connection:
     context = contexts.of(demand) if demand is Tls.IMPLICIT else None
-    factory = partial(Connection, host.name, timeouts)
-    seconds = _remaining(timeouts.connect, deadline)
+    seconds = _remaining(timeouts.connect, deadline, io.now())
     try:
-        if host.path:
-            transport, connection = await streams.connect_unix(factory, host.path, timeout=seconds)
-        else:
-            transport, connection = await streams.connect(
-                factory,
-                address or host.name,
-                host.port,
-                timeout=seconds,
-                tls=context,
-                server_hostname=host.name if context else None,
-            )
+        connection = await io.dial(host, address, context=context, timeouts=timeouts, seconds=seconds)
     except streams.ConnectFailed as error:
         raise ConnectionFailed(error.text, why=error.why) from error
     except streams.TlsFailed as error:
         raise TlsError(f"{host.name}: {error.text}") from error
     if context is not None:
-        _secured(connection, transport, context, demand)
+        _secured(connection, context, demand)
     return connection
 
 
@@ -154,35 +143,29 @@ async def _start_tls(connection: Connection, host: Host, demand: Tls, contexts: 
     if connection.trouble is not None:
         raise TlsError(str(connection.trouble))
     context = contexts.of(demand)
+    seconds = _remaining(connection.timeouts.tls, deadline, connection.now())
     try:
-        transport = await streams.start_tls(
-            connection.transport,
-            connection,
-            context,
-            server_side=False,
-            server_hostname=host.name,
-            timeout=_remaining(connection.timeouts.tls, deadline),
-        )
+        await connection.start_tls(context, host.name, seconds)
     except streams.TlsFailed as error:
         connection.abort(error.text)
         raise TlsError(f"{host.name}: {error.text}") from error
-    _secured(connection, transport, context, demand)
+    _secured(connection, context, demand)
     return True
 
 
-def _secured(connection: Connection, transport: asyncio.Transport, context: ssl.SSLContext, demand: Tls) -> None:
+def _secured(connection: Connection, context: ssl.SSLContext, demand: Tls) -> None:
     is_verified = context.verify_mode is ssl.CERT_REQUIRED
-    described = tls_contexts.describe(transport.get_extra_info("ssl_object"), is_verified)
+    tls = connection.tls
+    described = tls_contexts.describe(tls, is_verified) if tls is not None else ""
     # Who demanded TLS and gave a context of his own has decided what is safe enough for a password.
     is_demanded = demand is not Tls.OPPORTUNISTIC
-    connection.use(transport, described, confidential=is_verified or is_demanded, verified=is_verified and is_demanded)
+    connection.describe(described, confidential=is_verified or is_demanded, verified=is_verified and is_demanded)
 
 
-def _remaining(seconds: float, deadline: float) -> float:
-    return max(0.001, min(seconds, deadline - asyncio.get_running_loop().time()))
+def _remaining(seconds: float, deadline: float, now: float) -> float:
+    return max(0.001, min(seconds, deadline - now))
 
 
 def _own_address(connection: Connection) -> str:
-    name = connection.transport.get_extra_info("sockname")
-    address = str(name[0]).partition("%")[0] if isinstance(name, tuple) else "127.0.0.1"
+    address = connection.local.partition("%")[0] or "127.0.0.1"
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

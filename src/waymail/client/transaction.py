@@ -22,7 +22,8 @@ class Timeouts:
     """How long to wait, in seconds (RFC 5321 §4.5.3.2). `transaction` bounds MAIL up to the last octet of the content.
 
     `opening` bounds all that comes before, over all hosts and addresses: RFC 5321 §4.5.3.2.1 gives one host 5 minutes for
-    its greeting alone, and five of them would hold an attempt for half an hour.
+    its greeting alone, and five of them would hold an attempt for half an hour. `total` is for one `send` as a whole, waiting
+    for a free connection included; None bounds it by the steps alone.
     """
 
     connect: float = 30.0
@@ -35,6 +36,7 @@ class Timeouts:
     quit: float = 5.0
     transaction: float = 1800.0
     opening: float = 300.0  # from connecting to the first host until one has a session for us
+    total: float | None = None
 
 
 @value

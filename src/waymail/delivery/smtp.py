@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from waymail.client.asynchronous import AsyncIo
 from waymail.client.attempt import Attempts, Result, Stage, is_too_many
 from waymail.client.errors import AuthenticationFailed, ConnectionFailed, Disconnected, SMTPError, TlsError, UncertainDelivery
 from waymail.client.pool import PoolLimits
@@ -48,7 +49,7 @@ class SmtpTransport:
     ) -> None:
         self._forwarding = forwarding
         pool = PoolLimits(idle_seconds=idle_seconds)
-        self._attempts = Attempts(hello_name=hello_name, contexts=contexts, timeouts=timeouts, pool=pool)
+        self._attempts = Attempts(AsyncIo(), hello_name=hello_name, contexts=contexts, timeouts=timeouts, pool=pool)
 
     async def deliver(
         self, next_hop: NextHop, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
