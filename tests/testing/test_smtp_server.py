@@ -372,7 +372,27 @@ def test_a_function_decides_and_may_leave_the_usual_reply() -> None:
     with SmtpServer() as server:
         server.script("RCPT", decide)
         assert send(server) == {"bob@example.org": (550, b"5.1.1 no")}
-        assert seen == ["rcpt TO:<bob@example.org>", "rcpt TO:<carl@example.org>"]
+        assert [line.upper() for line in seen] == ["RCPT TO:<BOB@EXAMPLE.ORG>", "RCPT TO:<CARL@EXAMPLE.ORG>"]
+
+
+def test_what_a_function_raises_is_raised_where_the_test_sees_it() -> None:
+    def decide(line: str) -> str | None:
+        raise ZeroDivisionError(line)
+
+    server = SmtpServer().open()
+    server.script("MAIL", decide)
+    with pytest.raises((smtplib.SMTPServerDisconnected, ConnectionError)):
+        send(server)
+    assert "the script raised ZeroDivisionError" in server.transcript
+    with pytest.raises(ZeroDivisionError):
+        server.close()
+
+
+def test_a_script_for_data_is_not_followed_at_the_end_of_the_message() -> None:
+    with SmtpServer() as server:
+        fault = server.script("DATA", "354 2.0.0 go on")
+        assert send(server) == {}
+        assert fault.happened == 1
 
 
 @pytest.mark.parametrize(("greeting", "code"), [("554 5.3.2 no service", 554), ("421 4.3.2 shutting down", 421)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 _LINGER = 2.0  # seconds that a client has for closing after the last reply
@@ -105,12 +106,10 @@ class Channel(asyncio.Protocol):
         """The last reply was said: let the client close, who is to read it first."""
         if self._used.can_write_eof() and not self._used.is_closing():
             self._used.write_eof()
-            try:
-                await asyncio.wait_for(self._gone.wait(), _LINGER)
-            except TimeoutError:
-                return
         else:
             self._used.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), _LINGER)
 
     def drop(self) -> None:
         """Close at once, whatever waits to be sent."""

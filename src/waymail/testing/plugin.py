@@ -110,7 +110,10 @@ def mail_clock() -> JumpingClock:
 def mail_judge(dns_zone: Zone) -> Callable[..., Awaitable[Trial]]:
     """`waymail.testing.policy.judge`, where `dns_zone` is all there is in DNS: what becomes of a message under the rules of
     [inbound], or under a `Policy` of your own."""
-    from waymail.testing.policy import judge
+    try:
+        from waymail.testing.policy import judge
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f'mail_judge needs what a server needs: pip install "waymail[server]" ({error})') from error
 
     return partial(judge, zone=dns_zone)
 

@@ -53,7 +53,5 @@ class Record:
 
     def clear(self) -> None:
         with self._lock:
-            self.messages.clear()
-            self.commands.clear()
-            self.lines.clear()
+            self.messages, self.commands, self.lines = [], [], []  # whoever holds the old ones keeps them
             self.connections = 0

@@ -54,6 +54,7 @@ class SmtpServer(Inbox):
         self._server: asyncio.Server | None = None
         self._channels: set[Channel] = set()
         self._sessions = 0
+        self._failure: Exception | None = None
         self._port = 0
         self._is_open = False
 
@@ -167,7 +168,7 @@ class SmtpServer(Inbox):
         return self
 
     def close(self) -> None:
-        """For ever. Connections that are open are closed."""
+        """For ever. Connections that are open are closed. Raises what a function in a script has raised."""
         if not self._is_open:
             return
         self._is_open = False
@@ -176,6 +177,8 @@ class SmtpServer(Inbox):
             self._socket.close()
         if self._owns_loop:
             self._loop.stop()
+        if self._failure is not None:
+            raise self._failure
 
     def __enter__(self) -> Self:
         return self.open()
@@ -203,6 +206,9 @@ class SmtpServer(Inbox):
         self._channels.add(channel)
         try:
             await Session(channel, self._options, self._record, self._sessions).run()
+        except Exception as error:  # noqa: BLE001 - of the test's function in a script: raised where the test sees it
+            self._record.note(self._sessions, "", f"the script raised {error!r}")
+            self._failure = self._failure or error
         finally:
             self._channels.discard(channel)
 

@@ -52,7 +52,7 @@ class _Transaction:
 
 
 class Session:
-    """One connection. `run` ends when it is over, and raises nothing but what a function of the script does."""
+    """One connection. `run` ends when it is over, and raises nothing but what a function of the script raises."""
 
     def __init__(self, channel: Channel, options: Options, record: Record, number: int) -> None:
         self._channel = channel
@@ -130,7 +130,9 @@ class Session:
             raise Gone
 
     async def _answer(self, event: Event) -> None:
-        moments = ("END", self._line) if isinstance(event, EndOfData) else (self._line,)
+        moments = [self._line]
+        if isinstance(event, EndOfData):  # of BDAT the reply to the last chunk is that to the message
+            moments = ["END", *(line for line in moments if CHUNK.match(line.encode()))]
         # A response of AUTH is no command, whatever it looks like.
         fault = None if isinstance(event, AuthResponse) else self._record.script.next(*moments)
         await self._perform(fault, lambda: self._usual(event), lambda reply: self._settle(event, reply))
