@@ -48,6 +48,15 @@ async def test_a_hook_that_is_not_overridden_is_not_asked() -> None:
     assert not Hooks(None, 1.0).has("connect")
 
 
+async def test_functions_may_stand_for_a_policy_and_be_asked_for_whatever_they_say() -> None:
+    hooks = Hooks({"message": lambda what: {what: "anything"}, "mail": raises(ValueError("oops"))}, 1.0)
+    assert (hooks.has("message"), hooks.has("rcpt")) == (True, False)
+    assert await hooks.call("message", "a") == {"a": "anything"}
+    assert await hooks.call("rcpt", "a") is None
+    assert await hooks.call("mail", "a") == FAILED
+    assert await hooks.ask("message", "a") == FAILED
+
+
 @pytest.mark.parametrize("hook", ["connect", "mail"])
 async def test_an_answer_is_what_the_hook_returns(hook: Any) -> None:
     assert await Hooks(Odd(lambda _: None), 1.0).ask(hook, CLIENT) is None

@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from waymail.testing.shell import Shell
-from waymail.wire import EndOfData, Hello, Offer, Reply, State, WireLimits
+from waymail.testing.shell import OK, Shell
+from waymail.wire import EndOfData, Hello, Offer, Reply, ServerConnection, State, WireLimits
+from waymail.wire.errors import CommandOrder
 from waymail.wire.extensions import EVERYWHERE
+from waymail.wire.replies import RepliesToEach, encode
 
 LHLO = b"LHLO client.example\r\n"
 MAIL = b"MAIL FROM:<a@example.org>\r\n"
@@ -53,6 +55,35 @@ def test_refused_content_is_refused_for_each_recipient(content: bytes, code: str
     shell = Shell(OFFER)
     shell.say(LHLO, MAIL, RCPT, REFUSED, RCPT, b"DATA\r\n")
     assert shell.say(content + b".\r\n") == [code, code]
+
+
+def with_content_for_two() -> ServerConnection:
+    core = ServerConnection(OFFER)
+    for line in (LHLO, MAIL, RCPT, RCPT):
+        core.receive(line)
+        core.send(OK)
+    core.receive(b"DATA\r\n")
+    core.send(Reply(354, "go on"))
+    core.receive(b"x\r\n.\r\n")
+    return core
+
+
+def test_each_recipient_may_have_a_reply_of_its_own() -> None:
+    core = with_content_for_two()
+    full = Reply(552, "voll: \u00fcber", "5.2.2")
+    assert core.send(RepliesToEach(552, "full", "5.2.2", (OK, full))) == encode(OK) + b"552 5.2.2 voll: ?ber\r\n"
+    assert core.state is State.READY
+
+
+def test_there_must_be_as_many_replies_as_recipients() -> None:
+    with pytest.raises(CommandOrder, match="1 replies for 2 recipients"):
+        with_content_for_two().send(RepliesToEach(250, "OK", "2.0.0", (OK,)))
+
+
+def test_over_smtp_such_a_reply_is_one_reply() -> None:
+    core = ServerConnection(replace(OFFER, lmtp=False))
+    core.receive(b"EHLO x\r\n")
+    assert core.send(RepliesToEach(250, "OK", "2.0.0", (OK, OK))) == b"250 2.0.0 OK\r\n"
 
 
 def test_data_without_a_recipient_has_one_reply() -> None:

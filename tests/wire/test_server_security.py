@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 
@@ -70,6 +71,13 @@ def test_auth_on_cleartext_is_refused_with_538() -> None:
     session = Session()
     assert session.say(EHLO, b"AUTH PLAIN AGEAYg==\r\n")[1:] == ["538 5.7.11"]
     assert not session.core.authenticated
+
+
+def test_auth_on_cleartext_is_taken_where_that_is_said_in_the_offer() -> None:
+    session = Session(replace(FULL, auth_in_clear=True))
+    assert session.say(EHLO, b"AUTH PLAIN AGEAYg==\r\n")[1:] == ["235 2.7.0"]
+    assert b"AUTH PLAIN LOGIN" in session.sent
+    assert session.say(b"MAIL FROM:<a@example.org> AUTH=<>\r\n") == ["250 2.0.0"]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from waymail.delivery.parsed import View, parse, view
 from waymail.mail.envelope import Body, Envelope, Recipient
@@ -79,7 +79,7 @@ class IncomingMail:
     recipients: tuple[str, ...]
 
     @classmethod
-    def of(cls, message: bytes, *recipients: str, sender: str = "", id: str = "0000000000000") -> IncomingMail:
+    def of(cls, message: bytes, *recipients: str, sender: str = "", id: str = "0000000000000") -> Self:
         """One for tests. `message` has CRLF line ends."""
         envelope = Envelope(id, sender, tuple(map(Recipient, recipients)), 0.0)
         return cls(envelope, Body(message, len(message)), recipients)
