@@ -62,7 +62,7 @@ class Sender:
         credentials = Credentials(*auth) if isinstance(auth, tuple) else auth or target.credentials
         host = Host(target.host, target.port, path=target.path)
         self._io = io
-        self._next_hop = NextHop(url, (host,), _demand(target, tls), credentials, target.scheme == "lmtp")
+        self._next_hop = NextHop(url, (host,), demand(target, tls), credentials, target.scheme == "lmtp")
         self.pool = pool or Pool()
         self._places = io.places(self.pool.max)
         timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts(total=timeout)
@@ -149,7 +149,8 @@ async def _etrn(connection: Connection, command: Etrn) -> Reply:
     return reply
 
 
-def _demand(target: urls.Target, tls: str | None) -> Tls:
+def demand(target: urls.Target, tls: str | None) -> Tls:
+    """What is asked of TLS: by the argument, by the URL, or by what is usual. Raises ValueError where they contradict each other."""
     if target.path:
         return Tls.OFF
     if target.tls is Tls.IMPLICIT:
