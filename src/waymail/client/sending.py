@@ -150,7 +150,7 @@ async def _etrn(connection: Connection, command: Etrn) -> Reply:
 
 
 def demand(target: urls.Target, tls: str | None) -> Tls:
-    """What is asked of TLS: by the argument, by the URL, or by what is usual. Raises ValueError where they contradict each other."""
+    """What is asked of TLS: by the argument, by the URL, or by what is usual. Raises ValueError for a contradiction."""
     if target.path:
         return Tls.OFF
     if target.tls is Tls.IMPLICIT:
