@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
+
+from waymail.testing import SmtpServer, plugin
+from waymail.testing.dns import FaultWord
+from waymail.testing.smtp_options import OptionWords
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
 FILES = re.findall(r"^```python (\S+)\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
-
-
-QUIETLY = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null"]
 
 
 def pytest_in(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -38,22 +41,12 @@ def test_the_examples_pass_as_they_stand(tmp_path: Path) -> None:
     assert f"{PAGE.read_text().count('def test_')} passed" in ended.stdout, ended.stdout + ended.stderr
 
 
-def test_a_test_that_names_no_fixture_imports_nothing_for_it(tmp_path: Path) -> None:
-    (tmp_path / "conftest.py").write_text(dict(FILES)["conftest.py"])
-    (tmp_path / "test_unused.py").write_text(
-        "import sys\ndef test_unused(waymail_clock):\n"
-        "    assert [name for name in sys.modules if name.startswith(('dns', 'waymail.server', 'waymail.app'))] == []\n"
-    )
-    ended = pytest_in(tmp_path, "test_unused.py")
-    assert "1 passed" in ended.stdout, ended.stdout + ended.stderr
-
-
-def test_every_fault_and_every_fixture_is_in_its_table() -> None:
-    from typing import get_args
-
-    from waymail.testing import plugin
-    from waymail.testing.dns import FaultWord
-
+def test_every_fault_every_option_and_every_fixture_is_in_its_table() -> None:
     text = PAGE.read_text()
+    fixtures = [name for name, found in vars(plugin).items() if type(found).__name__ == "FixtureFunctionDefinition"]
+    assert len(fixtures) > 10
+    assert [name for name in fixtures if f"`{name}`" not in text] == []
     assert [word for word in get_args(FaultWord) if f'`"{word}"`' not in text] == []
-    assert [name for name in vars(plugin) if name.startswith("waymail_") and f"| `{name}` |" not in text] == []
+    assert [option for option in OptionWords.__annotations__ if f"| `{option}` |" not in text] == []
+    ways = set(inspect.signature(SmtpServer.script).parameters) - {"self", "moment", "reply", "times"}
+    assert [way for way in ways if not re.search(rf'\| `script\("\w+", {way}=', text)] == []

@@ -439,6 +439,8 @@ def test_a_stopped_server_refuses_connections_until_it_starts_again_at_its_port(
         assert connection.sock.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             send(server)
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((server.host, server.port))
         server.start()
         server.start()
         assert send(server) == {}
