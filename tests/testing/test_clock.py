@@ -6,6 +6,7 @@ import pytest
 
 from waymail.net.clock import Clock
 from waymail.testing.clock import JumpingClock
+from waymail.testing.loop import LoopThread
 
 
 @pytest.fixture
@@ -63,4 +64,18 @@ async def test_the_wall_clock_may_jump_back_while_no_time_passes(clock: JumpingC
 async def test_a_sleep_of_nothing_returns(clock: JumpingClock) -> None:
     await clock.sleep(0)
     await clock.sleep(-1)
+    assert clock.sleepers == 0
+
+
+def test_time_may_pass_for_sleepers_in_the_loop_of_another_thread(clock: JumpingClock) -> None:
+    loop = LoopThread("sleepers")
+    loop.start()
+    asleep = asyncio.run_coroutine_threadsafe(clock.sleep(3600), loop.loop)
+    others = asyncio.run_coroutine_threadsafe(clock.sleep(3601), loop.loop)
+    loop.run(clock.wait_for_sleepers(2))
+    clock.skip(3600)
+    asleep.result(timeout=5)
+    assert (others.done(), clock.now()) == (False, 4600.0)
+    loop.stop()
+    clock.skip(1)
     assert clock.sleepers == 0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from contextlib import suppress
 from itertools import count
+from threading import Lock
 
 
 class JumpingClock:
@@ -13,6 +15,8 @@ class JumpingClock:
     clock = JumpingClock()
     await clock.wait_for_sleepers()
     await clock.advance(3600)      # whoever slept for an hour or less has woken up and run
+
+    Those two belong to the event loop of the sleepers; from another thread, `clock.skip(3600)`.
     """
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
@@ -21,6 +25,7 @@ class JumpingClock:
         self._order = count()
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._fell_asleep = asyncio.Event()
+        self._lock = Lock()  # held while the heap changes
 
     def now(self) -> float:
         return self._start + self._passed
@@ -38,7 +43,8 @@ class JumpingClock:
             await asyncio.sleep(0)
             return
         waker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._passed + seconds, next(self._order), waker))
+        with self._lock:
+            heapq.heappush(self._sleepers, (self._passed + seconds, next(self._order), waker))
         self._fell_asleep.set()
         await waker
 
@@ -52,13 +58,28 @@ class JumpingClock:
         """Let that much time pass. Sleepers wake in the order of their times, each seeing its own time on the clock, and
         have run until they wait again when this returns."""
         end = self._passed + seconds
-        while self._sleepers and self._sleepers[0][0] <= end:
-            self._passed, _, waker = heapq.heappop(self._sleepers)
+        while (waker := self._next(end)) is not None:
             if not waker.done():
                 waker.set_result(None)
                 await _let_others_run()
         self._passed = end
         await _let_others_run()
+
+    def skip(self, seconds: float) -> None:
+        """Let that much time pass, from any thread, for sleepers in whatever loops. It waits for nobody: they wake up soon."""
+        end = self._passed + seconds
+        while (waker := self._next(end)) is not None:
+            with suppress(RuntimeError):  # its loop has ended
+                waker.get_loop().call_soon_threadsafe(_wake, waker)
+        self._passed = end
+
+    def _next(self, end: float) -> asyncio.Future[None] | None:
+        """The next sleeper who wakes up until `end`, whose time it is then."""
+        with self._lock:
+            if not self._sleepers or self._sleepers[0][0] > end:
+                return None
+            self._passed, _, waker = heapq.heappop(self._sleepers)
+            return waker
 
     async def advance_to_next(self) -> bool:
         """Let time pass until somebody wakes up. False, at once, where nobody sleeps."""
@@ -72,6 +93,11 @@ class JumpingClock:
     def jump_wall_clock(self, seconds: float) -> None:
         """Set the wall clock forwards or backwards, as an operator or NTP does; no time passes."""
         self._start += seconds
+
+
+def _wake(waker: asyncio.Future[None]) -> None:
+    if not waker.done():
+        waker.set_result(None)
 
 
 async def _let_others_run() -> None:
