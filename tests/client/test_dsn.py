@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from waymail.client.dsn import Dsn, Notify
+from waymail.client.dsn import Dsn, Notify, notify_of
 from waymail.mail.envelope import NO_OPTIONS, Options
 
 
@@ -19,6 +19,15 @@ from waymail.mail.envelope import NO_OPTIONS, Options
 )
 def test_the_value_of_notify_is_as_the_standard_writes_it(notify: Notify | None, value: str) -> None:
     assert Dsn(notify).value == value
+
+
+def test_words_are_read_as_they_are_written() -> None:
+    assert notify_of("") is None
+    assert notify_of("never") is Notify.NEVER
+    assert notify_of("success,DELAY") == Notify.SUCCESS | Notify.DELAY
+    for wrong in ("ALWAYS", "NEVER,DELAY", "DELAY,", "DELAY\r\n"):
+        with pytest.raises(ValueError, match="notify is NEVER"):
+            notify_of(wrong)
 
 
 def test_the_envelope_identifier_is_encoded_and_the_other_options_stay() -> None:

@@ -181,7 +181,7 @@ def test_a_notice_of_success_comes_with_our_envelope_id(
     identifier = f"my-id-{next(numbers)}"
     result = send(
         mail(server.address("ann")), f"smtp://localhost:{server.starttls}", auth=(USER, PASSWORD), tls_context=trusting,
-        sender=server.address("sender"), notify="SUCCESS", options=waymail.Options(ret="HDRS", envid=identifier),
+        sender=server.address("sender"), dsn=waymail.Dsn(waymail.Notify.SUCCESS, "HDRS", identifier),
     )  # fmt: skip
     assert result.accepted
     assert b"Action: delivered" in server.wait_for(identifier, "delivery-status")

@@ -17,15 +17,20 @@ import ssl
 from collections.abc import Sequence
 from email.message import EmailMessage
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from waymail.client.asynchronous import AsyncIo
+from waymail.client.dsn import Dsn
 from waymail.client.pool import Pool
+from waymail.client.rate import Rate
 from waymail.client.results import SendResult
-from waymail.client.sending import Sender, ServerInfo, TlsChoice
+from waymail.client.retry import Retry
+from waymail.client.sending import Sender, ServerInfo, Settings, TlsChoice
+from waymail.client.signing import DkimKey
 from waymail.client.target import Credentials
 from waymail.client.transaction import Timeouts
 from waymail.mail.envelope import NO_OPTIONS, Options
+from waymail.net.network import Network, network_of
 from waymail.wire.replies import Reply
 
 
@@ -35,24 +40,22 @@ async def send(
     *,
     sender: str | None = None,
     recipients: str | Sequence[str] | None = None,
+    dsn: Dsn | None = None,
     options: Options = NO_OPTIONS,
-    notify: str = "",
     binary: bool = False,
-    auth: Credentials | tuple[str, str] | None = None,
-    tls: TlsChoice | None = None,
-    tls_context: ssl.SSLContext | None = None,
-    timeout: float | Timeouts | None = None,
+    **settings: Unpack[Settings],
 ) -> SendResult:
     """Send one message over a connection of its own. The arguments are those of `Client` and `Client.send`, and so is what it
     returns and raises."""
-    async with Client(url, auth=auth, tls=tls, tls_context=tls_context, timeout=timeout) as client:
-        return await client.send(message, sender=sender, recipients=recipients, options=options, notify=notify, binary=binary)
+    async with Client(url, **settings) as client:
+        return await client.send(message, sender=sender, recipients=recipients, dsn=dsn, options=options, binary=binary)
 
 
 class Client:
     """Sends messages to one server, and keeps connections for the next ones.
 
     `url` is smtp://user:password@host:port, smtps://... or lmtp://... (see `waymail.client.url`); without a port, 587 or 465.
+    "mx:" is no server: it delivers to the hosts that DNS names for each recipient.
     `auth` is a user name and password, or `Credentials`, instead of those in the URL. `pool` bounds the connections: 10 at most,
     idle for 15 seconds at most, unless it says otherwise; sends that find none free wait.
 
@@ -64,6 +67,13 @@ class Client:
     §4.5.3.2 hold for each step: minutes.
 
     Passwords go by SCRAM where the server has it; by PLAIN or LOGIN only over TLS that was demanded (RFC 4954 §4).
+
+    `rate` bounds how many messages go out in some time: a send waits for its turn. `retry` tries again what is safe to try again
+    (see `Retry`); without it, nothing is. `dkim` is the key to sign with, or several. `hello` names us in EHLO: the host name of
+    this machine in the world; without it we are the address from which we connect.
+
+    `source_address` is the local IP address to connect from; `proxy` the URL of a proxy, socks5://, socks5h:// or http://, which
+    needs the extra `proxy`. `network` says both for several clients, and which resolvers to ask (see `Network`).
 
     Raises ValueError (UrlError for the URL) for what cannot be meant. Belongs to the event loop in which it is used first, and
     raises RuntimeError in another one; any number of tasks may use it at once.
@@ -78,8 +88,27 @@ class Client:
         tls: TlsChoice | None = None,
         tls_context: ssl.SSLContext | None = None,
         timeout: float | Timeouts | None = None,
+        rate: Rate | None = None,
+        retry: Retry | None = None,
+        dkim: DkimKey | Sequence[DkimKey] | None = None,
+        hello: str | None = None,
+        source_address: str | None = None,
+        proxy: str | None = None,
+        network: Network | None = None,
     ) -> None:
-        self._own = Sender(AsyncIo(), url, auth=auth, pool=pool, tls=tls, tls_context=tls_context, timeout=timeout)
+        self._own = Sender(
+            AsyncIo(network_of(network, source_address, proxy)),
+            url,
+            auth=auth,
+            pool=pool,
+            tls=tls,
+            tls_context=tls_context,
+            timeout=timeout,
+            rate=rate,
+            retry=retry,
+            dkim=dkim,
+            hello=hello,
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def send(
@@ -88,29 +117,26 @@ class Client:
         *,
         sender: str | None = None,
         recipients: str | Sequence[str] | None = None,
+        dsn: Dsn | None = None,
         options: Options = NO_OPTIONS,
-        notify: str = "",
         binary: bool = False,
     ) -> SendResult:
         """Send a message.
 
-        `message` is an EmailMessage (its Bcc fields are not sent) or bytes, whose line ends become CRLF, and which are sent as
-        they are otherwise. `sender` ("" is the null reverse-path) and `recipients` are the envelope; where they are None, the
-        header fields say: Sender or From; To, Cc and Bcc.
+        `message` is an EmailMessage (its Bcc fields are not sent; Date and Message-ID are put in front where it has none) or
+        bytes, whose line ends become CRLF, and which are sent as they are otherwise. `sender` ("" is the null reverse-path) and
+        `recipients` are the envelope; where they are None, the header fields say: Sender or From; To, Cc and Bcc.
 
-        `options` asks the server for more (see `Options`): for DSN's RET and ENVID, to hold the message, to deliver it by some
-        time, for REQUIRETLS or a priority. SMTPUTF8 is asked for by itself where the message needs it. `notify` is when to send
-        a notice: "NEVER", or some of SUCCESS, FAILURE and DELAY with commas between them (RFC 3461 §4.1). What makes a
-        promise that a server without the extension cannot keep (REQUIRETLS, holding, mode "R") fails there with a
+        `dsn` says which notices to send (see `Dsn`). `options` asks the server for more (see `Options`): to hold the message, to
+        deliver it by some time, for REQUIRETLS or a priority. SMTPUTF8 is asked for by itself where the message needs it. What
+        makes a promise that a server without the extension cannot keep (REQUIRETLS, holding, mode "R") fails there with a
         MessageRefused; the rest is left out. `binary`: the message, in bytes, is sent octet for octet, line ends included (RFC
         3030); a server without BINARYMIME gets it converted.
 
         Returns where the server accepted the message for at least one recipient. Raises SMTPError where not, and ValueError
         where there is no sender or no recipient, or an address is none.
         """
-        return await self._sender.send(
-            message, sender=sender, recipients=recipients, options=options, notify=notify, binary=binary
-        )
+        return await self._sender.send(message, sender=sender, recipients=recipients, dsn=dsn, options=options, binary=binary)
 
     async def check(self) -> ServerInfo:
         """Open a session as a `send` would, with TLS and AUTH, and keep it for the next one. What is known of the server then.

@@ -20,7 +20,11 @@ from waymail.client.io import Cancellable, Io, Places
 from waymail.client.line import why_lost
 from waymail.client.target import Host, Token
 from waymail.client.transaction import Timeouts
+from waymail.lookups import Lookups
 from waymail.net import streams
+from waymail.net.drive import drive
+from waymail.net.network import DIRECT, Network
+from waymail.net.resolver import Resolver
 from waymail.wire.client import Response
 from waymail.wire.commands import Quit
 from waymail.wire.errors import CommandOrder
@@ -227,6 +231,10 @@ class AsyncPlaces(Places):
 class AsyncIo(Io):
     """The world as an event loop sees it: the one that runs, whichever that is."""
 
+    def __init__(self, network: Network = DIRECT) -> None:
+        self.network = network
+        self._resolver: Resolver | None = None
+
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
@@ -250,7 +258,7 @@ class AsyncIo(Io):
         if host.path:
             _, connection = await streams.connect_unix(factory, host.path, timeout=seconds)
         else:
-            _, connection = await streams.connect(
+            _, connection = await self.network.connect(
                 factory,
                 address or host.name,
                 host.port,
@@ -259,6 +267,11 @@ class AsyncIo(Io):
                 server_hostname=host.name if context else None,
             )
         return connection
+
+    async def look_up(self, lookups: Lookups[T], seconds: float) -> T:
+        if self._resolver is None:
+            self._resolver = Resolver(self.network.resolvers or None)
+        return await drive(lookups, self._resolver, deadline=seconds)
 
     def places(self, count: int) -> Places:
         return AsyncPlaces(count)

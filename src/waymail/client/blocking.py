@@ -19,7 +19,10 @@ from waymail.client.io import Cancellable, Io, Places
 from waymail.client.line import why_lost
 from waymail.client.target import Host, Token
 from waymail.client.transaction import Timeouts
+from waymail.lookups import Lookups
 from waymail.net import blocking
+from waymail.net.blocking_resolver import BlockingResolver, drive
+from waymail.net.network import DIRECT, Network
 from waymail.wire.client import Response
 from waymail.wire.commands import Quit
 from waymail.wire.errors import CommandOrder
@@ -203,6 +206,10 @@ class BlockingPlaces(Places):
 class BlockingIo(Io):
     """The world as a thread sees it."""
 
+    def __init__(self, network: Network = DIRECT) -> None:
+        self.network = network
+        self._resolver = BlockingResolver(network.resolvers)
+
     def now(self) -> float:
         return time.monotonic()
 
@@ -224,10 +231,13 @@ class BlockingIo(Io):
         if host.path:
             sock = blocking.connect_unix(host.path, timeout=seconds)
         else:
-            sock = blocking.connect(
+            sock = self.network.connect_blocking(
                 address or host.name, host.port, timeout=seconds, tls=context, server_hostname=host.name if context else None
             )
         return BlockingConnection(host.name, timeouts, sock)
+
+    async def look_up(self, lookups: Lookups[T], seconds: float) -> T:
+        return drive(lookups, self._resolver, deadline=seconds)
 
     def places(self, count: int) -> Places:
         return BlockingPlaces(count)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Flag, auto
-from typing import Literal
+from functools import reduce
+from operator import or_
 
 from waymail.mail.envelope import Options
 from waymail.wire.grammar import encode_xtext
-from waymail.wire.parameters import MAX_ENVID
+from waymail.wire.parameters import MAX_ENVID, NOTIFY_VALUE
 
 
 class Notify(Flag):
@@ -18,6 +19,15 @@ class Notify(Flag):
     SUCCESS = auto()
     FAILURE = auto()
     DELAY = auto()
+
+
+def notify_of(words: str) -> Notify | None:
+    """What a value of NOTIFY says, in any case; None for "". Raises ValueError for what is none."""
+    if not words:
+        return None
+    if NOTIFY_VALUE.fullmatch(words) is None:
+        raise ValueError("notify is NEVER, or some of SUCCESS, FAILURE and DELAY with commas between them")
+    return reduce(or_, (Notify[word] for word in words.upper().split(",")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +42,7 @@ class Dsn:
     """
 
     notify: Notify | None = None
-    ret: Literal["", "HDRS", "FULL"] = ""
+    ret: str = ""
     envid: str = ""
 
     def __post_init__(self) -> None:

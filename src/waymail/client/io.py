@@ -15,6 +15,8 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from waymail.client.connection import Connection
 from waymail.client.target import Host, Token
 from waymail.client.transaction import Timeouts
+from waymail.lookups import Lookups
+from waymail.net.network import Network
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +41,9 @@ class Places(ABC):
 
 
 class Io(ABC):
-    """The world, in one of its two forms."""
+    """The world, in one of its two forms. `network` is how it is reached."""
+
+    network: Network
 
     @abstractmethod
     def now(self) -> float:
@@ -63,6 +67,10 @@ class Io(ABC):
     ) -> Connection:
         """A connection to the host within `seconds`, at `address` where one is given, with TLS from the first octet where
         there is a context for it. Raises streams.ConnectFailed, streams.TlsFailed."""
+
+    @abstractmethod
+    async def look_up(self, lookups: Lookups[T], seconds: float) -> T:
+        """The result of code that asks DNS; all its questions together take so many seconds at most."""
 
     @abstractmethod
     def places(self, count: int) -> Places:

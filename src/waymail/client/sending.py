@@ -5,31 +5,58 @@ The coroutines here await nothing but `io` and what it dialled; the two faces di
 
 from __future__ import annotations
 
+import random
+import secrets
 import ssl
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from email.message import EmailMessage
 from math import inf
-from typing import Literal
+from typing import Literal, TypedDict
 
+from waymail.client import direct
 from waymail.client import url as urls
-from waymail.client.attempt import Attempts
+from waymail.client.attempt import Attempts, Result, Stage
 from waymail.client.connection import Connection
 from waymail.client.dialogue import ask
+from waymail.client.dsn import Dsn
 from waymail.client.errors import ConnectionFailed, SMTPError
 from waymail.client.io import Io
 from waymail.client.outgoing import Outgoing, outgoing
 from waymail.client.pool import Pool
+from waymail.client.prepare import Mail, Preparation
+from waymail.client.rate import Pace, Rate
 from waymail.client.results import SendResult, result_of
+from waymail.client.retry import NO_RETRY, Retry, persist
 from waymail.client.session import Contexts
+from waymail.client.signing import DkimKey, keys_of
 from waymail.client.target import Credentials, Host, NextHop, Tls
-from waymail.client.transaction import Timeouts
+from waymail.client.transaction import Message, Timeouts
 from waymail.mail.envelope import NO_OPTIONS, Options
+from waymail.net.network import Network
 from waymail.wire import grammar
 from waymail.wire.commands import Etrn
 from waymail.wire.replies import Reply
 
 TlsChoice = Literal["require", "opportunistic", "off"]
+
+
+class Settings(TypedDict, total=False):
+    """The arguments of `Client` besides the URL, for who hands them on."""
+
+    auth: Credentials | tuple[str, str] | None
+    pool: Pool | None
+    tls: TlsChoice | None
+    tls_context: ssl.SSLContext | None
+    timeout: float | Timeouts | None
+    rate: Rate | None
+    retry: Retry | None
+    dkim: DkimKey | Sequence[DkimKey] | None
+    hello: str | None
+    source_address: str | None
+    proxy: str | None
+    network: Network | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +84,23 @@ class Sender:
         tls: TlsChoice | None = None,
         tls_context: ssl.SSLContext | None = None,
         timeout: float | Timeouts | None = None,
+        rate: Rate | None = None,
+        retry: Retry | None = None,
+        dkim: DkimKey | Sequence[DkimKey] | None = None,
+        hello: str | None = None,
     ) -> None:
         target = urls.parse(url)
         credentials = Credentials(*auth) if isinstance(auth, tuple) else auth or target.credentials
+        self._is_direct = target.scheme == "mx"
+        if self._is_direct and credentials is not None:
+            raise ValueError("mx: takes no user and password: nobody logs in at the mail hosts of others")
         host = Host(target.host, target.port, path=target.path)
+        hello = _hello(target.options.get("hello") if hello is None else hello)
         self._io = io
+        self._how = Preparation(keys_of(dkim), hello if hello and grammar.is_domain(hello) else "", self._is_direct)
+        self._pace = None if rate is None else Pace(rate)
+        self._retry = retry or NO_RETRY
+        self._rng = random.SystemRandom()
         self._next_hop = NextHop(url, (host,), demand(target, tls), credentials, target.scheme == "lmtp")
         self.pool = pool or Pool()
         self._places = io.places(self.pool.max)
@@ -69,7 +108,7 @@ class Sender:
         self._total = inf if timeouts.total is None else timeouts.total
         self._attempts = Attempts(
             io,
-            hello_name=target.options.get("hello"),
+            hello_name=hello,
             contexts=Contexts(tls_context, tls_context),
             timeouts=replace(timeouts, quit=min(timeouts.quit, self._total)),
             pool=self.pool.limits,
@@ -81,26 +120,72 @@ class Sender:
         *,
         sender: str | None = None,
         recipients: str | Sequence[str] | None = None,
+        dsn: Dsn | None = None,
         options: Options = NO_OPTIONS,
-        notify: str = "",
         binary: bool = False,
     ) -> SendResult:
         """As `api.Client.send`."""
-        ready = outgoing(message, sender=sender, recipients=recipients, options=options, notify=notify, binary=binary)
-        return await self.carry(ready)
+        return await self.carry(await self.ready(Mail(message, sender, recipients, dsn, options, binary)))
+
+    async def ready(self, mail: Mail) -> Outgoing:
+        """The message as it is sent, completed and signed. Raises ValueError."""
+        if self._how.is_slow:
+            return await self._io.offload(outgoing, mail, self._how, now=time.time(), unique=_unique)
+        return outgoing(mail, self._how, now=time.time(), unique=_unique)
 
     async def carry(self, ready: Outgoing) -> SendResult:
         """Send what is ready to be sent. Raises SMTPError."""
         deadline = self._io.now() + self._total
-        await self._turn(deadline)
+        if self._pace is not None:
+            await self._keep_pace(self._pace, deadline)
+
+        async def attempt(addresses: Sequence[str]) -> Mapping[str, Result]:
+            if self._is_direct:
+                return await self._attempt_directly(ready.message, addresses, deadline)
+            return await self._attempt(self._next_hop, ready.message, addresses, deadline)
+
+        results = await persist(self._retry, ready.addresses, attempt, clock=self._io, chance=self._rng.random, deadline=deadline)
+        return result_of(results, ready.given, ready.message_id)
+
+    async def _keep_pace(self, pace: Pace, deadline: float) -> None:
+        seconds = pace.turn(self._io.now(), deadline)
+        if seconds is None:
+            raise ConnectionFailed("the rate left no turn in time: nothing was sent")
+        if seconds > 0:
+            await self._io.sleep(seconds)
+
+    async def _attempt(
+        self, next_hop: NextHop, message: Message, addresses: Sequence[str], deadline: float
+    ) -> Mapping[str, Result]:
+        """One attempt with one next hop, in a place of the pool."""
         try:
-            results = await self._attempts.make(self._next_hop, ready.message, ready.addresses, deadline=deadline)
+            await self._turn(deadline)
+        except ConnectionFailed as error:
+            return dict.fromkeys(addresses, Result(Stage.SESSION, None, error))
+        try:
+            return await self._attempts.make(next_hop, message, addresses, deadline=deadline)
         finally:
             self._places.give_back()
-        return result_of(results, ready.given, ready.message_id)
+
+    async def _attempt_directly(self, message: Message, addresses: Sequence[str], deadline: float) -> Mapping[str, Result]:
+        """One attempt with all the hosts that take mail for these addresses."""
+        network = self._io.network
+        lookups = direct.plan(
+            addresses,
+            tls=self._next_hop.tls,
+            rng=self._rng,
+            source_address=network.source_address,
+            allow_loopback=network.reroute is not None,
+        )
+        plan = await self._io.look_up(lookups, min(direct.LOOKUP_SECONDS, deadline - self._io.now()))
+        results = plan.results
+        for found in await self._io.each([self._attempt(hop, message, some, deadline) for hop, some in plan.hops]):
+            results |= found
+        return {address: results[address] for address in addresses}
 
     async def check(self) -> ServerInfo:
         """As `api.Client.check`."""
+        self._need_server()
         deadline = self._io.now() + self._total
         await self._turn(deadline)
         try:
@@ -115,6 +200,7 @@ class Sender:
         """As `api.Client.etrn`."""
         if not grammar.is_domain(domain):
             raise ValueError(f"{domain!r} is no domain")
+        self._need_server()
         deadline = self._io.now() + self._total
         await self._turn(deadline)
         try:
@@ -134,10 +220,14 @@ class Sender:
         """Close the idle connections without a word: they are those of the process that forked this one."""
         self._attempts.forget()
 
+    def _need_server(self) -> None:
+        if self._is_direct:
+            raise ValueError("mx: is no server: which ones there are depends on the recipients")
+
     async def _turn(self, deadline: float) -> None:
         """Take a place in which to use a connection, within the deadline; it is the caller's to give back."""
         if not await self._places.take(deadline):
-            raise ConnectionFailed(f"{self._next_hop.hosts[0].name}: no connection of the pool was free in time")
+            raise ConnectionFailed(f"{self._next_hop.hosts[0].name or 'mx:'}: no connection of the pool was free in time")
 
 
 async def _etrn(connection: Connection, command: Etrn) -> Reply:
@@ -161,5 +251,19 @@ def demand(target: urls.Target, tls: str | None) -> Tls:
         raise ValueError('tls is "require", "opportunistic" or "off"')
     if tls is not None:
         return Tls(tls)
-    # Who takes mail by LMTP stands next to us, as a rule; a password asks for more.
-    return target.tls or (Tls.OPPORTUNISTIC if target.scheme == "lmtp" and not target.user else Tls.REQUIRED)
+    # Who takes mail by LMTP stands next to us, as a rule; a password asks for more. The mail hosts of the world have certificates
+    # of all kinds (RFC 7435 §1).
+    is_relaxed = target.scheme == "mx" or (target.scheme == "lmtp" and not target.user)
+    return target.tls or (Tls.OPPORTUNISTIC if is_relaxed else Tls.REQUIRED)
+
+
+def _hello(name: str | None) -> str | None:
+    """Raises ValueError for a name that EHLO cannot say (RFC 5321 §4.1.1.1)."""
+    if name is not None and not grammar.is_hello_name(name):
+        raise ValueError(f"hello is a host name, or an address literal as in [192.0.2.1], not {name!r}")
+    return name
+
+
+def _unique() -> str:
+    """What stands before the "@" of a Message-ID."""
+    return f"{int(time.time() * 1000):x}.{secrets.token_hex(8)}"

@@ -13,15 +13,20 @@ from collections.abc import Sequence
 from email.message import EmailMessage
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 from waymail.client.blocking import BlockingIo, run
+from waymail.client.dsn import Dsn
 from waymail.client.pool import Pool
+from waymail.client.rate import Rate
 from waymail.client.results import SendResult
-from waymail.client.sending import Sender, ServerInfo, TlsChoice
+from waymail.client.retry import Retry
+from waymail.client.sending import Sender, ServerInfo, Settings, TlsChoice
+from waymail.client.signing import DkimKey
 from waymail.client.target import Credentials
 from waymail.client.transaction import Timeouts
 from waymail.mail.envelope import NO_OPTIONS, Options
+from waymail.net.network import Network, network_of
 from waymail.wire.replies import Reply
 
 
@@ -31,17 +36,14 @@ def send(
     *,
     sender: str | None = None,
     recipients: str | Sequence[str] | None = None,
+    dsn: Dsn | None = None,
     options: Options = NO_OPTIONS,
-    notify: str = "",
     binary: bool = False,
-    auth: Credentials | tuple[str, str] | None = None,
-    tls: TlsChoice | None = None,
-    tls_context: ssl.SSLContext | None = None,
-    timeout: float | Timeouts | None = None,
+    **settings: Unpack[Settings],
 ) -> SendResult:
     """Send one message over a connection of its own: `waymail.send`, waiting in the calling thread."""
-    with Client(url, auth=auth, tls=tls, tls_context=tls_context, timeout=timeout) as client:
-        return client.send(message, sender=sender, recipients=recipients, options=options, notify=notify, binary=binary)
+    with Client(url, **settings) as client:
+        return client.send(message, sender=sender, recipients=recipients, dsn=dsn, options=options, binary=binary)
 
 
 class Client:
@@ -63,10 +65,30 @@ class Client:
         tls: TlsChoice | None = None,
         tls_context: ssl.SSLContext | None = None,
         timeout: float | Timeouts | None = None,
+        rate: Rate | None = None,
+        retry: Retry | None = None,
+        dkim: DkimKey | Sequence[DkimKey] | None = None,
+        hello: str | None = None,
+        source_address: str | None = None,
+        proxy: str | None = None,
+        network: Network | None = None,
     ) -> None:
         if isinstance(auth, Credentials) and inspect.iscoroutinefunction(auth.token):
             raise ValueError("waymail.sync takes a token from a plain function, not from a coroutine function")
-        self._make = partial(Sender, BlockingIo(), url, auth=auth, pool=pool, tls=tls, tls_context=tls_context, timeout=timeout)
+        self._make = partial(
+            Sender,
+            BlockingIo(network_of(network, source_address, proxy)),
+            url,
+            auth=auth,
+            pool=pool,
+            tls=tls,
+            tls_context=tls_context,
+            timeout=timeout,
+            rate=rate,
+            retry=retry,
+            dkim=dkim,
+            hello=hello,
+        )
         self._own, self._process = self._make(), os.getpid()
 
     def send(
@@ -75,14 +97,12 @@ class Client:
         *,
         sender: str | None = None,
         recipients: str | Sequence[str] | None = None,
+        dsn: Dsn | None = None,
         options: Options = NO_OPTIONS,
-        notify: str = "",
         binary: bool = False,
     ) -> SendResult:
         """Send a message: see `waymail.Client.send` for the arguments, what is returned and what is raised."""
-        return run(
-            self._sender.send(message, sender=sender, recipients=recipients, options=options, notify=notify, binary=binary)
-        )
+        return run(self._sender.send(message, sender=sender, recipients=recipients, dsn=dsn, options=options, binary=binary))
 
     def check(self) -> ServerInfo:
         """Open a session as a `send` would, with TLS and AUTH, and keep it for the next one. What is known of the server then.

@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from waymail.net import blocking, proxied, streams
@@ -95,6 +95,14 @@ class Network:
 
 
 DIRECT = Network()
+
+
+def network_of(network: Network | None, source_address: str | None, proxy: str | None) -> Network:
+    """`network`, with what is said besides it. Raises ValueError as Network does."""
+    network = network or DIRECT
+    if not source_address and not proxy:
+        return network
+    return replace(network, source_address=source_address or network.source_address, proxy=proxy or network.proxy)
 
 
 def _check_ip(text: str, what: str) -> None:

@@ -19,6 +19,7 @@ from waymail.app.cli.output import CommandFailed, Exit, clean, complain, say, sa
 if TYPE_CHECKING:
     import ssl
 
+    from waymail.client.dsn import Dsn
     from waymail.client.errors import SMTPError
     from waymail.mail.envelope import Options
     from waymail.wire.replies import Reply
@@ -73,8 +74,8 @@ async def send(
     file
         A file with a whole message, header and body; "-" for standard input.
     url
-        The server: smtp://USER:PASSWORD@HOST:PORT (STARTTLS is required), smtps://..., lmtp://HOST:PORT or lmtp:/SOCKET. The
-        variable keeps a password out of the list of processes.
+        The server: smtp://USER:PASSWORD@HOST:PORT (STARTTLS is required), smtps://..., lmtp://HOST:PORT, lmtp:/SOCKET, or
+        mx:?hello=OWN.NAME for the hosts that DNS names. The variable keeps a password out of the list of processes.
     to
         A recipient. May be repeated; without it, the message's To, Cc and Bcc fields say.
     from_
@@ -113,9 +114,10 @@ async def send(
     message = composed(from_, to or [], subject, body) if body is not None or subject is not None else _read(file)
     if file is not None and isinstance(message, EmailMessage):
         raise CommandFailed(Exit.USAGE, "a file has its own subject and body: give either the file, or --subject and --body")
-    options = asked(ret, envid, hold_for, deliver_by, priority, require_tls=require_tls, now=time.time())
+    options = asked(hold_for, deliver_by, priority, require_tls=require_tls, now=time.time())
+    dsn = notices(notify, ret, envid)
     context = tls_context(tls_ca, insecure)
-    sent = await _send(message, url, from_, to, options, (notify or "").upper(), tls_context=context, timeout=timeout)
+    sent = await _send(message, url, from_, to, options, dsn, tls_context=context, timeout=timeout)
     if as_json:
         say_json(as_data(sent))
     else:
@@ -123,9 +125,17 @@ async def send(
     return sent.code
 
 
+def notices(notify: str | None, ret: str | None, envid: str | None) -> Dsn:
+    """What is asked of notices. Raises CommandFailed."""
+    from waymail.client.dsn import Dsn, notify_of
+
+    try:
+        return Dsn(notify_of(notify or ""), (ret or "").upper(), envid or "")
+    except ValueError as error:
+        raise CommandFailed(Exit.USAGE, f"--{error}") from None
+
+
 def asked(
-    ret: str | None,
-    envid: str | None,
     hold_for: int | None,
     deliver_by: int | None,
     priority: int,
@@ -135,11 +145,7 @@ def asked(
 ) -> Options:
     """What is asked of the server besides taking the message. `now` is in seconds since the epoch. Raises CommandFailed."""
     from waymail.mail.envelope import DeliverBy, Options
-    from waymail.wire.grammar import encode_xtext
-    from waymail.wire.parameters import MAX_ENVID
 
-    if envid is not None and not (envid.isascii() and envid.isprintable() and 0 < len(encode_xtext(envid)) <= MAX_ENVID):
-        raise CommandFailed(Exit.USAGE, f"--envid is a text in ASCII, of at most {MAX_ENVID} characters")
     if not -9 <= priority <= 9:
         raise CommandFailed(Exit.USAGE, "--priority is a number from -9 to 9")
     for name, seconds in (("hold-for", hold_for), ("deliver-by", deliver_by)):
@@ -147,8 +153,6 @@ def asked(
             raise CommandFailed(Exit.USAGE, f"--{name} is a number of seconds, at least 1")
     return Options(
         require_tls=require_tls,
-        ret=(ret or "").upper(),
-        envid=encode_xtext(envid or ""),
         hold=f"for;{hold_for}" if hold_for else "",
         hold_until=now + hold_for if hold_for else 0.0,
         deliver_by=DeliverBy(now + deliver_by, "R") if deliver_by else None,
@@ -227,7 +231,7 @@ async def _send(
     sender: str | None,
     recipients: list[str] | None,
     options: Options,
-    notify: str,
+    dsn: Dsn,
     *,
     tls_context: ssl.SSLContext | None,
     timeout: float | None,
@@ -243,7 +247,7 @@ async def _send(
             sender=sender,
             recipients=recipients,
             options=options,
-            notify=notify,
+            dsn=dsn,
             tls_context=tls_context,
             timeout=timeout,
         )

@@ -17,8 +17,8 @@ from waymail.app.cli.sendmail.settings import Settings
 from waymail.wire.replies import Reply
 
 if TYPE_CHECKING:
-    from waymail.client.api import SendResult
     from waymail.client.errors import SMTPError
+    from waymail.client.results import SendResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,7 @@ def _send(mail: Outgoing, settings: Settings) -> SendResult:
     import asyncio
 
     from waymail.client import api
-    from waymail.mail.envelope import Options
-    from waymail.wire.grammar import encode_xtext
+    from waymail.client.dsn import Dsn, notify_of
 
     return asyncio.run(
         api.send(
@@ -69,8 +68,7 @@ def _send(mail: Outgoing, settings: Settings) -> SendResult:
             settings.url,
             sender=mail.sender,
             recipients=mail.recipients,
-            options=Options(ret=mail.ret, envid=encode_xtext(mail.envid)),
-            notify=mail.notify,
+            dsn=Dsn(notify_of(mail.notify), mail.ret, mail.envid),
         )
     )
 
