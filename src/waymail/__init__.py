@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from waymail.client.url import UrlError
     from waymail.embedded.mail import IncomingMail
     from waymail.embedded.server import Server
+    from waymail.mail.compose import compose
     from waymail.mail.envelope import DeliverBy, Options
     from waymail.mail.message import EnvelopeProblem
     from waymail.net.network import Network
@@ -86,6 +87,7 @@ __all__ = [
     "UncertainDelivery",
     "UrlError",
     "accept",
+    "compose",
     "defer",
     "discard",
     "mark",
@@ -124,6 +126,7 @@ _MODULES = {
     "waymail.client.url": ("UrlError",),
     "waymail.embedded.mail": ("IncomingMail",),
     "waymail.embedded.server": ("Server",),
+    "waymail.mail.compose": ("compose",),
     "waymail.mail.envelope": ("DeliverBy", "Options"),
     "waymail.mail.message": ("EnvelopeProblem",),
     "waymail.net.network": ("Network",),
