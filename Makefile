@@ -10,7 +10,7 @@ STAMP := $(VENV)/.waymail-setup
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-interop lint format bench serve constraints clean
+.PHONY: help setup demo test test-interop lint format bench serve constraints reference clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -70,6 +70,9 @@ constraints:  ## write constraints.txt and constraints-server.txt anew from pypr
 		constraints.txt
 	sed -i '1i # What a server needs to run: a part of constraints.txt. Written by `make constraints` from pyproject.toml.' \
 		constraints-server.txt
+
+reference: setup  ## write docs/reference.md anew from signatures and docstrings
+	$(BIN)/python tests/docs/reference.py
 
 clean:  ## remove what was built
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
