@@ -57,20 +57,13 @@ def _sent(mail: Outgoing, settings: Settings) -> Became:
 
 
 def _send(mail: Outgoing, settings: Settings) -> SendResult:
-    import asyncio
-
-    from waymail.client import api
+    from waymail.client import threads
     from waymail.client.dsn import Dsn, notify_of
+    from waymail.client.transaction import Timeouts
 
-    return asyncio.run(
-        api.send(
-            mail.content,
-            settings.url,
-            sender=mail.sender,
-            recipients=mail.recipients,
-            dsn=Dsn(notify_of(mail.notify), mail.ret, mail.envid),
-        )
-    )
+    dsn = Dsn(notify_of(mail.notify), mail.ret, mail.envid)
+    soon = Timeouts(connect=10, tls=30, greeting=30, command=60, opening=60)  # the caller waits, and the outbox has more patience
+    return threads.send(mail.content, settings.url, sender=mail.sender, recipients=mail.recipients, dsn=dsn, timeout=soon)
 
 
 def of_result(result: SendResult) -> Became:
