@@ -1,4 +1,4 @@
-"""The servers of test_bad_servers and test_handshakes against `waymail.sync`: a blocking socket must not wait for ever, either."""
+"""The servers of test_bad_servers and test_handshakes against `waymail.sync`: a blocking socket waits no longer, either."""
 
 from __future__ import annotations
 
