@@ -182,3 +182,43 @@ def test_a_message_of_50_megabytes_takes_little_memory() -> None:
     assert int(size) > 50_000_000
     assert subject == "large"
     assert int(grown) < 10_000  # KiB
+
+
+BARE = """
+import asyncio, smtplib, sys
+for name in ("uvloop", "pydantic", "cyclopts", "rich", "joserfc", "httpx2", "ldap3", "python_socks"):
+    sys.modules[name] = None
+import waymail.sync
+
+def handle(mail):
+    print(mail.view().subject)
+
+with waymail.sync.Server(handle, tls="self-signed", users={"ann": "secret"}, auth_in_clear=True) as server:
+    with smtplib.SMTP("127.0.0.1", server.port) as client:
+        client.login("ann", "secret")
+        client.sendmail("ann@example.org", ["bob@example.net"], b"Subject: bare\\r\\n\\r\\n")
+"""
+
+
+def test_the_bare_library_is_enough() -> None:
+    run = subprocess.run([sys.executable, "-c", BARE], capture_output=True, text=True, timeout=30, check=True)
+    assert run.stdout == "bare\n"
+
+
+def test_a_program_that_ends_without_a_stop_leaves_no_files(tmp_path: Path) -> None:
+    program = "import waymail.sync\nwaymail.sync.Server(print).start()\n"
+    subprocess.run([sys.executable, "-c", program], env={"TMPDIR": str(tmp_path)}, timeout=30, check=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_old_clients_and_proxies_are_understood_where_that_is_said() -> None:
+    inbox = Inbox()
+    async with waymail.Server(inbox, proxies=["127.0.0.0/8"], line_ends="normalise") as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"PROXY TCP4 192.0.2.7 198.51.100.1 40000 25\r\n")
+        writer.write(b"EHLO c\nMAIL FROM:<a@example.org>\nRCPT TO:<b@example.net>\nDATA\nhello\n.\nQUIT\n")
+        said = await reader.read()
+        writer.close()
+    assert b"accepted as" in said
+    assert inbox.contents == [b"hello\r\n"]
+    assert inbox.mails[0].client.address == "192.0.2.7"

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import shutil
 import socket
 import ssl
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 from waymail.embedded import users as accounts
@@ -109,8 +108,8 @@ class Serving:
     async def _start(self) -> None:
         settings = self._settings
         hostname = settings.hostname or socket.gethostname()
-        folder = Path(tempfile.mkdtemp(prefix="waymail-"))
-        self._closing.callback(shutil.rmtree, folder, ignore_errors=True)
+        # It goes with the process, too, where nobody stops the server.
+        folder = Path(self._closing.enter_context(TemporaryDirectory(prefix="waymail-", ignore_cleanup_errors=True)))
         users = self._users or UserBackend()
         self._closing.push_async_callback(users.close)
         await users.start()
