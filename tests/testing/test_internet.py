@@ -10,6 +10,8 @@ import dns.query
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+import waymail
+import waymail.sync
 from waymail import lookups
 from waymail.client.signing import DkimKey
 from waymail.lookups import Query, Status
@@ -141,3 +143,30 @@ def test_it_stands_on_a_zone_and_a_dns_server_that_are_there_already() -> None:
 def test_outside_of_its_block_it_does_not_exist() -> None:
     with pytest.raises(RuntimeError, match="with block"):
         FakeInternet().network  # noqa: B018
+
+
+MAIL = b"From: ann@example.com\r\nSubject: x\r\n\r\nx\r\n"
+
+
+def test_blocking_programs_send_directly_to_the_domains() -> None:
+    with FakeInternet() as internet:
+        internet.domain("one.example")
+        internet.down("dead.example")
+        internet.mx("two.example", ["mx.dead.example", "mx.one.example"])
+        people = ["a@one.example", "b@two.example", "c@dead.example", "d@nobody.example"]
+        with waymail.sync.Client("mx:", network=internet.network) as client:
+            result = client.send(MAIL, recipients=people)
+        assert result.accepted == ("a@one.example", "b@two.example")
+        assert {who: reply.code for who, reply in result.refused.items()} == {"c@dead.example": 451, "d@nobody.example": 550}
+        assert all(mail.tls for mail in internet.messages)
+
+
+async def test_a_host_is_reached_by_its_name_and_proves_who_it_is() -> None:
+    with FakeInternet() as internet:
+        server = internet.domain("one.example")
+        url, people = "smtp://mx.one.example", ["a@one.example"]
+        await waymail.send(MAIL, url, recipients=people, network=internet.network, tls_context=server.tls_context)
+        server.script("TLS", certificate="other name")
+        with pytest.raises(waymail.TlsError):
+            await waymail.send(MAIL, url, recipients=people, network=internet.network, tls_context=server.tls_context)
+        assert len(await internet.arrival()) == 1

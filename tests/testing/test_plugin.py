@@ -102,6 +102,18 @@ async def test_of_asyncio(smtp_server, fake_internet):
 async def test_of_anyio(smtp_server, fake_internet):
     assert await signed_up(smtp_server) == "Hello\\n"
 """,
+    "test_django.py": """
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+
+settings.configure()
+
+def test_program_in_django(smtp_server):
+    smtp = "django.core.mail.backends.smtp.EmailBackend"
+    with get_connection(smtp, host=smtp_server.host, port=smtp_server.port) as connection:
+        EmailMessage("Welcome", "Hello", "ann@example.com", ["bob@example.org"], connection=connection).send()
+    assert smtp_server.messages[0].subject == "Welcome"
+""",
     "own/conftest.py": "import pytest\n@pytest.fixture\ndef smtp_server():\n    return 7\n",
     "own/test_own.py": "def test_own_fixture(smtp_server):\n    assert smtp_server == 7\n",
 }
@@ -177,8 +189,12 @@ def test_coroutines_have_it_whoever_runs_them(runner: str, said: str) -> None:
     assert has_passed(rf"test_of_{runner}(\[\w+\])?", said), said
 
 
+def test_programs_in_django_are_programs(said: str) -> None:
+    assert has_passed("test_program_in_django", said), said
+
+
 def test_several_processes_do_not_meet(said: str) -> None:
-    assert "1 failed, 9 passed" in said, said
+    assert "1 failed, 10 passed" in said, said
     assert "[gw0]" in said
     assert "[gw1]" in said
 

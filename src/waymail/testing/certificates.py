@@ -6,7 +6,7 @@ import atexit
 import os
 import ssl
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,7 +21,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 CertificateWord = Literal["good", "expired", "other name", "self-signed"]
 CERTIFICATE_WORDS: tuple[CertificateWord, ...] = get_args(CertificateWord)
 
-_DAY = timedelta(days=1)
+# Fixed, for a test may have set the clock of Python, though not that of OpenSSL.
+_BEGIN, _END, _PAST = (datetime(year, 1, 1, tzinfo=UTC) for year in (2000, 2100, 2001))
 _LOOPBACK: tuple[x509.GeneralName, ...] = (
     x509.DNSName("localhost"),
     x509.IPAddress(ip_address("127.0.0.1")),
@@ -43,7 +44,7 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         names = (x509.DNSName("other.invalid"),) if word == "other name" else (x509.DNSName(hostname), *_LOOPBACK)
         issuer, issuer_key = (None, key) if word == "self-signed" else (self._own, self._key)
-        certificate = _signed(hostname, key, issuer, issuer_key, names, -_DAY if word == "expired" else 10 * _DAY)
+        certificate = _signed(hostname, key, issuer, issuer_key, names, _PAST if word == "expired" else _END)
         no_password = serialization.NoEncryption()
         secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no_password)
         return secret + certificate.public_bytes(serialization.Encoding.PEM)
@@ -53,7 +54,7 @@ class Authority:
 def authority() -> Authority:
     """The authority of this process; made when it is first asked for."""
     key = ec.generate_private_key(ec.SECP256R1())
-    own = _signed("waymail.testing", key, None, key, (), 10 * _DAY)
+    own = _signed("waymail.testing", key, None, key, (), _END)
     return Authority(own.public_bytes(serialization.Encoding.PEM).decode(), own, key)
 
 
@@ -94,10 +95,9 @@ def _signed(
     issuer: x509.Certificate | None,
     issuer_key: ec.EllipticCurvePrivateKey,
     names: tuple[x509.GeneralName, ...],
-    lasts: timedelta,
+    end: datetime,
 ) -> x509.Certificate:
     """A certificate by `issuer`, or by itself; with `names` that of a host, without them that of an authority."""
-    now = datetime.now(UTC)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
     builder = (
         x509.CertificateBuilder()
@@ -105,8 +105,8 @@ def _signed(
         .issuer_name(issuer.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - 3 * _DAY)
-        .not_valid_after(now + lasts)
+        .not_valid_before(_BEGIN)
+        .not_valid_after(end)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
         .add_extension(x509.BasicConstraints(ca=not names, path_length=None), critical=True)
