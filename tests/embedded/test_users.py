@@ -13,7 +13,7 @@ import pytest
 from tests.embedded.conftest import Connect, Inbox, Serve
 
 import waymail
-from waymail.embedded.users import Users
+from waymail.embedded.users import Users, backend
 from waymail.server.backends.contract import UserBackend
 
 USERS = {"ann": "secret", "Bob@Example.org": "other"}
@@ -67,6 +67,16 @@ async def test_scram_works_with_passwords_that_the_program_knows() -> None:
             await send("nobody")
     assert inbox.mails[0].client.user == inbox.mails[0].envelope.origin.user == "ann"
     assert inbox.mails[0].envelope.origin.protocol == "ESMTPSA"
+
+
+async def test_nobody_has_keys_or_a_password() -> None:
+    users = backend(USERS)
+    assert (await users.scram_keys("SCRAM-SHA-256", "nobody"), await users.password("nobody")) == (None, None)
+    assert await users.verify("nobody", "") is None
+    assert not users.may_send_as("nobody", "a@example.org")
+    keys = await users.scram_keys("SCRAM-SHA-1", "ann")
+    assert keys is not None
+    assert keys.matches("secret")
 
 
 def test_a_function_that_fails_puts_the_client_off(serve: Serve) -> None:

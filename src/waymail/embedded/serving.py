@@ -163,10 +163,11 @@ class Serving:
             await asyncio.gather(*(listener.stop(grace) for listener in self._listeners))
             if self._running:
                 await asyncio.wait(self._running, timeout=max(0.0, ends - time()))
-                for task in self._running:
-                    task.cancel()
-                await asyncio.wait(self._running, timeout=LAST)
         finally:
+            for task in self._running:
+                task.cancel()
+            if self._running:
+                await asyncio.wait(self._running, timeout=LAST)
             await self._closing.aclose()
 
 

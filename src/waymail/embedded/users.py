@@ -75,7 +75,7 @@ class Listed(UserBackend):
         """As `UserBackend` has it. They are made each time, which takes as long for a name that nobody has."""
         known = self._passwords.get(name)
         salt = hmac.digest(self._secret, f"{hash_name}\0{name}".encode(), "sha256")[:SALT_LENGTH]
-        keys = await asyncio.to_thread(ScramKeys.derive, known or "nobody", salt, hash=hash_name)
+        keys = await asyncio.to_thread(ScramKeys.derive, known or secrets.token_hex(), salt, hash=hash_name)
         return None if known is None else keys
 
     async def password(self, name: str) -> str | None:
