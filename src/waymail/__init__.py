@@ -50,7 +50,10 @@ if TYPE_CHECKING:
     from waymail.mail.envelope import DeliverBy, Options
     from waymail.mail.message import EnvelopeProblem
     from waymail.net.network import Network
+    from waymail.outbox.api import Outbox, Ticket
+    from waymail.outbox.outcome import OutboxEvent, Outcome
     from waymail.server.policy import Policy, accept, defer, discard, mark, quarantine, reject
+    from waymail.store.contract import StoreError, StoreFull
     from waymail.wire.replies import Reply
 
 __version__ = "0.1.0"
@@ -72,6 +75,9 @@ __all__ = [
     "Network",
     "Notify",
     "Options",
+    "Outbox",
+    "OutboxEvent",
+    "Outcome",
     "Policy",
     "Pool",
     "Rate",
@@ -82,6 +88,9 @@ __all__ = [
     "SenderRefused",
     "Server",
     "ServerInfo",
+    "StoreError",
+    "StoreFull",
+    "Ticket",
     "Timeouts",
     "TlsError",
     "UncertainDelivery",
@@ -130,7 +139,10 @@ _MODULES = {
     "waymail.mail.envelope": ("DeliverBy", "Options"),
     "waymail.mail.message": ("EnvelopeProblem",),
     "waymail.net.network": ("Network",),
+    "waymail.outbox.api": ("Outbox", "Ticket"),
+    "waymail.outbox.outcome": ("OutboxEvent", "Outcome"),
     "waymail.server.policy": ("Policy", "accept", "defer", "discard", "mark", "quarantine", "reject"),
+    "waymail.store.contract": ("StoreError", "StoreFull"),
     "waymail.wire.replies": ("Reply",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -6,7 +6,8 @@
         client.send(message)
 
 The names, arguments, results and errors are those of `waymail`; each call waits in the thread that makes it. `Client` may be
-used by many threads at once, and after os.fork(). `Server` serves in a thread of its own, and is the only one that makes any.
+used by many threads at once, and after os.fork(). `Server` serves, and `Outbox` delivers, in
+a thread of its own; nothing else makes any.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from waymail.client.threads import Client, send
 
 if TYPE_CHECKING:
     from waymail.embedded.threaded import Server
+    from waymail.outbox.sync import Outbox
 
-__all__ = ["Client", "Server", "send"]
+__all__ = ["Client", "Outbox", "Server", "send"]
 
-_ON_DEMAND = {"Server": "waymail.embedded.threaded"}  # who only sends needs none of it
+_ON_DEMAND = {"Outbox": "waymail.outbox.sync", "Server": "waymail.embedded.threaded"}  # who only sends needs none of it
 
 
 def __getattr__(name: str) -> object:

@@ -34,14 +34,14 @@ ATTEMPT = 2_400.0  # seconds for one attempt in all; the claim of what is attemp
 class SmtpTransport:
     """Carries messages to other servers. One for the whole process: it holds the connections that are kept for reuse.
 
-    `hello_name` is what we call ourselves in EHLO: this host's fully qualified name (RFC 5321 §4.1.1.1). `idle_seconds` is how
-    long a connection waits for the next message. `forwarding` says from whom what is forwarded goes on.
+    `hello_name` is what we call ourselves in EHLO: this host's fully qualified name (RFC 5321 §4.1.1.1), None for its address.
+    `idle_seconds` is how long a connection waits for the next message. `forwarding` says from whom what is forwarded goes on.
     """
 
     def __init__(
         self,
         *,
-        hello_name: str,
+        hello_name: str | None,
         idle_seconds: float = PoolLimits().idle_seconds,
         contexts: Contexts = Contexts(),  # noqa: B008 - frozen
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen

@@ -22,6 +22,7 @@ from waymail.queue.bounce import NoticeWriter
 from waymail.queue.crowds import Crowds
 from waymail.queue.jumps import Jumps
 from waymail.queue.lanes import IS_BUSY, PROBE_SPREAD, D, Lanes, PutOff, Share
+from waymail.queue.observer import NOBODY, Observer
 from waymail.queue.plan import SLOW, DestinationState, RunnerLimits
 from waymail.queue.retry import Rng, Schedule, Schedules
 from waymail.queue.settle import Decision, attempt_event, decide
@@ -70,8 +71,10 @@ class Runner(Generic[D]):
         rng: Rng,
         schedule: Schedules | None = None,
         limits: RunnerLimits | None = None,
+        observer: Observer = NOBODY,
     ) -> None:
         self._store = store
+        self._observer = observer
         self._carrier = carrier
         self._notices = notices
         self._clock = clock
@@ -121,6 +124,10 @@ class Runner(Generic[D]):
             return
         self._take(delivery, is_new=True)
         self._start_attempts()
+
+    def look(self) -> None:
+        """Claim what is due now: somebody put something into the store."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Claim what is due, until `stop`; then until all that is known of outcomes has been settled."""
@@ -415,8 +422,10 @@ class Runner(Generic[D]):
             more, notices = self._notices.tell(delivery.envelope, delivery.body, decision.reports, now=now, retry_until=until)
             events += more
         settlement = Settlement(delivery.envelope.id, delivery.token, decision.changes, events, notices)
+        await self._observer.settling(delivery, settlement)
         for notice in await self._settle_for_sure(settlement):
             self.offer(notice)
+        self._observer.settled(settlement)
         now = self._clock.now()  # what is due already waits for room
         if any(now < change.next_at < self._wakes_at for change in decision.changes):
             self._wake.set()

@@ -54,7 +54,7 @@ class Depositor:
     """
 
     def __init__(self, where: Path | Place, *, disk: Disk = SYSTEM) -> None:
-        self._place = place = place_of(where)
+        self.place = place = place_of(where)
         self._files = BodyFiles(place, disk)
         self._process = os.getpid()
         self._waiting: deque[_Work] = deque()
@@ -99,11 +99,11 @@ class Depositor:
     def check(self) -> None:
         """Raises what `deposit` would raise of any message."""
         if os.getpid() != self._process:
-            raise RuntimeError(f"the {self._place.name} cannot be used here: {ANOTHER_PROCESS}")
+            raise RuntimeError(f"the {self.place.name} cannot be used here: {ANOTHER_PROCESS}")
         if self._closed:
-            raise StoreError(f"the {self._place.name} is closed")
+            raise StoreError(f"the {self.place.name} is closed")
         if self._failed:
-            raise StoreError(f"a sync of {self._place.database} failed: look at the disk, and start the program anew")
+            raise StoreError(f"a sync of {self.place.database} failed: look at the disk, and start the program anew")
 
     def close(self) -> None:
         """End. Safe to call twice, and in a child of the process, where it does nothing."""
@@ -130,7 +130,7 @@ class Depositor:
                 for work in works:
                     self._write([work])
                 return
-            failure = error if isinstance(error, StoreError) else schema.unreadable(error, self._place)
+            failure = error if isinstance(error, StoreError) else schema.unreadable(error, self.place)
             failure.__cause__ = error if failure is not error else None
             works[0].outcome = failure
         else:
@@ -203,13 +203,12 @@ def _work(message: NewMessage, slice: Callable[[], int]) -> _Work:
 
 def _newest_slice(connection: sqlite3.Connection) -> Callable[[], int]:
     """Gives each message the slice for its words: the newest one, until that is full."""
-    (slice,) = connection.execute("SELECT coalesce(max(slice), 0) FROM word").fetchone()
-    (used,) = connection.execute("SELECT count(DISTINCT message) FROM word WHERE slice = ?", (slice,)).fetchone()
-    given = used
+    slice: int = connection.execute("SELECT coalesce(max(slice), 0) FROM word").fetchone()[0]
+    given: int = connection.execute("SELECT count(DISTINCT message) FROM word WHERE slice = ?", (slice,)).fetchone()[0]
 
     def next_slice() -> int:
         nonlocal given
         given += 1
-        return int(slice) + given // schema.WORD_SLICE
+        return slice + given // schema.WORD_SLICE
 
     return next_slice
