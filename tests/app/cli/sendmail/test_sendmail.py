@@ -12,7 +12,7 @@ import pytest
 
 from waymail.app.cli import main
 from waymail.app.cli.output import Exit
-from waymail.testing.peer import Peer
+from waymail.testing.peer import DROP, END, Peer
 
 MESSAGE = "From: ann@example.org\nTo: bob@example.net\nSubject: x\n\nHello\n"
 RULES = [
@@ -24,12 +24,19 @@ RULES = [
 
 
 @pytest.fixture
-async def peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Peer]:
+async def peer(home: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Peer]:
     """A server, and the environment of a user whose mail goes there."""
     async with Peer(RULES) as running:
-        monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.setenv("WAYMAIL_URL", f"smtp://{running.address}?tls=off")
         yield running
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the user who runs the tests."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WAYMAIL_URL", "WAYMAIL_CONFIG", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
 
 
 class Stdin:
@@ -141,6 +148,87 @@ async def test_what_is_asked_of_dsn_goes_along(sendmail: Call, monkeypatch: pyte
 async def test_help_tells_of_every_option(sendmail: Call, capsys: pytest.CaptureFixture[str]) -> None:
     assert await sendmail("--help") == Exit.OK
     assert "-oem" in capsys.readouterr().out
+
+
+# While the server is away
+
+NOWHERE = "smtp://127.0.0.1:1?tls=off"
+
+
+async def listed(sendmail: Call, capsys: pytest.CaptureFixture[str]) -> str:
+    """What waits, as -bp tells it."""
+    capsys.readouterr()
+    assert await sendmail("-bp") == Exit.OK
+    return capsys.readouterr().out
+
+
+async def test_what_cannot_be_sent_now_waits_and_is_sent_by_the_next_call_that_gets_through(
+    monkeypatch: pytest.MonkeyPatch, peer: Peer, sendmail: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = os.environ["WAYMAIL_URL"]
+    monkeypatch.setenv("WAYMAIL_URL", NOWHERE)
+    assert await sendmail("-f", "ann@example.org", "bob@example.net") == Exit.OK
+    assert "not sent yet, kept in" in capsys.readouterr().err
+    assert "ann@example.org  bob@example.net  -" in await listed(sendmail, capsys)
+    monkeypatch.setenv("WAYMAIL_URL", here)
+    assert await sendmail("carol@example.net") == Exit.OK
+    async with asyncio.timeout(20):
+        while len(peer.messages) < 2:  # noqa: ASYNC110 - another process does it
+            await asyncio.sleep(0.02)
+    assert [received.rcpt for received in peer.messages] == [[b"RCPT TO:<carol@example.net>"], [b"RCPT TO:<bob@example.net>"]]
+    assert peer.messages[1].content.endswith(MESSAGE.replace("\n", "\r\n").encode())
+
+
+async def test_a_flush_tries_what_waits_whatever_its_time(
+    monkeypatch: pytest.MonkeyPatch, peer: Peer, sendmail: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = os.environ["WAYMAIL_URL"]
+    monkeypatch.setenv("WAYMAIL_URL", NOWHERE)
+    assert await sendmail("bob@example.net") == Exit.OK
+    assert await sendmail("-q") == Exit.OK
+    assert "451 4.4.1" in await listed(sendmail, capsys)
+    monkeypatch.setenv("WAYMAIL_URL", here)
+    assert await sendmail("-q") == Exit.OK
+    assert len(peer.messages) == 1
+    assert await listed(sendmail, capsys) == "Nothing waits.\n"
+    assert await sendmail("-q") == Exit.OK
+
+
+async def test_only_those_wait_who_may_be_accepted_later(peer: Peer, sendmail: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    code = await sendmail("-oeq", "bob@example.net", "later@example.net", "nobody@example.net")
+    assert code == Exit.NO_USER
+    assert peer.messages[0].rcpt == [b"RCPT TO:<bob@example.net>"]
+    waiting = await listed(sendmail, capsys)
+    assert "later@example.net" in waiting
+    assert "bob" not in waiting
+    assert "nobody" not in waiting
+
+
+async def test_what_may_have_been_taken_or_not_waits(sendmail: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Peer([(END.decode(), DROP)]) as peer:
+        monkeypatch.setenv("WAYMAIL_URL", f"smtp://{peer.address}?tls=off")
+        assert await sendmail("bob@example.net") == Exit.OK
+    async with Peer() as peer:
+        monkeypatch.setenv("WAYMAIL_URL", f"smtp://{peer.address}?tls=off")
+        assert await sendmail("-q") == Exit.OK
+        assert len(peer.messages) == 1
+
+
+async def test_who_wants_it_queued_gets_it_queued(peer: Peer, sendmail: Call, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await sendmail("-odq", "bob@example.net") == Exit.OK
+    assert capsys.readouterr() == ("", "")
+    assert peer.connections == 0
+    assert "bob@example.net" in await listed(sendmail, capsys)
+
+
+async def test_what_can_be_neither_sent_nor_kept_stays_with_the_caller(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sendmail: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WAYMAIL_URL", NOWHERE)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert await sendmail("bob@example.net") == Exit.TEMPORARY
+    assert "neither sent" in capsys.readouterr().err
 
 
 # As a program of its own

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from secrets import randbits
 from typing import IO, TYPE_CHECKING
 
-from waymail.app.cli.output import CommandFailed, Exit, clean, complain, say
+from waymail.app.cli.output import CommandFailed, Exit, clean, complain, say, size_text, span_text, table
 from waymail.app.cli.sendmail import options
 from waymail.app.cli.sendmail.options import Given, Mode, Report
 
@@ -44,11 +44,9 @@ def sendmail(*arguments: str) -> int:
         case Mode.DIALOGUE:
             _converse(given)
         case Mode.LIST:
-            from waymail.app.cli.commands import run
-
-            run(["queue", "list"])
+            _list(given)
         case Mode.FLUSH:
-            pass
+            _flush(given)
         case Mode.MESSAGE:
             return _send(given)
     return Exit.OK
@@ -56,6 +54,7 @@ def sendmail(*arguments: str) -> int:
 
 def _send(given: Given) -> int:
     from waymail.app.cli.sendmail import settings
+    from waymail.app.cli.sendmail.keep import flush_in_background
     from waymail.app.cli.sendmail.message import prepare
     from waymail.app.cli.sendmail.submit import submit
 
@@ -68,6 +67,10 @@ def _send(given: Given) -> int:
     if given.report is not Report.QUIET and not is_told:
         for address, reply in became.refused.items():
             complain(clean(f"waymail: {address}: {reply}"))
+    if became.waiting and not given.queue_only and given.report is not Report.QUIET:
+        complain(clean(f"waymail: not sent yet, kept in {chosen.outbox}: {became.why}"))
+    if became.accepted:
+        flush_in_background(chosen, given.config)
     if given.verbose:
         for address in became.accepted:
             say(clean(f"accepted   {address}: {became.reply}"))
@@ -77,6 +80,7 @@ def _send(given: Given) -> int:
 def _converse(given: Given) -> None:
     from waymail.app.cli.sendmail import settings
     from waymail.app.cli.sendmail.dialogue import Dialogue
+    from waymail.app.cli.sendmail.keep import flush_in_background
     from waymail.app.cli.sendmail.message import submitted
     from waymail.app.cli.sendmail.submit import submit
     from waymail.wire.replies import Reply
@@ -100,6 +104,36 @@ def _converse(given: Given) -> None:
         sys.stdout.buffer.flush()
 
     Dialogue(chosen.person, lambda most: os.read(sys.stdin.fileno(), most), write, take).run()
+    flush_in_background(chosen, given.config)
+
+
+def _list(given: Given) -> None:
+    from waymail.app.cli.sendmail import settings
+    from waymail.app.cli.sendmail.keep import waiting
+
+    now, found = time.time(), waiting(settings.read(given.config, os.environ))
+    rows = [
+        (
+            story.envelope.id,
+            span_text(now - story.envelope.accepted_at),
+            size_text(story.size),
+            story.envelope.sender or "<>",
+            " ".join(one.address for one in story.recipients if one.state.is_live),
+            next((one.reply for one in story.recipients if one.state.is_live and one.reply), "-"),
+        )
+        for story in found
+    ]
+    if rows:
+        table(("id", "age", "size", "from", "to", "last reply"), rows)
+    else:
+        say("Nothing waits.")
+
+
+def _flush(given: Given) -> None:
+    from waymail.app.cli.sendmail import settings
+    from waymail.app.cli.sendmail.keep import flush
+
+    flush(settings.read(given.config, os.environ))
 
 
 def _tell_sender(mail: Outgoing, became: Became, chosen: Settings) -> bool:

@@ -8,10 +8,11 @@ A refused password is the exception: that mends itself for no message, and waiti
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from waymail.app.cli.output import CommandFailed, Exit
+from waymail.app.cli.sendmail.keep import keep
 from waymail.app.cli.sendmail.message import Outgoing
 from waymail.app.cli.sendmail.settings import Settings
 from waymail.wire.replies import Reply
@@ -38,7 +39,7 @@ def submit(mail: Outgoing, settings: Settings, *, queue_only: bool = False) -> B
     """Send it, or keep it. Raises CommandFailed where it could be neither sent nor kept; the caller has it then as before."""
     became = Became(waiting=mail.recipients, why="queued, as was asked") if queue_only else _sent(mail, settings)
     if became.waiting:
-        raise CommandFailed(Exit.TEMPORARY, f"not sent: {became.why}")
+        keep(replace(mail, recipients=became.waiting), settings, became.why)
     return became
 
 
