@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from math import inf
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from waymail.client.connection import Connection
 from waymail.client.io import Cancellable, Io, Places
@@ -24,11 +24,13 @@ from waymail.lookups import Lookups
 from waymail.net import streams
 from waymail.net.drive import drive
 from waymail.net.network import DIRECT, Network
-from waymail.net.resolver import Resolver
 from waymail.wire.client import Response
 from waymail.wire.commands import Quit
 from waymail.wire.errors import CommandOrder
 from waymail.wire.replies import Reply
+
+if TYPE_CHECKING:
+    from waymail.net.resolver import Resolver
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -269,6 +271,8 @@ class AsyncIo(Io):
         return connection
 
     async def look_up(self, lookups: Lookups[T], seconds: float) -> T:
+        from waymail.net.resolver import Resolver  # dnspython takes time to import, and few need it
+
         if self._resolver is None:
             self._resolver = Resolver(self.network.resolvers or None)
         return await drive(lookups, self._resolver, deadline=seconds)

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from math import inf
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from waymail.client.connection import Connection
 from waymail.client.io import Cancellable, Io, Places
@@ -21,12 +21,14 @@ from waymail.client.target import Host, Token
 from waymail.client.transaction import Timeouts
 from waymail.lookups import Lookups
 from waymail.net import blocking
-from waymail.net.blocking_resolver import BlockingResolver, drive
 from waymail.net.network import DIRECT, Network
 from waymail.wire.client import Response
 from waymail.wire.commands import Quit
 from waymail.wire.errors import CommandOrder
 from waymail.wire.replies import Reply
+
+if TYPE_CHECKING:
+    from waymail.net.blocking_resolver import BlockingResolver
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -208,7 +210,7 @@ class BlockingIo(Io):
 
     def __init__(self, network: Network = DIRECT) -> None:
         self.network = network
-        self._resolver = BlockingResolver(network.resolvers)
+        self._resolver: BlockingResolver | None = None
 
     def now(self) -> float:
         return time.monotonic()
@@ -237,6 +239,10 @@ class BlockingIo(Io):
         return BlockingConnection(host.name, timeouts, sock)
 
     async def look_up(self, lookups: Lookups[T], seconds: float) -> T:
+        from waymail.net.blocking_resolver import BlockingResolver, drive  # dnspython takes time to import, and few need it
+
+        if self._resolver is None:
+            self._resolver = BlockingResolver(self.network.resolvers)
         return drive(lookups, self._resolver, deadline=seconds)
 
     def places(self, count: int) -> Places:

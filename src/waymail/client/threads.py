@@ -75,10 +75,10 @@ class Client:
     ) -> None:
         if isinstance(auth, Credentials) and inspect.iscoroutinefunction(auth.token):
             raise ValueError("waymail.sync takes a token from a plain function, not from a coroutine function")
+        self._network = network_of(network, source_address, proxy)
         self._make = partial(
             Sender,
-            BlockingIo(network_of(network, source_address, proxy)),
-            url,
+            url=url,
             auth=auth,
             pool=pool,
             tls=tls,
@@ -89,7 +89,7 @@ class Client:
             dkim=dkim,
             hello=hello,
         )
-        self._own, self._process = self._make(), os.getpid()
+        self._own, self._process = self._make(BlockingIo(self._network)), os.getpid()
 
     def send(
         self,
@@ -128,6 +128,6 @@ class Client:
         """The sender whose connections are this process's own."""
         process = os.getpid()
         if self._process != process:
-            others, self._own, self._process = self._own, self._make(), process
+            others, self._own, self._process = self._own, self._make(BlockingIo(self._network)), process
             others.forget()
         return self._own
