@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, cast
 
@@ -161,3 +163,9 @@ def test_the_usual_ports_are_assumed() -> None:
     assert [proxied.parse(f"{scheme}://[::1]").address for scheme in ("socks5", "socks5h", "http")] == [
         "[::1]:1080", "[::1]:1080", "[::1]:8080",
     ]  # fmt: skip
+
+
+def test_a_missing_package_is_named_with_its_fix_before_anything_is_sent() -> None:
+    program = "import sys; sys.modules['python_socks'] = None; from waymail import Network; Network(proxy='http://127.0.0.1')"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert 'ValueError: a proxy needs the package python-socks: pip install "waymail[proxy]"' in ended.stderr
