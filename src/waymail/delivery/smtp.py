@@ -23,6 +23,7 @@ from waymail.client.transcript import Transcript
 from waymail.delivery.forwarding import Forwarding
 from waymail.mail.envelope import NO_OPTIONS, Body, Envelope, Recipient
 from waymail.mail.outcome import Deferred, Delivered, Failed, Outcome, Peer
+from waymail.net.network import DIRECT, Network
 from waymail.net.streams import format_address
 from waymail.wire.replies import Reply
 
@@ -35,7 +36,8 @@ class SmtpTransport:
     """Carries messages to other servers. One for the whole process: it holds the connections that are kept for reuse.
 
     `hello_name` is what we call ourselves in EHLO: this host's fully qualified name (RFC 5321 §4.1.1.1), None for its address.
-    `idle_seconds` is how long a connection waits for the next message. `forwarding` says from whom what is forwarded goes on.
+    `idle_seconds` is how long a connection waits for the next message. `forwarding` says from whom what is forwarded goes on,
+    `network` how the hosts are reached.
     """
 
     def __init__(
@@ -46,10 +48,11 @@ class SmtpTransport:
         contexts: Contexts = Contexts(),  # noqa: B008 - frozen
         timeouts: Timeouts = Timeouts(),  # noqa: B008 - frozen
         forwarding: Forwarding | None = None,
+        network: Network = DIRECT,
     ) -> None:
         self._forwarding = forwarding
         pool = PoolLimits(idle_seconds=idle_seconds)
-        self._attempts = Attempts(AsyncIo(), hello_name=hello_name, contexts=contexts, timeouts=timeouts, pool=pool)
+        self._attempts = Attempts(AsyncIo(network), hello_name=hello_name, contexts=contexts, timeouts=timeouts, pool=pool)
 
     async def deliver(
         self, next_hop: NextHop, envelope: Envelope, body: Body, recipients: Sequence[Recipient]

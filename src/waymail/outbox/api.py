@@ -29,7 +29,7 @@ from waymail.client.sending import TlsChoice
 from waymail.client.signing import DkimKey
 from waymail.client.target import Credentials
 from waymail.mail.envelope import NO_OPTIONS, Options
-from waymail.net.clock import SystemClock
+from waymail.net.clock import Clock, SystemClock
 from waymail.net.network import Network
 from waymail.outbox.carrying import Carrying
 from waymail.outbox.message import COLLISIONS, Writer, is_collision
@@ -82,6 +82,8 @@ class Outbox:
     delivers; a plain function in a thread. They are called before what happened is written down: at least once, therefore, and
     again where the process ends in between. What they raise is logged, and after ten seconds nobody waits for them.
 
+    `clock` is for tests (`waymail.testing.clock`): by it the time of the next attempt comes.
+
     Leaving the block waits up to `grace` seconds for attempts under way; what is not delivered waits for the next start.
 
     Raises ValueError (UrlError) for what cannot be meant. Belongs to the event loop in which it was entered.
@@ -109,6 +111,7 @@ class Outbox:
         on_delivered: Listener | None = None,
         on_failed: Listener | None = None,
         on_deferred: Listener | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._place = beside(Path(path))
         self._settings = settings_of(
@@ -128,6 +131,7 @@ class Outbox:
             grace=grace,
         )
         self._carries = carry
+        self._clock = clock or SystemClock()
         self._listeners: dict[Kind, Listener | None] = {"delivered": on_delivered, "failed": on_failed, "deferred": on_deferred}
         self._open: _Open | None = None
 
@@ -206,7 +210,7 @@ class _Open:
 
     process: int
     loop: asyncio.AbstractEventLoop
-    clock: SystemClock
+    clock: Clock
     writer: Writer
     depositor: Depositor
     threads: ThreadPoolExecutor
@@ -240,7 +244,7 @@ class _Open:
 
 async def _opened(outbox: Outbox) -> _Open:
     """Raises StoreError."""
-    place, settings, clock, loop = outbox._place, outbox._settings, SystemClock(), asyncio.get_running_loop()
+    place, settings, clock, loop = outbox._place, outbox._settings, outbox._clock, asyncio.get_running_loop()
     async with AsyncExitStack() as parts:
         depositor = await asyncio.to_thread(Depositor, place)
         parts.callback(depositor.close)

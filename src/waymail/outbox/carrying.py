@@ -11,15 +11,16 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
-from waymail.client.target import NextHop
+from waymail.client.target import NextHop, Tls
 from waymail.delivery.dispatch import Dispatch
 from waymail.delivery.routes import ByMx, Final, Routes
 from waymail.delivery.smtp import SmtpTransport
-from waymail.mail.envelope import Body, Envelope, QueueIds
+from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
+from waymail.mail.outcome import Outcome
 from waymail.net.clock import Clock
 from waymail.net.resolver import Resolver
 from waymail.outbox.nudge import Nudges
@@ -154,6 +155,7 @@ async def opened(place: Place, settings: Settings, observer: Observer, clock: Cl
     smtp = SmtpTransport(
         hello_name=settings.hello or (None if settings.next_hop is not None else hostname),
         contexts=settings.contexts,
+        network=settings.network,
     )
     try:
         notices = NoticeWriter(hostname, ids.next) if settings.notices else Silence(hostname, ids.next)
@@ -161,7 +163,8 @@ async def opened(place: Place, settings: Settings, observer: Observer, clock: Cl
         rng = random.SystemRandom()
         target = settings.next_hop or ByMx()
         # Whoever names this machine in DNS means another program on it: an outbox takes no mail, so none can go in circles.
-        way = Dispatch(Routes({}, {"*": target}), smtp, {}, resolver=resolver, clock=clock, rng=rng, own_names=())
+        sending = smtp if settings.next_hop is not None else Demanding(smtp, settings.tls)
+        way = Dispatch(Routes({}, {"*": target}), sending, {}, resolver=resolver, clock=clock, rng=rng, own_names=())
         runner: Runner[NextHop | Final] = Runner(
             store, way, notices, clock=clock, rng=rng, schedule=settings.schedule, limits=limits, observer=observer
         )
@@ -170,6 +173,20 @@ async def opened(place: Place, settings: Settings, observer: Observer, clock: Cl
         await smtp.close()
         await resolver.close()
         await store.close()
+
+
+class Demanding:
+    """Asks of the hosts that DNS names what the program asks of TLS: DNS says nothing of it."""
+
+    def __init__(self, smtp: SmtpTransport, tls: Tls) -> None:
+        self._smtp = smtp
+        self._tls = tls
+
+    async def deliver(
+        self, next_hop: NextHop, envelope: Envelope, body: Body, recipients: Sequence[Recipient]
+    ) -> Mapping[str, Outcome]:
+        """As `SmtpTransport.deliver`."""
+        return await self._smtp.deliver(replace(next_hop, tls=self._tls), envelope, body, recipients)
 
 
 class Silence(NoticeWriter):
