@@ -162,7 +162,7 @@ async def test_many_submit_at_once(path: Path, peer: Peer, message: EmailMessage
 async def test_what_makes_no_sense_is_refused_before_anything_is_written(path: Path, message: EmailMessage) -> None:
     for wrong in ({"retry": ()}, {"expire": 0}, {"keep": -1}, {"auth": ("ann", "secret")}, {"per_destination": 0}, {"grace": -1}):
         with pytest.raises(ValueError, match=r"retry|seconds|auth|or more"):
-            waymail.Outbox(path, **wrong)  # type: ignore[arg-type]
+            waymail.Outbox(path, **wrong)
     async with waymail.Outbox(path, CLOSED, carry=False) as outbox:
         with pytest.raises(ValueError, match="time zone"):
             await outbox.submit(message, at=datetime(2100, 1, 1))  # noqa: DTZ001 - that is what is wrong
