@@ -59,7 +59,7 @@ def test_the_usual_calls_are_read_as_they_are_meant(line: str) -> None:
         ("bob -f", "missing behind -f"),
         ("-bd", "waymail serve"),
         ("-bd -q30m", "waymail serve"),
-        ("-q30m", "waymail outbox run"),
+        ("-q30m", "let cron call sendmail -q"),
         ("-bt", "waymail why"),
         ("-bz", "--help"),
         ("-N sometimes bob", "-N is never"),

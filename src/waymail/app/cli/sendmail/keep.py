@@ -1,7 +1,7 @@
 """The outbox of sendmail: mail that could not be sent waits in it, in a file of its user's.
 
 Nobody has to run for it. Each call that got a message through starts a process in the background that tries all that waits, and
-ends with that; so does `sendmail -q`; and who would rather have it tried by the hour runs `waymail outbox run`.
+ends with that; so does `sendmail -q`; which cron may call.
 """
 
 from __future__ import annotations

@@ -209,5 +209,5 @@ def _mode(value: str) -> Mode:
 
 def _flush(value: str) -> Mode:
     if value[:1].isdigit():
-        raise CommandFailed(Exit.USAGE, f"sendmail -q{value} is not to be had: `waymail outbox run` goes on trying")
+        raise CommandFailed(Exit.USAGE, f"sendmail -q{value} is not to be had: let cron call sendmail -q")
     return Mode.FLUSH
