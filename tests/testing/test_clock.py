@@ -79,3 +79,18 @@ def test_time_may_pass_for_sleepers_in_the_loop_of_another_thread(clock: Jumping
     loop.stop()
     clock.skip(1)
     assert clock.sleepers == 0
+
+
+async def test_time_passes_until_something_is_done(clock: JumpingClock) -> None:
+    async def three_naps() -> float:
+        for _ in range(3):
+            await clock.sleep(90)
+        return clock.now()
+
+    assert 1270 <= await clock.advance_until(three_naps(), step=100) <= 1500
+    with pytest.raises(ZeroDivisionError):
+        await clock.advance_until(fails())
+
+
+async def fails() -> None:
+    raise ZeroDivisionError

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Awaitable
 from contextlib import suppress
 from itertools import count
 from threading import Lock
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_REAL = 0.005  # seconds between two steps
 
 
 class JumpingClock:
@@ -64,6 +70,18 @@ class JumpingClock:
                 await _let_others_run()
         self._passed = end
         await _let_others_run()
+
+    async def advance_until(self, work: Awaitable[T], *, step: float = 60.0) -> T:
+        """Let time pass, `step` seconds at once, until `work` is done; returns or raises what it does. Between two steps what
+        waits for the real world (a socket, a disk) has its time: for programs like an outbox, which wait for both."""
+        task = asyncio.ensure_future(work)
+        try:
+            while not task.done():
+                await self.advance(step)
+                await asyncio.wait([task], timeout=_REAL)
+            return task.result()
+        finally:
+            task.cancel()
 
     def skip(self, seconds: float) -> None:
         """Let that much time pass, from any thread, for sleepers in whatever loops. It waits for nobody: they wake up soon."""
