@@ -67,7 +67,7 @@ def prepare(mail: Mail, how: Preparation, *, now: float, unique: Callable[[], st
     """
     message, sender, recipients = mail.message, mail.sender, mail.recipients
     if isinstance(message, AnyMessage):
-        _check_fields(message)
+        check_fields(message)
     elif not isinstance(message, bytes):
         raise ValueError(f"a message is an EmailMessage or bytes, not {type(message).__name__}")
     sender, addresses = _envelope(message, sender, recipients)
@@ -140,7 +140,7 @@ def _written(message: EmailMessage, *, seven_bit: bool) -> bytes:
         raise ValueError(f"the message cannot be written out: {error}") from error
 
 
-def _check_fields(message: AnyMessage) -> None:
+def check_fields(message: AnyMessage) -> None:
     """Raises ValueError where a field of the message, or of a part of it, would be more than one. The policies of the standard
     library look at that in some ways of setting a field, and in some versions."""
     for part in message.walk():

@@ -11,6 +11,8 @@ from email.utils import getaddresses, parseaddr
 from io import BytesIO
 from typing import Any
 
+from waymail.client.prepare import check_fields
+
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
@@ -54,7 +56,10 @@ def envelope_of(message: Message, sender: str | None, recipients: str | Sequence
 
 
 def flattened(message: Message, *, utf8: bool) -> bytes:
-    """The message in octets with CRLF line ends, without its Bcc fields; `utf8`: its header section may have UTF-8 (RFC 6532)."""
+    """The message in octets with CRLF line ends, without its Bcc fields; `utf8`: its header section may have UTF-8 (RFC 6532).
+
+    Raises ValueError for a field that would be more than one."""
+    check_fields(message)
     visible = copy(message)
     del visible["Bcc"]
     del visible["Resent-Bcc"]
