@@ -28,7 +28,8 @@ from waymail.wire.errors import ProtocolError
 
 SMTP_PORT = 25
 
-# RFC 5321 §4.1.1.1: ehlo-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-"). Before there was a standard it was AUTH=, and some still say that.
+# RFC 5321 §4.1.1.1: ehlo-keyword = (ALPHA / DIGIT) *(ALPHA / DIGIT / "-").
+# Before there was a standard it was AUTH=, and some still say that.
 _KEYWORD = re.compile(r"(?P<keyword>[A-Za-z0-9][A-Za-z0-9-]*)(?P<argument>.*)")
 _OLD_AUTH = re.compile(r"auth=(.*)", re.IGNORECASE)
 
