@@ -97,7 +97,7 @@ def by_password(smtp: SMTP, initial_response_ok: bool) -> tuple[int, bytes]:
             break
         if name.startswith("SCRAM") and refusal.smtp_code not in (504, 534):
             # RFC 4954 §6: 504 and 534 are about the mechanism; all else is about us, and the next SCRAM would be told the same.
-            names = [other for other in names if not other.startswith("SCRAM")] if hasattr(sock, "cipher") else []
+            names = [other for other in names if not other.startswith("SCRAM")]
     assert refusal is not None  # noqa: S101
     raise refusal
 
