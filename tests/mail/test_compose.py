@@ -35,7 +35,7 @@ def letter(**given: Any) -> EmailMessage:
 
 def read(message: EmailMessage) -> EmailMessage:
     """The message as the one who gets it reads it."""
-    return message_from_bytes(to_wire(message), policy=default)  # type: ignore[return-value]
+    return message_from_bytes(to_wire(message), policy=default)
 
 
 def content(message: EmailMessage, kind: str) -> str:
@@ -165,6 +165,16 @@ class TestFields:
         found = getaddresses([headers.text(headers.header_section(to_wire(message)), b"to")])
         for (name, _), (phrase, _) in zip(mailboxes, found, strict=False):
             assert decoded(phrase).split() == name.split()
+
+    @pytest.mark.parametrize("text", ["=?utf-8?q?hello=0ABcc=3A_e=40example.org?=", "ж" * 300, "Grüße " * 40])
+    def test_no_encoded_word_is_long_and_text_that_looks_like_one_stays_text(self, text: str) -> None:
+        section = headers.header_section(to_wire(letter(subject=text, sender=(text, "ann@example.org"))))
+        words = re.findall(rb"=\?utf-8\?\S+", section)
+        assert words
+        assert max(map(len, words)) <= 75  # RFC 2047 §2
+        assert max(map(len, section.split(b"\r\n"))) <= 78
+        assert decoded(headers.text(section, b"subject")).strip() == text.strip()
+        assert not headers.has(section, b"bcc")
 
     def test_the_same_arguments_give_the_same_octets(self) -> None:
         message = letter(html=SHOWN, inline={"logo": PNG}, attachments=[("a.pdf", b"%PDF-")])
