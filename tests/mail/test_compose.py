@@ -172,7 +172,7 @@ class TestFields:
         words = re.findall(rb"=\?utf-8\?\S+", section)
         assert words
         assert max(map(len, words)) <= 75  # RFC 2047 §2
-        assert max(map(len, section.split(b"\r\n"))) <= 78
+        assert max(map(len, section.split(b"\r\n"))) <= 76
         assert decoded(headers.text(section, b"subject")).strip() == text.strip()
         assert not headers.has(section, b"bcc")
 

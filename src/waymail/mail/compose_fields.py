@@ -22,10 +22,11 @@ from waymail.wire import domains, grammar
 
 Mailbox: TypeAlias = str | tuple[str, str] | Address
 
-_WIDTH = 78  # RFC 5322 §2.1.1: lines SHOULD be no longer, and MUST be no longer than 998
+_WIDTH = 76  # RFC 2047 §2, where there are encoded words; RFC 5322 §2.1.1: at best 78, and never more than 998
 _LONGEST_WORD = 900
-# RFC 2047 §2: an encoded word is at most 75 characters; of these "=?utf-8?q?" and "?=" take 12.
-_ROOM = 75 - 12
+# RFC 2047 §2: an encoded word is at most 75 characters. With 60 the first one fits behind the field's name. "=?utf-8?q?" and "?="
+# take 12 of them.
+_ROOM = 60 - 12
 _Q_LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")  # §5 (3): safe in a phrase, too
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATOMS = re.compile(r"[\w!#$%&'*+\-/=?^`{|}~]+(?: [\w!#$%&'*+\-/=?^`{|}~]+)*", re.ASCII)
@@ -189,7 +190,7 @@ def _phrase_tokens(name: str) -> list[str]:
 
 
 def _encoded_words(text: str) -> list[str]:
-    """RFC 2047 §2, §5: words of at most 75 characters, none of which cuts a character in two. The spaces between them do not
+    """RFC 2047 §2, §5: words of at most 60 characters, none of which cuts a character in two. The spaces between them do not
     count."""
     octets = text.encode()
     is_mostly_ascii = sum(octet in _Q_LITERAL for octet in octets) * 2 > len(octets)
