@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,8 @@ unittest.main(module=test_smtplib, argv=["test_smtplib", "-v"])
 
 @pytest.mark.interop
 def test_of_cpythons_tests_those_pass_that_the_page_says() -> None:
-    pytest.importorskip("test.test_smtplib", reason="this Python comes without its tests (Debian: libpython3-testsuite)")
+    if "CI" not in os.environ:  # where nothing may be missing
+        pytest.importorskip("test.test_smtplib", reason="this Python comes without its tests (Debian: libpython3.11-testsuite)")
     section = PAGE.read_text().partition("## CPython")[2].partition("\n## ")[0]
     told = set(re.findall(r"^\| `(\w+\.\w+)` \|", section, re.MULTILINE))
     ended = subprocess.run([sys.executable, "-W", "ignore", "-c", RUN], capture_output=True, text=True, timeout=50, check=False)

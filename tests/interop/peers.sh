@@ -12,10 +12,10 @@ cd "$(dirname "$0")/../.."
 export DEBIAN_FRONTEND=noninteractive
 
 # Postfix with what it needs to log in, swaks with what it needs for TLS and SCRAM, those that users submit with,
-# and those that read or show notices.
+# those that read or show notices, and the tests that Debian's Python comes without.
 INSTALLED="postfix libsasl2-modules swaks libnet-ssleay-perl libauthen-sasl-perl libdigest-hmac-perl msmtp gsasl curl s-nail
     git-email libmailtools-perl libio-socket-ssl-perl nodejs node-nodemailer
-    mblaze libsisimai-perl python3-flufl.bounce"
+    mblaze libsisimai-perl python3-flufl.bounce libpython3.11-testsuite"
 # One after the other, because they exclude each other.
 UNPACKED=(exim4-daemon-heavy opensmtpd "dovecot-core dovecot-lmtpd dovecot-submissiond" haproxy "sendmail-bin sendmail-cf m4 libsasl2-modules dash coreutils" dma nullmailer ssmtp
     slapd unbound)

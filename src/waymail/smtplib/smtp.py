@@ -140,7 +140,7 @@ class SMTP(Connection):
         return self.getreply()
 
     def _mail(self, sender: str, options: Sequence[str]) -> Spoken:
-        line = f"mail FROM:{message.quoteaddr(sender)}"
+        line = f"mail from:{message.quoteaddr(sender)}"
         if options and self.does_esmtp:
             if any(option.lower() == "smtputf8" for option in options):
                 if not self.has_extn("smtputf8"):
@@ -155,7 +155,7 @@ class SMTP(Connection):
         return self.getreply()
 
     def _rcpt(self, recipient: str, options: Sequence[str]) -> Spoken:
-        line = f"rcpt TO:{message.quoteaddr(recipient)}"
+        line = f"rcpt to:{message.quoteaddr(recipient)}"
         return self._spoken(" ".join([line, *options]) if self.does_esmtp else line, Rcpt(recipient))
 
     def data(self, msg: str | bytes) -> Code:
