@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ast
+import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-import waymail
 from waymail.app.cli import main
 from waymail.app.config import parse
+from waymail.testing.smtp_server import SmtpServer
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "docs/first-server.md", "docs/relay-with-postfix.md"]
@@ -24,7 +25,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 def test_the_blocks_of_a_page_are_found() -> None:
     assert [len(blocks(page, "toml")) for page in PAGES] == [1, 1, 2]
-    assert len(blocks("README.md", "python")) == 2
+    assert len(blocks("README.md", "python")) == 3
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -41,15 +42,23 @@ def test_the_configuration_of_the_readme_can_be_served_as_it_stands(tmp_path: Pa
     assert "all right" in capsys.readouterr().out
 
 
-def test_the_python_of_the_readme_uses_names_that_exist() -> None:
-    used = {
-        node.attr
-        for text in blocks("README.md", "python")
-        for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "waymail"
-    }
-    assert used == {"send", "Options", "DeliverBy"}
-    assert used <= set(waymail.__all__)
+def test_the_python_of_the_readme_does_what_it_says(
+    smtp_server: SmtpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, with_asyncio, tested = blocks("README.md", "python")
+    monkeypatch.chdir(tmp_path)  # where the outbox is
+    exec(first, {})  # noqa: S102 - it is our own page
+    assert sorted(capsys.readouterr().out.splitlines()) == [
+        "accepted: bob@example.net",
+        "arrived: Good morning for bob@example.net",
+    ]
+    names: dict[str, Any] = {}
+    exec(with_asyncio, names)  # noqa: S102
+    asyncio.run(names["main"](smtp_server.url))
+    assert [one.subject for one in smtp_server.messages] == ["Good morning"] * 2
+    smtp_server.clear()
+    exec(tested, names)  # noqa: S102
+    names["test_mail_arrives"](smtp_server)
 
 
 def test_every_make_target_that_is_named_exists() -> None:
