@@ -132,9 +132,11 @@ class AsyncConnection(Connection, asyncio.Protocol):
         self._limit = inf
         self._expect_within(self.timeouts.quit)
 
-    async def quit(self) -> None:
+    async def quit(self, deadline: float = inf) -> None:
         self.leave()
         if self._is_leaving and not self._is_lost:
+            self._limit = deadline
+            self._expect_within(self.timeouts.quit)
             self._closed = self._closed or self._loop.create_future()
             await self._closed
 

@@ -123,7 +123,9 @@ def _initial(mechanism: ClientMechanism) -> bytes | None:
 async def _token(io: Io, connection: Connection, credentials: Credentials) -> str:
     """A token, from whoever has them. The server waits meanwhile, and so that has to end as well."""
     try:
-        return await io.token(credentials.token, connection.timeouts.command)
+        return await io.token(credentials.token, connection.within(connection.timeouts.command))
+    except AuthenticationFailed:
+        raise
     except TimeoutError as error:
         raise AuthenticationFailed(f"no token for {connection.peer.host} in time") from error
     except Exception as error:  # whatever the program's own function raises

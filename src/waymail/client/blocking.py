@@ -6,6 +6,7 @@ of the client to its end by starting it. There is no loop and no further thread 
 
 from __future__ import annotations
 
+import inspect
 import socket
 import ssl
 import threading
@@ -15,6 +16,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from waymail.client.connection import Connection
+from waymail.client.errors import AuthenticationFailed
 from waymail.client.io import Cancellable, Io, Places
 from waymail.client.line import why_lost
 from waymail.client.target import Host, Token
@@ -161,6 +163,12 @@ class BlockingConnection(Connection):
     # --- the end
 
     def leave(self) -> None:
+        self._quit(self._limit)
+
+    async def quit(self, deadline: float = inf) -> None:
+        self._quit(deadline)
+
+    def _quit(self, deadline: float) -> None:
         if not self.is_usable:
             self.abort()
             return
@@ -171,11 +179,9 @@ class BlockingConnection(Connection):
             return
         self._limit = time.monotonic() + self.timeouts.quit
         if self.put(octets):
+            self._limit = min(self._limit, deadline)
             self._await_replies(self.timeouts.quit)
         self.end("we said QUIT")
-
-    async def quit(self) -> None:
-        self.leave()
 
     def end(self, why: str, reply: Reply | None = None) -> None:
         self._troubled(why, reply)
@@ -223,9 +229,13 @@ class BlockingIo(Io):
 
     async def token(self, provider: Token, seconds: float) -> str:
         found = provider if isinstance(provider, str) else provider()
-        if not isinstance(found, str):
-            raise TypeError("the function that gives the token is for asyncio")
-        return found
+        if isinstance(found, str):
+            return found
+        if inspect.iscoroutine(found):
+            found.close()
+        raise AuthenticationFailed(
+            f"the function that gives the token returned {type(found).__name__}: without an event loop it has to return the token"
+        )
 
     async def dial(
         self, host: Host, address: str | None, *, context: ssl.SSLContext | None, timeouts: Timeouts, seconds: float

@@ -17,6 +17,7 @@ without recipients. Some recipients refused and some accepted is no error: `Send
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from waymail.mail.outcome import Peer
 from waymail.wire.replies import Reply
@@ -36,10 +37,20 @@ class SMTPError(Exception):
         self.dialogue: tuple[str, ...] = ()
         self.port = 25
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """An error goes from a worker process to the one that asked, with all that it knows."""
+        return _restored, (type(self), self.args, self.__dict__)
+
     @property
     def is_temporary(self) -> bool:
         """Whether the same thing may work later: everything but a 5yz reply (RFC 5321 §4.2.1)."""
         return self.reply is None or not self.reply.is_permanent
+
+
+def _restored(kind: type[SMTPError], args: tuple[object, ...], state: Mapping[str, object]) -> SMTPError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConnectionFailed(SMTPError):

@@ -59,7 +59,8 @@ class Io(ABC):
 
     @abstractmethod
     async def token(self, provider: Token, seconds: float) -> str:
-        """The token, from the function that has it. Raises whatever that raises, and TimeoutError after so many seconds."""
+        """The token, from the function that has it. Raises whatever that raises, TimeoutError after so many seconds where
+        somebody can tell, and AuthenticationFailed for a function that cannot be used here."""
 
     @abstractmethod
     async def dial(

@@ -100,12 +100,14 @@ class Line(ABC):
 
     @abstractmethod
     def leave(self) -> None:
-        """Say QUIT, and do not wait longer than must be: the connection closes when the answer comes, or after `timeouts.quit`. A
+        """Say QUIT, and do not wait longer than must be: the connection closes when the answer comes, or after `timeouts.quit`.
+        Where it is the caller who waits, he does not wait past the deadline of what the connection was last used for. A
         connection that is in the middle of something is aborted."""
 
     @abstractmethod
-    async def quit(self) -> None:
-        """`leave`, and wait until the connection is closed: `timeouts.quit` at most, and not at all where QUIT cannot be said."""
+    async def quit(self, deadline: float = inf) -> None:
+        """`leave`, and wait until the connection is closed: `timeouts.quit` at most, not past `deadline` (by `now`), and not
+        where QUIT cannot be said."""
 
     @abstractmethod
     def end(self, why: str, reply: Reply | None = None) -> None:
@@ -130,6 +132,10 @@ class Line(ABC):
     def bound(self, deadline: float) -> None:
         """Wait for nothing past `deadline` (by `now`), whatever the timeouts say."""
         self._limit = deadline
+
+    def within(self, seconds: float) -> float:
+        """So many seconds, or what is left of them until `bound`."""
+        return max(0.0, min(seconds, self._limit - self.now()))
 
     def learn_extensions(self) -> None:
         """Note what the latest EHLO offered (RFC 5321 §4.1.1.1: what an earlier one did counts no more)."""

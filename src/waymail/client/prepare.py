@@ -95,17 +95,21 @@ def message_id_of(body: Body) -> str:
 
 
 def _envelope(message: EmailMessage | bytes, sender: str | None, recipients: str | Sequence[str] | None) -> tuple[str, list[str]]:
-    if isinstance(recipients, str):
-        recipients = [recipients]
+    if recipients is not None:
+        recipients = [recipients] if isinstance(recipients, str | bytes) else list(recipients)
     if sender is None or recipients is None:
         sender, recipients = envelope_of(message, sender=sender, recipients=recipients)
     if not recipients:
         raise ValueError("no recipients")
-    for one in (sender, *recipients) if sender else recipients:
-        # RFC 5321 §4.1.2, RFC 6531 §3.3: what no address can hold must not come near the wire.
-        if not grammar.is_mailbox(one) or not one.isprintable():
+    for one in recipients if sender == "" else (sender, *recipients):
+        if not _is_address(one):
             raise ValueError(f"{one!r} is no address")
     return sender, list(recipients)
+
+
+def _is_address(one: object) -> bool:
+    """RFC 5321 §4.1.2, RFC 6531 §3.3: what no address can hold must not come near the wire."""
+    return isinstance(one, str) and grammar.is_mailbox(one) and one.isprintable()
 
 
 def _content(mail: Mail, how: Preparation, sender: str, now: float, unique: Callable[[], str]) -> bytes:

@@ -33,7 +33,7 @@ class SendResult:
     uncertain: tuple[str, ...] = ()
     reply: Reply | None = None
     error: Exception | None = None
-    message: EmailMessage | bytes | None = None
+    message: EmailMessage | bytes | None = field(default=None, repr=False)  # it may be megabytes, and nobody's business
     message_id: str = ""
 
 

@@ -27,7 +27,7 @@ from waymail.client.outgoing import Outgoing, outgoing
 from waymail.client.pool import Pool
 from waymail.client.prepare import Mail, Preparation
 from waymail.client.rate import Pace, Rate
-from waymail.client.results import SendResult, result_of
+from waymail.client.results import SendResult, failed, result_of
 from waymail.client.retry import NO_RETRY, Retry, persist
 from waymail.client.session import Contexts
 from waymail.client.signing import DkimKey, keys_of
@@ -90,7 +90,7 @@ class Sender:
         hello: str | None = None,
     ) -> None:
         target = urls.parse(url)
-        credentials = Credentials(*auth) if isinstance(auth, tuple) else auth or target.credentials
+        credentials = _credentials(auth) or target.credentials
         self._is_direct = target.scheme == "mx"
         if self._is_direct and credentials is not None:
             raise ValueError("mx: takes no user and password: nobody logs in at the mail hosts of others")
@@ -101,7 +101,7 @@ class Sender:
         self._pace = None if rate is None else Pace(rate)
         self._retry = retry or NO_RETRY
         self._rng = random.SystemRandom()
-        self._next_hop = NextHop(url, (host,), demand(target, tls), credentials, target.scheme == "lmtp")
+        self._next_hop = NextHop(f"{target.scheme}:{host}", (host,), demand(target, tls), credentials, target.scheme == "lmtp")
         self.pool = pool or Pool()
         self._places = io.places(self.pool.max)
         timeouts = timeout if isinstance(timeout, Timeouts) else Timeouts(total=timeout)
@@ -126,6 +126,16 @@ class Sender:
     ) -> SendResult:
         """As `api.Client.send`."""
         return await self.carry(await self.ready(Mail(message, sender, recipients, dsn, options, binary)))
+
+    async def told(self, mail: Mail) -> SendResult:
+        """Send a message; what `send` would raise is the result's `error`."""
+        message_id = ""
+        try:
+            ready = await self.ready(mail)
+            message_id = ready.message_id
+            return await self.carry(ready)
+        except (SMTPError, ValueError) as error:
+            return failed(error, mail.message, message_id)
 
     async def ready(self, mail: Mail) -> Outgoing:
         """The message as it is sent, completed and signed. Raises ValueError."""
@@ -242,6 +252,8 @@ async def _etrn(connection: Connection, command: Etrn) -> Reply:
 def demand(target: urls.Target, tls: str | None) -> Tls:
     """What is asked of TLS: by the argument, by the URL, or by what is usual. Raises ValueError for a contradiction."""
     if target.path:
+        if tls == "require":
+            raise ValueError('tls="require" makes no sense over a Unix-domain socket, which does not leave this machine')
         return Tls.OFF
     if target.tls is Tls.IMPLICIT:
         if tls not in (None, "require"):
@@ -255,6 +267,16 @@ def demand(target: urls.Target, tls: str | None) -> Tls:
     # of all kinds (RFC 7435 §1).
     is_relaxed = target.scheme == "mx" or (target.scheme == "lmtp" and not target.user)
     return target.tls or (Tls.OPPORTUNISTIC if is_relaxed else Tls.REQUIRED)
+
+
+def _credentials(auth: Credentials | tuple[str, str] | None) -> Credentials | None:
+    """Raises ValueError for what is none. It is not shown, for whatever it is holds a password."""
+    match auth:
+        case None | Credentials():
+            return auth
+        case (str(user), str(password)):
+            return Credentials(user, password)
+    raise ValueError("auth is a tuple of user name and password, or waymail.Credentials")
 
 
 def _hello(name: str | None) -> str | None:

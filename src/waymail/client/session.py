@@ -62,6 +62,7 @@ async def open_session(
     """
     connection = await _connect(io, host, address, tls, contexts, timeouts, deadline)
     connection.is_lmtp, connection.is_local = lmtp, bool(host.path)
+    connection.is_confidential |= connection.is_local  # nobody else listens on this machine's own socket
     try:
         connection.bound(deadline)
         await _greeting(connection)
@@ -76,7 +77,7 @@ async def open_session(
     except (ConnectionFailed, TlsError, AuthenticationFailed) as error:
         error.peer = connection.peer
         error.dialogue = tuple(session_lines(connection.peer, connection.heard, connection.core.pending))
-        await connection.quit()  # RFC 5321 §4.1.1.10: also after a refusal
+        await connection.quit(deadline)  # RFC 5321 §4.1.1.10: also after a refusal
         raise
     except BaseException:
         connection.abort()

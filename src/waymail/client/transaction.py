@@ -38,6 +38,16 @@ class Timeouts:
     opening: float = 300.0  # from connecting to the first host until one has a session for us
     total: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            seconds = getattr(self, name)
+            if not (seconds is None and name == "total") and not (_is_number(seconds) and seconds > 0):
+                raise ValueError(f"the timeout {name} is {seconds!r}: it is a number of seconds, more than 0")
+
+
+def _is_number(found: object) -> bool:
+    return isinstance(found, int | float)
+
 
 @value
 class Message:

@@ -66,6 +66,8 @@ class Target:
 
 def parse(url: str) -> Target:
     """The parts of `url`. Raises UrlError."""
+    if not isinstance(url, str):
+        raise UrlError(f"a URL is text, not {type(url).__name__}")
     scheme, colon, rest = url.partition(":")
     scheme = scheme.lower()
     if scheme == "mx" and colon:
@@ -73,7 +75,7 @@ def parse(url: str) -> Target:
     if (scheme == "lmtp" and not rest.startswith("//")) or (scheme == "smtp" and re.match("/(?!/)", rest)):
         return _socket(scheme, rest)
     found = _URL.fullmatch(url)
-    if found is None:
+    if found is None or "@" in (found["query"] or ""):  # a "?" in the password makes a query of what follows
         raise UrlError(_what_is_wrong(url))
     if scheme not in ("smtp", "smtps", "lmtp"):
         raise UrlError(f"unknown scheme {scheme}://: use smtp:// (STARTTLS), smtps:// (TLS from the first octet), lmtp:// or mx:")
@@ -97,7 +99,7 @@ def parse(url: str) -> Target:
 
 
 def _socket(scheme: str, path: str) -> Target:
-    if not path.startswith("/") or _CONTROL.search(path):
+    if not path.startswith("/") or _CONTROL.search(path) or re.search(":.*@", path):  # user:password@host, with a slash missing
         raise UrlError(f"a server is written {scheme}://host:port, or {scheme}:/path/of/a/socket")
     return Target(scheme, "localhost", path=path)
 

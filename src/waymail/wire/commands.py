@@ -31,14 +31,14 @@ class Auth:
     """AUTH (RFC 4954). `initial` is the decoded initial response: None where there was none, b"" where it was "="."""
 
     mechanism: str
-    initial: bytes | None = None
+    initial: bytes | None = field(default=None, repr=False)  # it holds the password, or proves it
 
 
 @value
 class AuthResponse:
     """One decoded line of an authentication exchange; None is the client's "*", which cancels it (RFC 4954 §4)."""
 
-    response: bytes | None
+    response: bytes | None = field(repr=False)
 
 
 @value
