@@ -119,3 +119,22 @@ print(outbox.submit(b"\\r\\n", sender="a@b.example", recipients="c@d.example").i
     assert story is not None
     assert [one.state for one in story.recipients] == [0]
     assert not [event for event in story.events if event.kind == "recovered"]
+
+
+@pytest.mark.parametrize("opened", ["before", "after"])
+def test_threads_that_outlive_the_main_thread_go_on_submitting(path: Path, opened: str) -> None:
+    code = f"""
+import sys, threading, waymail.sync
+outbox = waymail.sync.Outbox(sys.argv[1], "smtp://127.0.0.1:1?tls=off")
+def submit():
+    threading.main_thread().join()
+    for _ in range(20):
+        print(outbox.submit(b"\\r\\n", sender="a@b.example", recipients="c@d.example").id)
+threading.Thread(target=submit).start()
+{"outbox.drain(0.1)" if opened == "before" else ""}
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, timeout=30, check=True)
+    assert done.stderr == b""
+    with waymail.sync.Outbox(path, carry=False) as outbox:
+        assert all(outbox.ticket(id) for id in done.stdout.decode().split())
+    assert len(done.stdout.split()) == 20

@@ -69,7 +69,8 @@ class Outbox:
     threads of their own.
 
     It opens when it is first used or entered. `close`, leaving the block and the end of the program wait up to `grace` seconds
-    for attempts under way; what is not delivered waits for the next start. A child that is forked must open it anew.
+    for attempts under way; what is not delivered waits for the next start. Threads that outlive the main thread may go on submitting.
+    A child that is forked must open it anew.
 
     Any thread may use it. Raises ValueError (UrlError) for what cannot be meant, StoreError where the file cannot be used.
     """
@@ -182,7 +183,7 @@ class Outbox:
                 opened = self._open
                 if opened is None:
                     opened = self._open = _Open(self._place, self._settings, self._telling if self._carries else None)
-                    _at_exit(self)
+                    _close_at_exit(self)
         opened.depositor.check()
         return opened
 
@@ -200,8 +201,10 @@ class _Open:
             self.depositor.close()
             raise
         if telling is not None:
-            self.thread = CarryingThread(place, settings, telling)
-            self.thread.start()
+            thread = CarryingThread(place, settings, telling)
+            if _stop_at_exit(thread):  # else other threads submit still, for the next start
+                self.thread = thread
+                thread.start()
 
     def deposit(self, new: NewMessage) -> None:
         self.depositor.deposit(new)
@@ -261,13 +264,28 @@ class CarryingThread(threading.Thread):
         await running
 
 
-def _at_exit(outbox: Outbox) -> None:
-    """Close it when the program ends, if it is still there. What closing needs of threads ends before the functions of `atexit`
-    are called; so it is asked for where the interpreter ends threads, where it has that."""
+def _close_at_exit(outbox: Outbox) -> None:
+    """Close it when the program ends and all its threads have, if it is still there."""
     close = WeakMethod(outbox.close)
 
     def end() -> None:
         if (found := close()) is not None:
             found()
 
-    getattr(threading, "_register_atexit", atexit.register)(end)
+    atexit.register(end)
+
+
+def _stop_at_exit(thread: CarryingThread) -> bool:
+    """Stop it when the main thread ends: what it needs of threads ends before the functions of `atexit` are called. So it is asked
+    for where the interpreter ends threads, where it has that. False where the main thread has ended already."""
+    stop = WeakMethod(thread.stop)
+
+    def end() -> None:
+        if (found := stop()) is not None:
+            found()
+
+    try:
+        getattr(threading, "_register_atexit", atexit.register)(end)
+    except RuntimeError:
+        return False
+    return True
