@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
 from email.message import EmailMessage
 from types import TracebackType
 from typing import Self, Unpack
 
 from waymail.client.asynchronous import AsyncIo
+from waymail.client.crowd import send_many
 from waymail.client.dsn import Dsn
+from waymail.client.many import Given
 from waymail.client.pool import Pool
 from waymail.client.rate import Rate
 from waymail.client.results import SendResult
@@ -137,6 +139,16 @@ class Client:
         where there is no sender or no recipient, or an address is none.
         """
         return await self._sender.send(message, sender=sender, recipients=recipients, dsn=dsn, options=options, binary=binary)
+
+    def send_many(self, messages: Iterable[Given] | AsyncIterable[Given]) -> AsyncGenerator[SendResult, None]:
+        """Send many messages, over as many connections at once as the pool has; the results come as they are ready.
+
+        A message is an EmailMessage, bytes, or a `Mail`, which has the arguments that `send` takes besides. They are asked for
+        as they can be sent. Nothing is raised for one message: its result's `error` has what `send` would have raised. What
+        `messages` itself raises is raised when those before it are done. Who leaves the loop early stops those that are under
+        way: of these nobody can say what became of them.
+        """
+        return send_many(self._sender, messages)
 
     async def check(self) -> ServerInfo:
         """Open a session as a `send` would, with TLS and AUTH, and keep it for the next one. What is known of the server then.

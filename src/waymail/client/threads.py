@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from email.message import EmailMessage
 from functools import partial
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import Self, Unpack
 
 from waymail.client.blocking import BlockingIo, run
 from waymail.client.dsn import Dsn
+from waymail.client.many import Carrier, Given, Source
 from waymail.client.pool import Pool
 from waymail.client.rate import Rate
 from waymail.client.results import SendResult
@@ -103,6 +104,16 @@ class Client:
     ) -> SendResult:
         """Send a message: see `waymail.Client.send` for the arguments, what is returned and what is raised."""
         return run(self._sender.send(message, sender=sender, recipients=recipients, dsn=dsn, options=options, binary=binary))
+
+    def send_many(self, messages: Iterable[Given]) -> Generator[SendResult, None, None]:
+        """Send many messages, one after the other; the results come in their order. See `waymail.Client.send_many`; what goes
+        wrong with one message is the `error` of its result."""
+        source = Source(messages)
+        carrier = Carrier(self._sender, source)
+        while (results := run(carrier.results())) is not None:
+            yield from results
+        if source.raised is not None:
+            raise source.raised
 
     def check(self) -> ServerInfo:
         """Open a session as a `send` would, with TLS and AUTH, and keep it for the next one. What is known of the server then.

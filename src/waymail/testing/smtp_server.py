@@ -215,7 +215,7 @@ class SmtpServer(Inbox):
 
 def _bound(port: int) -> socket.socket:
     """A socket that does not listen yet."""
-    bound = socket.socket()
+    bound = socket.socket(proto=socket.IPPROTO_TCP)  # asyncio sets TCP_NODELAY on nothing else
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((HOST, port))
