@@ -165,15 +165,6 @@ async def test_the_timeout_is_for_the_whole_of_a_send(message: EmailMessage) -> 
                 await waymail.send(message, url(peer), timeout=0.1)
 
 
-async def test_waiting_for_a_free_connection_counts_as_well(message: EmailMessage) -> None:
-    async with (
-        Peer([("MAIL", HANG)]) as peer,
-        waymail.Client(url(peer), pool=waymail.Pool(max=1), timeout=0.1) as client,
-    ):
-        results = await asyncio.gather(client.send(message), client.send(message), return_exceptions=True)
-        assert {type(result) for result in results} == {waymail.Disconnected, waymail.ConnectionFailed}
-
-
 @pytest.mark.parametrize(
     "address",
     [
