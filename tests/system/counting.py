@@ -23,6 +23,7 @@ class CountingSink(threading.Thread):
     def run(self) -> None:
         while True:
             client, _ = self._listening.accept()
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:

@@ -69,8 +69,8 @@ class Outbox:
     threads of their own.
 
     It opens when it is first used or entered. `close`, leaving the block and the end of the program wait up to `grace` seconds
-    for attempts under way; what is not delivered waits for the next start. Threads that outlive the main thread may go on submitting.
-    A child that is forked must open it anew.
+    for attempts under way; what is not delivered waits for the next start. Threads that outlive the main thread may go on
+    submitting. A child that is forked must open it anew.
 
     Any thread may use it. Raises ValueError (UrlError) for what cannot be meant, StoreError where the file cannot be used.
     """
@@ -276,8 +276,8 @@ def _close_at_exit(outbox: Outbox) -> None:
 
 
 def _stop_at_exit(thread: CarryingThread) -> bool:
-    """Stop it when the main thread ends: what it needs of threads ends before the functions of `atexit` are called. So it is asked
-    for where the interpreter ends threads, where it has that. False where the main thread has ended already."""
+    """Stop it when the main thread ends: what it needs of threads ends before the functions of `atexit` are called. So it is
+    asked for where the interpreter ends threads, where it has that. False where the main thread has ended already."""
     stop = WeakMethod(thread.stop)
 
     def end() -> None:
