@@ -86,9 +86,9 @@ class Gathered:
                 self.dropped += entry.count
 
 
-def line(text: str) -> str:
-    """Text that fits on a line, and into a header field."""
-    first, _, rest = text.strip().partition("\n")
+def line(text: object) -> str:
+    """Text that fits on a line, and into a header field. A record that was made by hand may have anything for its name."""
+    first, _, rest = str(text).strip().partition("\n")
     shown = "".join(character if character.isprintable() else " " for character in first.rstrip())
     return shown[:LONGEST_LINE] + "..." if len(shown) > LONGEST_LINE or rest else shown
 

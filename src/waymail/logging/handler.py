@@ -122,7 +122,7 @@ class MailHandler(logging.Handler):
     def _check(self) -> None:
         """Raises ValueError where no mail can be made with these arguments."""
         sample = Gathered(1)
-        sample.add(logging.makeLogRecord({"name": "test", "levelname": "ERROR"}), "a test", "a test")
+        sample.add(logging.makeLogRecord({}), "a test", "a test")
         if not self._mail(sample)["To"]:
             raise ValueError("to: whom are mails for?")
 
@@ -130,7 +130,7 @@ class MailHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool:
         """Take a record that the filters let through: without the handler's lock, which `logging.shutdown` has while it sends."""
-        if record.name.partition(".")[0] == "waymail" or threading.get_ident() == self._sending_thread:
+        if str(record.name).partition(".")[0] == "waymail" or threading.get_ident() == self._sending_thread:
             return False
         found: object = self.filter(record)
         if found:
