@@ -14,6 +14,7 @@ import threading
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+from weakref import WeakSet
 
 from waymail.client.connection import Connection
 from waymail.client.io import Cancellable, Io
@@ -78,14 +79,14 @@ class Idle(Generic[C]):
 def is_fit(entry: Idle[C], now: float, limits: PoolLimits) -> bool:
     """Whether one more transaction may use the connection."""
     connection = entry.connection
+    return connection.is_usable and now - entry.since < limits.idle_seconds and may_go_on(connection, now, limits)
+
+
+def may_go_on(connection: Reusable, now: float, limits: PoolLimits) -> bool:
+    """Whether the connection is neither too old nor has had too many transactions for one more."""
     # RFC 9422 §4: MAILMAX is how many transactions the server takes in one session.
     most = limits.messages if connection.most_messages is None else min(connection.most_messages, limits.messages)
-    return (
-        connection.is_usable
-        and connection.messages < most
-        and now - entry.since < limits.idle_seconds
-        and now - connection.opened_at < limits.age_seconds
-    )
+    return connection.messages < most and now - connection.opened_at < limits.age_seconds
 
 
 def choose(idle: Sequence[Idle[C]], now: float, limits: PoolLimits) -> int:
@@ -107,6 +108,7 @@ class IdleConnections:
         self._lock = threading.Lock()
         self._sweeper: Cancellable | None = None
         self._is_closed = False
+        self._leaving: WeakSet[Connection] = WeakSet()  # those that wait for the answer to QUIT, perhaps
 
     def __len__(self) -> int:
         """How many connections are idle."""
@@ -128,16 +130,16 @@ class IdleConnections:
                 self._count -= len(idle) - at
                 del idle[at:]
             for entry in unfit:
-                entry.connection.leave()
+                self._leave(entry.connection)
             if found is None or found.is_still_usable():
                 return found
-            found.leave()
+            self._leave(found)
 
     def put(self, key: Hashable, connection: Connection) -> None:
         """Give a connection back after a transaction; it is kept where it can be used again, and closed otherwise."""
         entry = Idle(connection, self._io.now())
         if not is_fit(entry, entry.since, self._limits) or not self._has_kept(key, entry):
-            connection.leave()
+            self._leave(connection)
         elif self._sweeper is None:
             self._sweeper = self._io.later(self._limits.idle_seconds, self._sweep)
             if self._sweeper is None:
@@ -151,6 +153,10 @@ class IdleConnections:
             idle.append(entry)
             self._count += 1
             return True
+
+    def may_go_on(self, connection: Connection) -> bool:
+        """Whether a connection that is in use may have one more transaction."""
+        return may_go_on(connection, self._io.now(), self._limits)
 
     def sweep(self) -> None:
         """Close what is not fit any more."""
@@ -166,23 +172,28 @@ class IdleConnections:
                 else:
                     del self._idle[key]
         for connection in left:
-            connection.leave()
+            self._leave(connection)
 
     def _sweep(self) -> None:
         self.sweep()
         self._sweeper = self._io.later(self._limits.idle_seconds, self._sweep) if self._idle else None
 
     async def close(self) -> None:
-        """Say QUIT on all idle connections and wait for their end, some seconds at most. What is put back later is closed."""
+        """Say QUIT on all idle connections, and wait for the end of these and of those where it was said before, some seconds at
+        most. What is put back later is closed."""
         if self._sweeper is not None:
             self._sweeper.cancel()
-        await self._io.each(connection.quit() for connection in self._emptied())
+        await self._io.each(connection.quit() for connection in (*self._emptied(), *self._leaving))
 
     def forget(self) -> None:
         """Close this process's ends of all idle connections, without a word: they are another process's, which forked us."""
         self._lock = threading.Lock()  # whoever held it is not in this process
         for connection in self._emptied():
             connection.abort()
+
+    def _leave(self, connection: Connection) -> None:
+        connection.leave()
+        self._leaving.add(connection)
 
     def _emptied(self) -> list[Connection]:
         with self._lock:
