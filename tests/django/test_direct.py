@@ -21,10 +21,10 @@ def note(to: str = "bob@example.net", **others: Any) -> mail.EmailMessage:
 
 def test_send_mail_sends_by_the_settings_that_a_project_has_already(project_with: Any, smtp_server: SmtpServer) -> None:
     project_with()
-    assert mail.send_mail("Grüße", "Für Ann\n", None, ["Bob <bob@example.net>"], html_message="<p>Für Ann</p>") == 1
+    assert mail.send_mail("Grüße", "Für Ann\n", None, ["Bob <bob@example.net>"], html_message="<p>Für Ann</p>\n") == 1
     [received] = smtp_server.messages
     assert (received.sender, received.recipients) == ("shop@example.com", ("bob@example.net",))
-    assert (received.subject, received.text, received.html) == ("Grüße", "Für Ann\n", "<p>Für Ann</p>")
+    assert (received.subject, received.text, received.html) == ("Grüße", "Für Ann\n", "<p>Für Ann</p>\n")
 
 
 def test_send_mass_mail_and_the_mails_after_it_share_a_connection(project_with: Any, smtp_server: SmtpServer) -> None:
@@ -37,7 +37,7 @@ def test_send_mass_mail_and_the_mails_after_it_share_a_connection(project_with: 
 
 def test_who_gets_a_blind_copy_stands_in_the_envelope_alone(project_with: Any, smtp_server: SmtpServer) -> None:
     project_with()
-    note(cc=["cc@example.net"], bcc=["Secret <bcc@example.net>"], headers={"Bcc": "bcc@example.net"}).send()
+    note(cc=["cc@example.net"], bcc=["Secret <bcc@example.net>"]).send()
     [received] = smtp_server.messages
     assert received.recipients == ("bob@example.net", "cc@example.net", "bcc@example.net")
     assert b"bcc@" not in received.octets.lower()

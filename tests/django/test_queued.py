@@ -63,7 +63,7 @@ def test_a_child_of_fork_has_an_outbox_of_its_own(project_with: Any, smtp_server
     assert len(smtp_server.messages) == 2
 
 
-def test_a_mailer_of_its_own_is_configured_by_its_options_alone(project_with: Any, smtp_server: SmtpServer, tmp_path: Path) -> None:
+def test_a_mailer_of_its_own_is_configured_by_its_options(project_with: Any, smtp_server: SmtpServer, tmp_path: Path) -> None:
     project_with(EMAIL_HOST="gone.invalid", WAYMAIL_OUTBOX="elsewhere.db")
     backend = OutboxBackend(alias="later", path="outbox.db", url=smtp_server.url)
     try:
