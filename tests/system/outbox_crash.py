@@ -181,7 +181,7 @@ def _count(directory: Path, told: dict[str, str], sink: CountingSink, report: Re
     report.wrong += [
         f"{marker} ({id}): submit returned, and nothing is known of it" for marker, id in told.items() if id not in stories
     ]
-    markers = {}
+    markers: dict[str, str] = {}
     for id, story in stories.items():
         marker = story.envelope.message_id.strip("<>").partition("@")[0]
         if marker in markers:

@@ -23,6 +23,7 @@ COMMANDS = {
     "send": "send",
     "sendmail": "sendmail",
     "etrn": "etrn",
+    "outbox": "app",
     "queue": "app",
     "trace": "trace",
     "explain": "explain",

@@ -13,6 +13,8 @@ from waymail.app.cli.chosen import Narrowed
 from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json, size_text, span_text, table, time_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from waymail.store.contract import Story
 
 app = App(name="queue", help="Look at the queue and steer it.")
@@ -71,7 +73,7 @@ async def list_(
         Print a JSON list.
     """
     from waymail.app.cli.stored import reading
-    from waymail.app.cli.story import sender, summary_json
+    from waymail.app.cli.story import summary_json
     from waymail.net.clock import SystemClock
     from waymail.store.contract import State
 
@@ -88,17 +90,7 @@ async def list_(
     elif not stories:
         say("The queue is empty." if not (narrowed.is_given or states or via) else "Nothing like that is in the queue.")
     else:
-        rows = [
-            (
-                story.envelope.id,
-                span_text(now - story.envelope.accepted_at),
-                size_text(story.size),
-                sender(story.envelope),
-                *_waiting(story, now),
-            )
-            for story in stories
-        ]
-        table(("id", "age", "size", "from", "to", "next", "last reply"), rows)
+        listing(stories, now)
     if are_more:
         complain(f"waymail: there are more; these are the oldest {limit} (--limit)")
     return Exit.OK
@@ -154,6 +146,23 @@ async def show(id: str, /, *, config: Path | None = None, as_json: Json = False)
 
 steer.add_to(app)
 transfer.add_to(app)
+
+
+def listing(stories: Sequence[Story], now: float) -> None:
+    """A table of messages that wait."""
+    from waymail.app.cli.story import sender
+
+    rows = [
+        (
+            story.envelope.id,
+            span_text(now - story.envelope.accepted_at),
+            size_text(story.size),
+            sender(story.envelope),
+            *_waiting(story, now),
+        )
+        for story in stories
+    ]
+    table(("id", "age", "size", "from", "to", "next", "last reply"), rows)
 
 
 def _waiting(story: Story, now: float) -> tuple[str, str, str]:

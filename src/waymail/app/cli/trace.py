@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from waymail.app.cli.output import CommandFailed, Exit, clean, complain, say_json, say_styled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from waymail.store.contract import Story
 
 Became = Literal["queued", "deferred", "held", "delivered", "failed", "removed", "refused"]
 
@@ -46,7 +51,6 @@ async def trace(
     """
     from waymail.app.cli.stored import reading
     from waymail.app.cli.story import as_json as story_json
-    from waymail.app.cli.story import heading, told, verdict
     from waymail.app.units import duration
     from waymail.net.clock import SystemClock
     from waymail.store.search import Search, search
@@ -68,17 +72,24 @@ async def trace(
     if as_json:
         say_json([story_json(story) for story in stories])
         return Exit.OK
+    tell(stories, now, verbose=verbose)
+    if are_more:
+        complain(f"waymail: there are more; these are the newest {limit} (--limit)")
+    if not stories:
+        complain(f"waymail: {_nothing(text, since, state)}")
+    return Exit.OK if stories else Exit.UNAVAILABLE
+
+
+def tell(stories: Sequence[Story], now: float, *, verbose: bool) -> None:
+    """What happened to each."""
+    from waymail.app.cli.story import heading, told, verdict
+
     for number, story in enumerate(stories):
         outcome = verdict(story)
         say_styled(("\n" if number else "") + heading(story), "bold")
         say_styled(clean(f"  {outcome.text}"), outcome.style)
         for line in told(story, now, verbose=verbose):
             say_styled(f"  {line}", line.style)
-    if are_more:
-        complain(f"waymail: there are more; these are the newest {limit} (--limit)")
-    if not stories:
-        complain(f"waymail: {_nothing(text, since, state)}")
-    return Exit.OK if stories else Exit.UNAVAILABLE
 
 
 def _nothing(text: str, since: str, state: str | None) -> str:
