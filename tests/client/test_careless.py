@@ -7,7 +7,7 @@ import copy
 import pickle
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from email.header import Header
 from email.message import Message
@@ -205,7 +205,9 @@ def test_a_user_name_or_secret_that_a_mechanism_cannot_carry_is_not_sent(
 # --- interrupted anywhere
 
 
-async def test_a_send_that_is_cancelled_anywhere_leaves_nothing_in_between() -> None:
+async def test_a_send_that_is_cancelled_anywhere_leaves_nothing_in_between(
+    eventually: Callable[[Callable[[], bool]], Awaitable[None]],
+) -> None:
     other = MESSAGE.replace(b"hello", b"other")
     async with Peer() as peer, waymail.Client(f"smtp://{peer.address}?tls=off", pool=waymail.Pool(max=1)) as client:
         for turns in range(40):
@@ -219,6 +221,7 @@ async def test_a_send_that_is_cancelled_anywhere_leaves_nothing_in_between() -> 
                 assert (await client.send(other)).accepted == ("bob@example.org",)
         assert {mail.content for mail in peer.messages} <= {MESSAGE, other}
         assert [mail.content for mail in peer.messages].count(other) == 40
+        await eventually(lambda: len(peer._tasks) == 1)  # the one that the client keeps
 
 
 @pytest.mark.parametrize("moment", ["GREETING", "EHLO", "MAIL", "DATA", "END", "QUIT"])
