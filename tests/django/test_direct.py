@@ -245,9 +245,19 @@ def test_a_with_block_opens_a_connection_that_its_mails_use(project_with: Any, s
         assert smtp_server.connections == 1
         assert connection.open() is False
         connection.send_messages([note()])
-    note().send()
+    with mail.get_connection():
+        note().send()
     assert len(smtp_server.messages) == 2
     assert smtp_server.connections == 1
+
+
+def test_a_with_block_looks_anew_where_the_last_mail_found_no_server(project_with: Any, smtp_server: SmtpServer) -> None:
+    project_with()
+    note().send()
+    smtp_server.stop()
+    note().send(fail_silently=True)
+    with pytest.raises(smtplib.SMTPServerDisconnected), mail.get_connection():
+        pass
 
 
 def test_threads_may_share_a_backend(project_with: Any, smtp_server: SmtpServer) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from django.core.mail.backends.base import BaseEmailBackend
 
@@ -27,6 +28,7 @@ _NO_SESSION = (AuthenticationFailed, ConnectionFailed, TlsError)  # it would be 
 
 _clients: Shared[Client] = Shared()
 atexit.register(_clients.close)
+_proven: WeakSet[Client] = WeakSet()  # those that had a session, and none has failed since
 
 
 class EmailBackend(BaseEmailBackend):  # type: ignore[misc]  # Django has no types
@@ -84,17 +86,20 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc]  # Django has no typ
 
     def open(self) -> bool | None:
         """Have a session with the server, so that what is wrong with the connection, TLS or the password is told before there is
-        mail. True where that was needed, False where it is open already, None where it failed silently. Raises SMTPException."""
+        mail; where this process had one already, that is enough. True, False where it is open already, None where it failed
+        silently. Raises SMTPException."""
         if self._is_open:
             return False
-        if not self._configured.url.startswith("mx:"):  # which has a server for each recipient
+        client = self.client
+        if client not in _proven and not self._configured.url.startswith("mx:"):  # which has a server for each recipient
             try:
-                self.client.check()
+                client.check()
             except SMTPError as error:
                 if self.fail_silently:
                     _tell("no mail can be sent, and the program does not want to know: %s", error)
                     return None
                 raise translated(error) from error
+            _proven.add(client)
         self._is_open = True
         return True
 
@@ -128,7 +133,13 @@ class EmailBackend(BaseEmailBackend):  # type: ignore[misc]  # Django has no typ
 
     def _sent(self, mail: Mail) -> SendResult:
         """As `Client.send`. Django has no way to tell of recipients that were refused beside others: the log does."""
-        result = self.client.send(mail.message, sender=mail.sender, recipients=mail.recipients)
+        client = self.client
+        try:
+            result = client.send(mail.message, sender=mail.sender, recipients=mail.recipients)
+        except _NO_SESSION:
+            _proven.discard(client)
+            raise
+        _proven.add(client)
         for address, reply in result.refused.items():
             _tell("a mail was not accepted for %s, but for others: %s", address, reply)
         for address in result.uncertain:
