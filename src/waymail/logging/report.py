@@ -16,7 +16,7 @@ def subject_of(template: str, gathered: Gathered, host: str) -> str:
     if not gathered.entries:
         raise ValueError("nothing was gathered")
     entry = max(gathered.entries.values(), key=lambda entry: entry.severity)  # the first one of several
-    others = _count(gathered) - entry.count
+    others = _count(gathered) - 1
     try:
         text = template.format(level=entry.level, logger=entry.logger, message=entry.latest, host=host, count=_count(gathered))
     except (LookupError, ValueError, AttributeError, TypeError) as error:
