@@ -208,6 +208,7 @@ class AsyncConnection(Connection, asyncio.Protocol):
             self._timer_at = self._deadline
             self._timer = self._loop.call_at(self._deadline, self._look_at_clock)
         else:
+            self.is_late = True
             self.end("no answer in time")
 
 

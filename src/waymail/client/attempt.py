@@ -215,6 +215,14 @@ class Attempts:
         """Take a session with the next hop, for the attempts to come."""
         self._pool.put(_key(next_hop), connection)
 
+    def idle(self, next_hop: NextHop) -> Connection | None:
+        """A session that is idle, where there is one; the caller gives it back by `keep`."""
+        return self._pool.take(_key(next_hop))
+
+    def may_go_on(self, connection: Connection) -> bool:
+        """Whether one more transaction may begin on it."""
+        return self._pool.may_go_on(connection)
+
     def forget(self) -> None:
         """Close the idle connections without a word: they are those of the process that forked this one."""
         self._pool.forget()

@@ -107,6 +107,7 @@ class BlockingConnection(Connection):
             self._sock.settimeout(seconds)
             data = self._sock.recv(_READ)
         except TimeoutError as error:
+            self.is_late = True
             self.end("no answer in time" if error.errno is None else why_lost(error))
             return False
         except OSError as error:

@@ -45,6 +45,21 @@ class _Plan:
     spelled: dict[str, str]
 
 
+@dataclass(slots=True)
+class Begun:
+    """A transaction that overlaps with its neighbours (`stream`). `plan` is None where all is decided before anything is sent.
+
+    `is_open`: the server waits for its content. `is_void`: nothing is decided about it and nothing of its content was sent, so it
+    is to be tried by itself.
+    """
+
+    result: Transaction
+    plan: _Plan | None
+    deadline: float = inf
+    is_open: bool = False
+    is_void: bool = False
+
+
 class Connection(Line):
     """A connection, of whichever kind. Not to be used by two at a time."""
 
@@ -90,6 +105,110 @@ class Connection(Line):
             result.trouble = self.trouble
             result.unanswered = tuple(self.core.pending)
         return result
+
+    # --- transactions that overlap
+
+    @property
+    def can_overlap(self) -> bool:
+        """Whether content and the beginning of the next transaction may leave together, and whether that helps: with CHUNKING a
+        transaction is one round trip as it is."""
+        return self.is_usable and self.offer.pipelining and not self.is_lmtp and not (self.offer.chunking and self.takes_chunks)
+
+    async def prepared(self, message: Message, recipients: Sequence[str], deadline: float) -> Begun:
+        """A transaction for `exchange`, of which nothing is sent yet. Only for what one transaction takes, in memory."""
+        result = self._begun(recipients)
+        try:
+            return Begun(result, await self._plan(message, result), deadline)
+        except BareLineEnd:
+            result.final = BARE_LINE_END
+            return Begun(result, None, deadline)
+
+    def pass_on(self, current: Begun | None, following: Begun | None) -> None:
+        """Send the content of the `current` transaction, which is open, and with it the commands of the following one, in one
+        write. RFC 2920 §3.1: the end of content may have commands behind it."""
+        self.heard = []
+        octets = b""
+        self._limit = inf
+        if current is not None and current.plan is not None and self.trouble is None:
+            octets = current.plan.content.whole or b""
+            self.core.content_sent()
+            current.is_open = False
+            self._limit = current.deadline
+        if following is not None and following.plan is not None and self.trouble is None:
+            plan = following.plan
+            opening: list[Command] = [plan.mail, *plan.recipients, Data()]
+            if current is None and self._needs_reset:
+                opening.insert(0, Reset())
+            try:
+                octets += self.core.send(*opening)
+            except ValueError:  # an address that cannot be sent: by itself, it is told so
+                following.is_void = True
+            else:
+                self.messages += 1
+                self._needs_reset = True
+                self._limit = min(self._limit, following.deadline)
+        self.put(octets)
+
+    async def pass_over(self, current: Begun | None, following: Begun | None) -> None:
+        """Hear what is answered to both: then the current one is decided, and the following one open, decided or void."""
+        try:
+            responses = await self.replies(self.timeouts.command if current is None else self.timeouts.final)
+            final = None
+            if responses and type(responses[0].command) is EndOfContent:
+                final = responses.pop(0).reply
+            is_certain = not (responses or self.is_late)
+            if following is not None and following.plan is not None and not following.is_void:
+                go = self._sort(following.result, responses)
+                self._name_as_given(following.result, following.plan)
+                is_complete = self._is_in_turn(following.result, go)
+                is_certain = is_certain or is_complete
+                if is_complete and self.trouble is None:
+                    await self._go_on(following, go, was_refused=final is not None and not final.is_positive)
+                if self.trouble is not None:
+                    following.is_void = True
+            else:
+                is_certain = True
+                self._needs_reset = final is None or not final.is_positive
+            if current is not None:
+                self._close(current, final if is_certain else None)
+        except BaseException:
+            self.abort()
+            raise
+
+    def _is_in_turn(self, result: Transaction, go: Reply | None) -> bool:
+        """Whether each command has a reply that can be its own. 354 where it is not due, or no 354 where content is due, shows
+        that one reply too many came, or one too few: then the reply before them may be another's, too."""
+        replies = [*result.recipients.values(), *((result.mail,) if result.mail is not None else ())]
+        if any(reply.is_intermediate for reply in replies) or (go is not None and go.code != 354 and go.code < 400):
+            self.end("answered out of turn")
+            return False
+        return go is not None
+
+    async def _go_on(self, following: Begun, go: Reply | None, *, was_refused: bool) -> None:
+        result = following.result
+        is_asked = go is not None and go.code == 354
+        if was_refused and (result.mail is None or not result.mail.is_positive):
+            # It may hold on to the transaction before, whose content it refused: what came now would go to that one's recipients.
+            following.is_void = True
+            if is_asked:
+                self.end(f"asks for content after {result.mail}")
+        elif is_asked:
+            following.is_open = result.has_accepted
+            if not following.is_open:
+                await self._send_nothing()
+        elif result.has_accepted:
+            result.final = go
+
+    def _close(self, current: Begun, final: Reply | None) -> None:
+        """What the reply to the content means, or its absence."""
+        result = current.result
+        if final is not None and final.is_intermediate:
+            self.end(f"answered the content with {final}")
+            final = None
+        result.final = final
+        if final is None:
+            result.trouble = self.trouble
+            result.uncertain = not current.is_open  # then it was sent; how far nobody can know
 
     def _begun(self, recipients: Sequence[str]) -> Transaction:
         offer = self.offer
@@ -192,7 +311,12 @@ class Connection(Line):
             await self._by_data(result, plan, opening, deadline)
         else:
             await self._by_chunk(result, plan, opening, deadline)
-        for recipient, form in plan.spelled.items():
+        self._name_as_given(result, plan)
+
+    @staticmethod
+    def _name_as_given(result: Transaction, plan: _Plan | None) -> None:
+        """Replies about recipients that were spelled otherwise are to be found by their own names."""
+        for recipient, form in plan.spelled.items() if plan is not None else ():
             for replies in (result.recipients, result.finals):
                 if form in replies:
                     replies[recipient] = replies[form]
@@ -215,10 +339,13 @@ class Connection(Line):
         elif result.has_accepted:
             await self._send_content(result, plan.content, deadline)
         else:
-            # RFC 2920 §3.1: the server wants content although no recipient stands. A lone dot; it must send that nowhere.
-            self.put(b".\r\n")
-            self.core.content_sent()
-            await self.replies(self.timeouts.final)
+            await self._send_nothing()
+
+    async def _send_nothing(self) -> None:
+        """RFC 2920 §3.1: the server wants content although no recipient stands. A lone dot; it must send that nowhere."""
+        self.put(b".\r\n")
+        self.core.content_sent()
+        await self.replies(self.timeouts.final)
 
     async def _by_chunk(self, result: Transaction, plan: _Plan, opening: list[Command], deadline: float) -> None:
         """RFC 3030 §2: the whole content is one chunk. Where it is small it does not wait for the replies to MAIL and RCPT, which

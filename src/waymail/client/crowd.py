@@ -30,7 +30,7 @@ class AsyncSource(Source):
 
 async def send_many(sender: Sender, messages: Iterable[Given] | AsyncIterable[Given]) -> AsyncGenerator[SendResult, None]:
     """The results of the messages, in the order in which they are complete. Who stops listening stops those under way."""
-    source = AsyncSource(messages) if isinstance(messages, AsyncIterable) else Source(messages)
+    source = AsyncSource(messages) if isinstance(messages, AsyncIterable) else Source(messages, is_ready=True)
     count = min(sender.pool.max, len(messages)) if isinstance(messages, Sized) else sender.pool.max
     done: asyncio.Queue[list[SendResult] | None] = asyncio.Queue(count)
     # No TaskGroup: what it cancels is whoever made it, and that is the program that is told the results.

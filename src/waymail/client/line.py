@@ -44,6 +44,7 @@ class Line(ABC):
         self.peer = Peer(host)
         self.is_confidential = self.is_verified = self.is_authenticated = self.is_lmtp = self.is_local = False
         self.trouble: Disconnected | None = None
+        self.is_late = False  # the trouble is that no answer came in time
         self.offer: Offer = NOTHING
         self.core = ClientConnection()
         self.opening: Sequence[Response] = ()
@@ -183,8 +184,10 @@ class Line(ABC):
                 self.end(f"closes the connection: {response.reply}", response.reply)
                 return False
             self._responses.append(response)
-            if response.reply.code >= 400 and isinstance(response.command, (EndOfContent, Bdat)) and self.core.owes_content:
-                # It need not read the rest, and what it would take for a command nobody knows.
+            is_refusal = response.reply.code >= 400 and isinstance(response.command, (EndOfContent, Bdat))
+            if is_refusal and self.core.owes_content and response is responses[-1]:
+                # It need not read the rest, and what it would take for a command nobody knows. (Where more replies came behind
+                # it, what is owed is the content of the next transaction.)
                 self.end(f"refused the content before it was complete: {response.reply}")
                 return False
         if not self.core.pending and (not responses or not data.endswith(b"\n")):

@@ -28,7 +28,7 @@ from waymail.client.pool import Pool
 from waymail.client.prepare import Mail, Preparation
 from waymail.client.rate import Pace, Rate
 from waymail.client.results import SendResult, failed, result_of
-from waymail.client.retry import NO_RETRY, Retry, persist
+from waymail.client.retry import NO_RETRY, Retry, may_help, persist
 from waymail.client.session import Contexts
 from waymail.client.signing import DkimKey, keys_of
 from waymail.client.target import Credentials, Host, NextHop, Tls
@@ -39,6 +39,8 @@ from waymail.wire import grammar
 from waymail.wire.commands import Etrn
 from waymail.wire.replies import Reply
 
+# What is decided of a message, and the addresses that are to be tried by themselves: for them nothing was taken.
+Partial = tuple[Mapping[str, Result], Sequence[str]]
 TlsChoice = Literal["require", "opportunistic", "off"]
 
 
@@ -129,13 +131,29 @@ class Sender:
 
     async def told(self, mail: Mail) -> SendResult:
         """Send a message; what `send` would raise is the result's `error`."""
-        message_id = ""
         try:
             ready = await self.ready(mail)
-            message_id = ready.message_id
-            return await self.carry(ready)
+        except ValueError as error:
+            return failed(error, mail.message)
+        return await self.told_of(ready, self.deadline())
+
+    async def told_of(self, ready: Outgoing, deadline: float, begun: Partial | None = None) -> SendResult:
+        """`told`, for what is ready. `begun`: what is decided already, and the addresses for which nothing is."""
+        try:
+            return await self.carry(ready, deadline, begun)
         except (SMTPError, ValueError) as error:
-            return failed(error, mail.message, message_id)
+            return failed(error, ready.given, ready.message_id)
+
+    def result(self, ready: Outgoing, results: Mapping[str, Result]) -> SendResult:
+        """The result of what is decided."""
+        try:
+            return result_of(results, ready.given, ready.message_id)
+        except SMTPError as error:
+            return failed(error, ready.given, ready.message_id)
+
+    def is_decided(self, begun: Partial) -> bool:
+        """Whether nothing is left to try."""
+        return not begun[1] and not (self._retry.times and any(map(may_help, begun[0].values())))
 
     async def ready(self, mail: Mail) -> Outgoing:
         """The message as it is sent, completed and signed. Raises ValueError."""
@@ -143,19 +161,53 @@ class Sender:
             return await self._io.offload(outgoing, mail, self._how, now=time.time(), unique=_unique)
         return outgoing(mail, self._how, now=time.time(), unique=_unique)
 
-    async def carry(self, ready: Outgoing) -> SendResult:
+    async def carry(self, ready: Outgoing, deadline: float | None = None, begun: Partial | None = None) -> SendResult:
         """Send what is ready to be sent. Raises SMTPError."""
-        deadline = self._io.now() + self._total
+        deadline = self.deadline() if deadline is None else deadline
         if self._pace is not None:
             await self._keep_pace(self._pace, deadline)
 
         async def attempt(addresses: Sequence[str]) -> Mapping[str, Result]:
+            nonlocal begun
+            if begun is not None:
+                (decided, again), begun = begun, None
+                return {**decided, **(await attempt(again))} if again else decided
             if self._is_direct:
                 return await self._attempt_directly(ready.message, addresses, deadline)
             return await self._attempt(self._next_hop, ready.message, addresses, deadline)
 
         results = await persist(self._retry, ready.addresses, attempt, clock=self._io, chance=self._rng.random, deadline=deadline)
-        return result_of(results, ready.given, ready.message_id)
+        return result_of({address: results[address] for address in ready.addresses}, ready.given, ready.message_id)
+
+    # --- for a stream
+
+    async def stream_connection(self) -> Connection | None:
+        """An idle connection on which transactions may overlap, in a place of the pool. None where there is none."""
+        if self._pace is not None or self._is_direct or not await self._places.take(self._io.now() + self._total):
+            return None
+        connection = self._attempts.idle(self._next_hop)
+        if connection is not None and connection.can_overlap:
+            return connection
+        if connection is not None:
+            self._attempts.keep(self._next_hop, connection)
+        self._places.give_back()
+        return None
+
+    def may_go_on(self, connection: Connection) -> bool:
+        """Whether one more transaction may begin on it."""
+        return self._attempts.may_go_on(connection)
+
+    def give_back(self, connection: Connection) -> None:
+        """Take back what `stream_connection` gave."""
+        self._attempts.keep(self._next_hop, connection)
+        self._places.give_back()
+
+    def deadline(self) -> float:
+        """The time (by `now`) by which a send that begins now is to be over."""
+        return self._io.now() + self._total
+
+    def now(self) -> float:
+        return self._io.now()
 
     async def _keep_pace(self, pace: Pace, deadline: float) -> None:
         seconds = pace.turn(self._io.now(), deadline)

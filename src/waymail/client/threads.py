@@ -107,7 +107,11 @@ class Client:
 
     def send_many(self, messages: Iterable[Given]) -> Generator[SendResult, None, None]:
         """Send many messages, one after the other; the results come in their order. See `waymail.Client.send_many`; what goes
-        wrong with one message is the `error` of its result."""
+        wrong with one message is the `error` of its result.
+
+        Messages in a list overlap on the connection where the server permits it, and their results come in bunches. Of a
+        generator the next message is asked for when the result of the one before has been taken.
+        """
         source = Source(messages)
         carrier = Carrier(self._sender, source)
         while (results := run(carrier.results())) is not None:
