@@ -134,9 +134,10 @@ def test_what_sending_makes_others_log_is_not_mailed(mailing: Logging, smtp_serv
         logger.error("a token was needed")
         return "t0ken"
 
-    log = mailing(auth=waymail.Credentials("ann", token=token), tls_context=smtp_server.tls_context)
+    log = mailing(auth=waymail.Credentials("ann", token=token), tls_context=smtp_server.tls_context, gather=60)
     log.error("one")
-    log.handlers[0].close()
+    log.handlers[0].flush()
+    log.handlers[0].flush()
     [mail] = smtp_server.messages
     assert "token" not in mail.text
 
