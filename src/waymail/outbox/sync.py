@@ -30,7 +30,7 @@ from waymail.client.sending import TlsChoice
 from waymail.client.signing import DkimKey
 from waymail.client.target import Credentials
 from waymail.mail.envelope import NO_OPTIONS, Options
-from waymail.net.clock import SystemClock
+from waymail.net.clock import Clock, SystemClock
 from waymail.net.network import Network
 from waymail.outbox.carrying import Carrying
 from waymail.outbox.message import Writer, persist
@@ -97,6 +97,7 @@ class Outbox:
         on_delivered: Listener | None = None,
         on_failed: Listener | None = None,
         on_deferred: Listener | None = None,
+        clock: Clock | None = None,
     ) -> None:
         if carry not in ("thread", False):
             raise ValueError('carry is "thread", or False where another process delivers')
@@ -122,7 +123,7 @@ class Outbox:
             {"delivered": on_delivered, "failed": on_failed, "deferred": on_deferred}, settled=lambda id: None
         )
         how = Preparation(self._settings.keys, self._settings.hostname, completes_bytes=True)
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._writer = Writer(how, self._clock.now)
         self._lock = threading.Lock()  # of opening and closing
         self._open: _Open | None = None
@@ -182,7 +183,9 @@ class Outbox:
             with self._lock:
                 opened = self._open
                 if opened is None:
-                    opened = self._open = _Open(self._place, self._settings, self._telling if self._carries else None)
+                    opened = self._open = _Open(
+                        self._place, self._settings, self._telling if self._carries else None, self._clock
+                    )
                     _close_at_exit(self)
         opened.depositor.check()
         return opened
@@ -191,7 +194,7 @@ class Outbox:
 class _Open:
     """What there is while an outbox is open. Raises StoreError."""
 
-    def __init__(self, place: Place, settings: Settings, telling: Telling | None) -> None:
+    def __init__(self, place: Place, settings: Settings, telling: Telling | None, clock: Clock) -> None:
         self.process = os.getpid()
         self.depositor = Depositor(place)
         self.thread: CarryingThread | None = None
@@ -201,7 +204,7 @@ class _Open:
             self.depositor.close()
             raise
         if telling is not None:
-            thread = CarryingThread(place, settings, telling)
+            thread = CarryingThread(place, settings, telling, clock)
             if _stop_at_exit(thread):  # else other threads submit still, for the next start
                 self.thread = thread
                 thread.start()
@@ -219,11 +222,12 @@ class _Open:
 class CarryingThread(threading.Thread):
     """The event loop that delivers. A daemon, so that a program that hangs there can end: nothing is lost by it."""
 
-    def __init__(self, place: Place, settings: Settings, telling: Telling) -> None:
+    def __init__(self, place: Place, settings: Settings, telling: Telling, clock: Clock) -> None:
         super().__init__(name="waymail-outbox", daemon=True)
         self._place = place
         self._settings = settings
         self._telling = telling
+        self._clock = clock
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._carrying: Carrying | None = None
@@ -256,7 +260,7 @@ class CarryingThread(threading.Thread):
                 log.error("the thread of the outbox did not end in time: the next start goes on where it was")
 
     async def _run(self) -> None:
-        carrying = Carrying(self._place, self._settings, self._telling, SystemClock())
+        carrying = Carrying(self._place, self._settings, self._telling, self._clock)
         self._loop, self._carrying = asyncio.get_running_loop(), carrying
         running = asyncio.create_task(carrying.run())
         await carrying.looked()
