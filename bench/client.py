@@ -162,7 +162,7 @@ def measure(name: str, ways: dict[str, Way], port: int, message: bytes, count: i
         print(f"  {way:12} {min(values):7.0f} {statistics.median(values):7.0f} {max(values):7.0f}")
     ratios = [mine / other for mine, other in zip(*rates.values(), strict=True)]
     print(f"  {'ratio':12} {min(ratios):7.2f} {statistics.median(ratios):7.2f} {max(ratios):7.2f}")
-    return statistics.median(ratios)
+    return float(statistics.median(ratios))
 
 
 def main() -> int:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from waymail.mail.message import EnvelopeProblem
     from waymail.net.network import Network
     from waymail.outbox.api import Outbox, Ticket
-    from waymail.outbox.outcome import OutboxEvent, Outcome
+    from waymail.outbox.outcome import OutboxEvent, Outcome, Waiting
     from waymail.server.policy import Policy, accept, defer, discard, mark, quarantine, reject
     from waymail.store.contract import StoreError, StoreFull
     from waymail.wire.replies import Reply
@@ -95,6 +95,7 @@ __all__ = [
     "TlsError",
     "UncertainDelivery",
     "UrlError",
+    "Waiting",
     "accept",
     "compose",
     "defer",
@@ -140,7 +141,7 @@ _MODULES = {
     "waymail.mail.message": ("EnvelopeProblem",),
     "waymail.net.network": ("Network",),
     "waymail.outbox.api": ("Outbox", "Ticket"),
-    "waymail.outbox.outcome": ("OutboxEvent", "Outcome"),
+    "waymail.outbox.outcome": ("OutboxEvent", "Outcome", "Waiting"),
     "waymail.server.policy": ("Policy", "accept", "defer", "discard", "mark", "quarantine", "reject"),
     "waymail.store.contract": ("StoreError", "StoreFull"),
     "waymail.wire.replies": ("Reply",),

@@ -214,6 +214,8 @@ def attributes(found: type) -> Iterator[str]:
             for node in source(base).body:
                 if isinstance(node, ast.AnnAssign | ast.Assign) and not ast.unparse(node).startswith("_"):
                     text = re.sub(r"field\(default_factory=(\w+)\)", r"\1()", ast.unparse(node))
+                    if isinstance(node, ast.Assign):  # in the form of a keyword argument
+                        text = text.replace(" = ", "=", 1)
                     yield re.sub(r"field\((?:default=|default_factory=lambda: )(.+?)(?:, \w+=\w+)*\)$", r"\1", text)
 
 

@@ -253,3 +253,9 @@ class TestFields:
 def test_what_cannot_be_is_a_value_error_that_says_what(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         letter(**given)
+
+
+@pytest.mark.parametrize("wrong", [{"inline": {"logo": "logo.png"}}, {"attachments": Path("one.txt")}])
+def test_what_is_no_image_and_no_list_of_files_is_told_of(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^(inline|attachments): "):
+        compose(sender="a@example.org", to="b@example.net", subject="x", html='<img src="cid:logo">', **wrong)

@@ -11,6 +11,7 @@ import pytest
 import waymail
 import waymail.sync
 from waymail.testing.peer import Peer
+from waymail.testing.smtp_server import SmtpServer
 
 
 @pytest.fixture
@@ -81,3 +82,15 @@ def test_what_failed_has_its_reply(path: Path, running: Peer, message: EmailMess
 def test_it_says_what_carry_may_be(path: Path) -> None:
     with pytest.raises(ValueError, match='carry is "thread"'):
         waymail.sync.Outbox(path, carry=True)  # type: ignore[arg-type]
+
+
+def test_what_waits_is_told_with_what_was_last_said(tmp_path: Path) -> None:
+    with SmtpServer() as server:
+        server.script("RCPT", "451 4.7.1 later")
+        with waymail.sync.Outbox(tmp_path / "outbox.db", server.url) as outbox:
+            ticket = outbox.submit(b"Subject: x\n\n", sender="ann@example.org", recipients="bob@example.net")
+            assert outbox.drain(10)
+            [one] = outbox.waiting()
+    assert (one.id, one.sender, one.recipient, one.attempts) == (ticket.id, "ann@example.org", "bob@example.net", 1)
+    assert one.reply.startswith("451 4.7.1 later")
+    assert one.next_at > 0

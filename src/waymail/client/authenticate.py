@@ -160,7 +160,8 @@ def _no_mechanism(connection: Connection, credentials: Credentials, offered: lis
         return f"{host} does not offer {wanted}, only {names}"
     if best_mechanism(offered, secure=True, credentials=credentials, bindings=bindings) is not None:
         what = "TLS without a verified certificate" if connection.peer.tls else "a cleartext connection"
-        return f'{host} offers {names}: not used over {what}, for it gives the password away; use tls="require"'
+        permit = "or permit it by Credentials(cleartext=True)"
+        return f'{host} offers {names}: not used over {what}, for it gives the password away; use tls="require", {permit}'
     if any(name in MECHANISMS for name in offered):
         missing = "a channel to bind to, " if wanted.endswith("-PLUS") else ""
         return f"{host} offers {names}: none of them can be used with what there is ({missing}password, token or certificate)"

@@ -82,6 +82,8 @@ def compose(
     goes into a header field, an image that the HTML does not show or that it shows and that is not given; OSError where a file
     cannot be read. Nothing that is given can add a field, a part or a recipient.
     """
+    if isinstance(attachments, str | bytes | Path | EmailMessage):
+        raise ValueError("attachments: give a list of them, also of one")
     files = [_attachment(given) for given in attachments]
     if text is None and html is None:
         raise ValueError("text, or html, is what the message says: give one of them")
@@ -163,6 +165,8 @@ def _text(text: str, subtype: str) -> MIMEPart:
 def _image(name: str, given: Path | bytes) -> MIMEPart:
     if _CONTENT_ID.fullmatch(name.replace("@", "", 1)) is None:
         raise ValueError(f"inline: {name!r} is no name for an image: use letters, digits, dots and hyphens")
+    if not isinstance(given, bytes | Path):
+        raise ValueError(f"inline: {given!r:.80} is no image: give a Path, or its octets")
     octets = given if isinstance(given, bytes) else given.read_bytes()
     kind = media_type("" if isinstance(given, bytes) else given.name, octets)
     if kind == UNKNOWN:

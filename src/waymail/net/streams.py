@@ -353,6 +353,8 @@ def tls_failure(error: Exception, timeout: float) -> TlsFailed:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsFailed(f"TLS handshake: certificate not accepted: {error.verify_message}", certificate=True)
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        if error.reason == "WRONG_VERSION_NUMBER":
+            return TlsFailed("TLS handshake: the other side does not speak TLS at this port")
         return TlsFailed(f"TLS handshake: {(error.reason or 'failed').lower().replace('_', ' ')}")
     if isinstance(error, TimeoutError):
         return TlsFailed(f"TLS handshake: not done within {timeout:g} s")

@@ -34,7 +34,7 @@ from waymail.net.network import Network
 from waymail.outbox.carrying import Carrying
 from waymail.outbox.message import COLLISIONS, Writer, is_collision
 from waymail.outbox.nudge import nudge
-from waymail.outbox.outcome import Outcome
+from waymail.outbox.outcome import Outcome, Waiting, waiting_of
 from waymail.outbox.settings import EXPIRE, GRACE, KEEP, PER_DESTINATION, RETRY, WARNING, settings_of
 from waymail.outbox.telling import Kind, Listener, Telling
 from waymail.outbox.watching import Watch
@@ -172,9 +172,14 @@ class Outbox:
         opened = self._opened()
         return None if await opened.reader.get(id) is None else Ticket(id, opened.watch)
 
+    async def waiting(self, limit: int = 1000) -> list[Waiting]:
+        """The recipients that have not got their mail yet, of the `limit` oldest messages: what was said to the last attempt, and
+        when the next one comes. Raises StoreError."""
+        return waiting_of(await self._opened().reader.list(limit))
+
     async def drain(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is due any more: all is delivered, failed, or waits for its next attempt. False where that takes
-        longer than `timeout` seconds. Raises StoreError."""
+        """Wait until nothing is due any more: all is delivered, failed, or waits for its next attempt (`waiting` has those).
+        False where that takes longer than `timeout` seconds. Raises StoreError."""
         opened = self._opened()
         try:
             async with asyncio.timeout(timeout):

@@ -37,6 +37,8 @@ from waymail.store.place import Place
 from waymail.store.sqlite import SqliteStore
 
 log = logging.getLogger("waymail.outbox")
+# What the queue says is in fields that Python's handler of last resort does not show: a program hears by its events.
+logging.getLogger("waymail.queue").addHandler(logging.NullHandler())
 
 LOOK = 0.5  # seconds, about, between two looks at whether another process still carries
 STORE_LOOK = 1.0  # seconds between two looks at whether the store can be used

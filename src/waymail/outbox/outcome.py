@@ -52,6 +52,29 @@ class OutboxEvent:
     uncertain: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A recipient whose message has neither been delivered nor given up. `id` is that of its ticket, `attempts` counts those made
+    so far, `next_at` is when the next one is due, in seconds since the epoch; `reply` is what was last said, "" for nothing."""
+
+    id: str
+    sender: str
+    recipient: str
+    attempts: int
+    next_at: float
+    reply: str
+
+
+def waiting_of(stories: Iterable[Story]) -> list[Waiting]:
+    """All recipients of these messages that wait."""
+    return [
+        Waiting(story.envelope.id, story.envelope.sender, one.address, one.attempts, one.next_at, one.reply)
+        for story in stories
+        for one in story.recipients
+        if one.state.is_live
+    ]
+
+
 def outcome_of(story: Story) -> Outcome | None:
     """What became of a message; None where it is still under way."""
     if any(one.state.is_live for one in story.recipients):

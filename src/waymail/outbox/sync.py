@@ -35,7 +35,7 @@ from waymail.net.network import Network
 from waymail.outbox.carrying import Carrying
 from waymail.outbox.message import Writer, persist
 from waymail.outbox.nudge import nudge
-from waymail.outbox.outcome import Outcome
+from waymail.outbox.outcome import Outcome, Waiting, waiting_of
 from waymail.outbox.settings import EXPIRE, GRACE, KEEP, PER_DESTINATION, RETRY, WARNING, Settings, settings_of
 from waymail.outbox.telling import Listener, Telling
 from waymail.outbox.watching import BlockingWatch
@@ -156,6 +156,10 @@ class Outbox:
     def ticket(self, id: str) -> Ticket | None:
         """As `waymail.Outbox.ticket`."""
         return None if self._watch().story(id) is None else Ticket(id, self._watch)
+
+    def waiting(self, limit: int = 1000) -> list[Waiting]:
+        """As `waymail.Outbox.waiting`."""
+        return waiting_of(self._watch().stories(limit))
 
     def drain(self, timeout: float | None = None) -> bool:
         """As `waymail.Outbox.drain`. Where nobody delivers, it comes to no end before `timeout`."""

@@ -17,7 +17,7 @@ from typing import TypeVar
 from waymail.mail.envelope import decode_id
 from waymail.outbox.outcome import Outcome, outcome_of
 from waymail.store import read, schema
-from waymail.store.contract import StoreError, Story
+from waymail.store.contract import EVERYTHING, StoreError, Story
 from waymail.store.due import next_due
 from waymail.store.look import tolerantly
 from waymail.store.place import Place
@@ -171,6 +171,10 @@ class BlockingWatch:
         """One message; None where it is not known."""
         number = decode_id(id)
         return None if number is None else self._read(lambda connection: read.story(connection, number))
+
+    def stories(self, limit: int) -> Sequence[Story]:
+        """The oldest messages that are under way."""
+        return self._read(lambda connection: read.live_stories(connection, limit, EVERYTHING))
 
     def outcome(self, id: str, timeout: float | None) -> Outcome:
         """What became of a message, once it has come to its end. Raises StoreError, Forgotten, TimeoutError."""

@@ -151,8 +151,10 @@ class SmtpServer(Inbox):
             self._socket = _bound(self._port)  # nobody listens there, and nobody else gets it
 
     def start(self) -> None:
-        """Serve again, at the same port."""
-        if self._server is None:
+        """Serve, and after `stop` again at the same port. Who did not open the server in a `with` block has to close it."""
+        if not self._port:
+            self.open()
+        elif self._server is None:
             self._loop.run(self._listen(self._socket or _bound(self._port)))
             self._socket = None  # it is the server's now
 

@@ -171,3 +171,13 @@ def test_the_overview_of_the_queue_does_not_wait_for_the_library_for_command_lin
 def test_what_is_missing_is_called_so(command: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command) == Exit.USAGE
     assert told in capsys.readouterr().err
+
+
+def test_a_command_whose_package_is_missing_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
+    without = (
+        "import sys; sys.modules['cyclopts'] = None; from waymail.app.cli import main; raise SystemExit(main(['trace', 'x']))"
+    )
+    done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
+    assert done.returncode == 69
+    assert 'pip install "waymail[server]"' in done.stderr
+    assert "Traceback" not in done.stderr

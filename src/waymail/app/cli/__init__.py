@@ -34,6 +34,8 @@ COMMANDS = {
     "dkim": "app",
     "config": "app",
 }
+# The modules of the extra `server`.
+SERVER_NEEDS = ("cyclopts", "rich", "pydantic", "uvloop", "joserfc", "httpx2")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,6 +116,9 @@ def _config_behind(arguments: list[str]) -> list[str]:
 
 def _translated(error: Exception) -> int:
     """The exit code for an error of a lower layer, once it is told. Raises what is none of theirs: a bug."""
+    if isinstance(error, ModuleNotFoundError) and error.name in SERVER_NEEDS:
+        complain(f'waymail: this command needs {error.name}, which comes with the server: pip install "waymail[server]"')
+        return Exit.UNAVAILABLE
     if "cyclopts" in sys.modules:
         from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
