@@ -17,6 +17,7 @@ Where we deviate:
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import IPv6Address
 
 from waymail.wire import domains
@@ -96,10 +97,15 @@ def is_address_literal(text: str) -> bool:
 
 def is_mailbox(text: str) -> bool:
     """Whether `text` is a Mailbox within the lengths of RFC 5321 §4.5.3.1, beyond ASCII as RFC 6531 §3.3 has it."""
+    return len(text) <= MAX_PATH - 2 and _is_mailbox(text)
+
+
+@lru_cache(maxsize=2048)  # who sends a message looks at each address twice, and at his own all the time
+def _is_mailbox(text: str) -> bool:
     if not text.isascii():
         return _is_mailbox_utf8(text)
     found = MAILBOX.fullmatch(text)
-    if found is None or len(text) > MAX_PATH - 2 or len(found["local"]) > MAX_LOCAL_PART:
+    if found is None or len(found["local"]) > MAX_LOCAL_PART:
         return False
     domain = found["domain"]
     return is_address_literal(domain) if domain[0] == "[" else len(domain) <= MAX_DOMAIN
