@@ -72,7 +72,7 @@ def test_queue_list_shows_what_waits_and_why(server: tuple[Path, list[str]], cap
     heading, row = capsys.readouterr().out.splitlines()
     assert heading.split() == ["ID", "AGE", "SIZE", "FROM", "TO", "NEXT", "LAST", "REPLY"]
     assert row.startswith(ids[0])
-    assert re.search(r" 4\.2 KB +ann@example\.org +bob@example\.net +in \d+d(?: \d+[hm])* +450 4\.2\.1 busy\\x1b\[2J$", row)
+    assert re.search(r" 4\.2 KB +ann@example\.org +bob@example\.net +in \d+d(?: \d+[hms])* +450 4\.2\.1 busy\\x1b\[2J$", row)
 
 
 def test_queue_list_as_json(server: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]) -> None:
