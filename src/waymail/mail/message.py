@@ -19,6 +19,7 @@ from io import BytesIO
 from typing import Any
 
 from waymail.mail import address, headers
+from waymail.wire.data import has_bare_line_end
 
 _BLIND = (b"bcc", b"resent-bcc")
 _TRACE = frozenset({"received", "return-path", "delivered-to"})
@@ -117,8 +118,7 @@ def complete(head: bytes, *, now: float, message_id: str, hostname: str) -> byte
 
 
 def _with_crlf(octets: bytes) -> bytes:
-    ends = octets.count(b"\r\n")
-    if octets.count(b"\r") == ends == octets.count(b"\n"):
+    if not has_bare_line_end(octets):
         return octets
     return octets.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
