@@ -53,7 +53,7 @@ bench: setup  ## measure, beside Postfix (root, and Debian's postfix): fails whe
 	$(BIN)/python -m bench.fairness
 	$(BIN)/python -m bench.senderauth --at-least 10 --at-least-kept 3
 	$(BIN)/python -m bench.inbound --at-least 0.5
-	$(BIN)/python -m bench.client --at-least-single 0.7 --at-least-pool 1.7 --at-least-far 3
+	$(BIN)/python -m bench.client --at-least-single 3 --at-least-pool 2 --at-least-far 3
 
 serve: setup  ## a server on loopback to try things out (CONFIG=waymail.toml: the server of that file)
 	$(BIN)/waymail serve $(if $(CONFIG),--config $(CONFIG))
