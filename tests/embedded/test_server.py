@@ -101,18 +101,20 @@ async def test_a_stop_takes_no_time_where_clients_are_idle(tls: Any) -> None:
 
 
 async def test_a_stop_waits_for_the_hook_that_is_at_work() -> None:
-    entered = asyncio.Event()
+    entered, done = asyncio.Event(), asyncio.Event()
 
     async def handle(mail: waymail.IncomingMail) -> None:
         entered.set()
         await asyncio.sleep(0.05)
+        done.set()
 
     server = waymail.Server(handle)
     await server.start()
     sending = asyncio.create_task(deliver(server))
     await entered.wait()
     await server.stop()
-    await sending
+    assert done.is_set()
+    await sending  # the client has its 250
 
 
 async def test_a_stop_does_not_wait_beyond_its_grace_and_the_client_keeps_the_message() -> None:
