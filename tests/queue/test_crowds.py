@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pytest
 
 from waymail.mail.envelope import Body, Envelope, Recipient
 from waymail.mail.outcome import Outcome
 from waymail.queue.crowds import Crowds
-from waymail.store.contract import ALL, Delivery
+from waymail.store.contract import ALL, Delivery, NewMessage, Store
 from waymail.store.memory import MemoryStore
+from waymail.store.sqlite import SqliteStore
 from waymail.testing.clock import JumpingClock
 from waymail.testing.queue import Bench, Place, ScriptedCarrier
 
@@ -136,3 +139,21 @@ async def test_looking_for_what_is_due_takes_half_of_the_time_at_most() -> None:
         assert store.claims <= 11
         await bench.runner.stop(grace=0)
         await bench.pass_time(2)
+
+
+@pytest.mark.parametrize("count", [3, 10, 121, 700])
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_what_waited_for_one_destination_at_the_start_goes_without_a_pause(tmp_path: Path, kind: str, count: int) -> None:
+    clock = JumpingClock()
+    store: Store = MemoryStore(now=clock.now, monotonic=clock.monotonic)
+    if kind == "sqlite":
+        store = await SqliteStore.open(tmp_path, now=clock.now, monotonic=clock.monotonic)
+    bench = Bench(ScriptedCarrier(), store, clock=clock)
+    content = b"Subject: hello\r\n\r\nhello\r\n"
+    for number in range(count):
+        envelope = Envelope(bench.ids.next(clock.now()), "ann@example.org", (Recipient(f"x{number}@a.example"),), clock.now())
+        await store.accept(NewMessage(envelope, Body(content, len(content)), claim=False))
+    async with bench.running(), asyncio.timeout(20):
+        while len(bench.carrier.attempts) < count:  # nobody lets time pass
+            await asyncio.sleep(0.005)
+    await store.close()

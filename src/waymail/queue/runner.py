@@ -24,6 +24,7 @@ from waymail.queue.jumps import Jumps
 from waymail.queue.lanes import IS_BUSY, PROBE_SPREAD, D, Lanes, PutOff, Share
 from waymail.queue.observer import NOBODY, Observer
 from waymail.queue.plan import SLOW, DestinationState, RunnerLimits
+from waymail.queue.results import log_results
 from waymail.queue.retry import Rng, Schedule, Schedules
 from waymail.queue.settle import Decision, attempt_event, decide
 from waymail.store.contract import Delivery, Event, NewMessage, Pending, Selection, Settlement, StaleToken, Store, StoreError
@@ -35,7 +36,6 @@ POLL = 5.0  # seconds: how late at most a change made by another process (a flus
 REST = 1.0  # seconds at most without looking for what is due, after that took as long: however often there is room, half the time
 SETTLE_RETRY = 1.0  # seconds between attempts to settle in a store that fails
 CLAIM = 500  # recipients claimed at a time
-CAUSES = 3  # of the recipients of whom the same was said, that the log tells
 LIFTED = 10_000  # domains that are flushed whose back-off is lifted
 LOCATED = 50  # of them, those for which DNS is asked for that
 
@@ -314,10 +314,14 @@ class Runner(Generic[D]):
     def _add(self, delivery: Delivery, pending: Sequence[Pending], destination: D, *, is_new: bool) -> None:
         share = Share(delivery, tuple(pending), destination, self._clock.now(), is_new)
         if (put_off := self._lanes.add(share, share.since)) is not None:
-            if put_off.until <= share.since:
-                for one in pending:
-                    self._crowds.add(destination.key, one.recipient.domain)
+            self._note_crowd(put_off)
             self._spawn_put_off(put_off)
+
+    def _note_crowd(self, put_off: PutOff[D]) -> None:
+        """What is due already waits in the store for room at its destination."""
+        if put_off.until <= put_off.share.since:
+            for one in put_off.share.pending:
+                self._crowds.add(put_off.share.destination.key, one.recipient.domain)
 
     async def _put_off(self, put_off: PutOff[D]) -> None:
         """Back to the store. It is no attempt, and told only once: when the message has just come."""
@@ -343,6 +347,9 @@ class Runner(Generic[D]):
         if put_off.reply is IS_BUSY:  # those are our own words: what the destination said last stands
             decision = replace(decision, changes=tuple(replace(one, reply="") for one in decision.changes))
         await self._settle(share.delivery, decision, (event,) if share.is_new or decision.failed else ())
+        # Meanwhile a claim may have found nothing of it there, and attempts may have ended without a claim.
+        self._note_crowd(put_off)
+        self._wake_if_relieved(share.destination.key)
 
     # --- attempting ---
 
@@ -411,7 +418,7 @@ class Runner(Generic[D]):
         )
         peer = next((outcome.peer for outcome in outcomes.values() if outcome.peer), None)
         event = attempt_event(decision, destination=destination, peer=peer, now=now, seconds=seconds, outcomes=outcomes)
-        _tell(envelope.id, destination, decision, outcomes)
+        log_results(envelope.id, destination, decision, outcomes)
         await self._settle(delivery, decision, (event,))
 
     async def _settle(self, delivery: Delivery, decision: Decision, told: tuple[Event, ...]) -> None:
@@ -474,20 +481,6 @@ class Runner(Generic[D]):
             work.close()
             raise RuntimeError("Runner.run must be running")
         return self._group.create_task(_contained(work))
-
-
-def _tell(id: str, destination: str, decision: Decision, outcomes: Mapping[str, Outcome]) -> None:
-    """A line of the log for each result; a warning where it has a cause here."""
-    for result in decision.results:
-        fields = {"id": id, "destination": destination, **result}
-        why = None
-        if result["outcome"] != "delivered":
-            found = (outcomes[address] for address in result["to"])
-            why = list(dict.fromkeys(one.cause for one in found if isinstance(one, Deferred) and one.cause))
-        if why:
-            log.warning(result["outcome"], extra={"fields": fields | {"cause": "; ".join(why[:CAUSES])}})
-        else:
-            log.info(result["outcome"], extra={"fields": fields})
 
 
 async def _contained(work: Coroutine[Any, Any, None]) -> None:

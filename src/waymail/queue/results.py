@@ -1,0 +1,27 @@
+"""What the log says of an attempt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from waymail.mail.outcome import Deferred, Outcome
+from waymail.queue.settle import Decision
+
+log = logging.getLogger("waymail.queue")
+
+CAUSES = 3  # of the recipients of whom the same was said, that the log tells
+
+
+def log_results(id: str, destination: str, decision: Decision, outcomes: Mapping[str, Outcome]) -> None:
+    """A line of the log for each result; a warning where it has a cause here."""
+    for result in decision.results:
+        fields = {"id": id, "destination": destination, **result}
+        why = None
+        if result["outcome"] != "delivered":
+            found = (outcomes[address] for address in result["to"])
+            why = list(dict.fromkeys(one.cause for one in found if isinstance(one, Deferred) and one.cause))
+        if why:
+            log.warning(result["outcome"], extra={"fields": fields | {"cause": "; ".join(why[:CAUSES])}})
+        else:
+            log.info(result["outcome"], extra={"fields": fields})
