@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from waymail import log_lines
 from waymail.app import log as logs
 
 
@@ -122,10 +123,10 @@ VALUES = st.one_of(
 def test_the_short_way_to_a_line_gives_what_the_long_one_gives(fields: dict[str, object], message: str) -> None:
     record = logging.LogRecord("waymail.x", logging.INFO, "", 0, message, None, None)
     record.fields = fields
-    short = logs._plain_line(record)
+    short = log_lines._plain_line(record)
     if short is not None:
         record.msg, record.args = "%s", (message,)  # which the short way leaves to the long one
-        assert short == logs.HumanFormatter().format(record)
+        assert short == log_lines.HumanFormatter().format(record)
 
 
 def test_an_ordinary_line_takes_the_short_way() -> None:
@@ -137,4 +138,4 @@ def test_an_ordinary_line_takes_the_short_way() -> None:
         "reply": "250 2.0.0 Ok",
         "ms": 1.5,
     }
-    assert logs._plain_line(record) is not None
+    assert log_lines._plain_line(record) is not None

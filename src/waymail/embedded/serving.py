@@ -17,6 +17,7 @@ from typing import Literal
 from waymail.embedded import users as accounts
 from waymail.embedded.program import hooks_of
 from waymail.embedded.receiving import Demands, Receiving, extensions_of
+from waymail.log_lines import speak_up
 from waymail.net.identity import ServerIdentity
 from waymail.net.self_signed import self_signed
 from waymail.server.backends.contract import UserBackend
@@ -67,6 +68,7 @@ class Serving:
     ValueError."""
 
     def __init__(self, program: object, addresses: Sequence[str], settings: Settings) -> None:
+        speak_up()
         self._hooks = hooks_of(program)
         self._at = addresses
         self._settings = settings

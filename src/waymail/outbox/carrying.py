@@ -19,6 +19,7 @@ from waymail.client.target import NextHop, Tls
 from waymail.delivery.dispatch import Dispatch
 from waymail.delivery.routes import ByMx, Final, Routes
 from waymail.delivery.smtp import SmtpTransport
+from waymail.log_lines import speak_up
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient
 from waymail.mail.outcome import Outcome
 from waymail.net.clock import Clock
@@ -37,8 +38,6 @@ from waymail.store.place import Place
 from waymail.store.sqlite import SqliteStore
 
 log = logging.getLogger("waymail.outbox")
-# What the queue says is in fields that Python's handler of last resort does not show: a program hears by its events.
-logging.getLogger("waymail.queue").addHandler(logging.NullHandler())
 
 LOOK = 0.5  # seconds, about, between two looks at whether another process still carries
 STORE_LOOK = 1.0  # seconds between two looks at whether the store can be used
@@ -83,6 +82,7 @@ class Carrying:
 
     async def run(self) -> None:
         """Carry whenever nobody else does, until `stop`."""
+        speak_up()
         while not self._stopping.is_set():
             try:
                 if not is_held(self._place):
