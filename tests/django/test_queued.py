@@ -46,17 +46,23 @@ def test_backends_that_are_configured_alike_share_one_outbox(project_with: Any) 
     assert mail.get_connection(host="127.0.0.2").outbox is not mail.get_connection().outbox
 
 
-def test_a_child_of_fork_has_an_outbox_of_its_own(project_with: Any, smtp_server: SmtpServer) -> None:
+def test_a_child_of_fork_has_an_outbox_of_its_own_where_its_parent_had_none_open(
+    project_with: Any, smtp_server: SmtpServer
+) -> None:
     project_with(EMAIL_BACKEND=BACKEND, WAYMAIL_OUTBOX={"path": "outbox.db", "carry": False})
     connection = mail.get_connection()
-    connection.send_messages([note()])
-    child = os.fork()
-    if not child:
-        try:
-            os._exit(0 if connection.send_messages([note()]) == 1 else 1)
-        finally:
-            os._exit(2)
-    assert os.waitpid(child, 0)[1] == 0
+    for expected in (0, 3):
+        child = os.fork()
+        if not child:
+            try:
+                os._exit(0 if connection.send_messages([note()]) == 1 else 1)
+            except RuntimeError as error:
+                os._exit(3 if "after the fork" in str(error) else 4)
+            finally:
+                os._exit(2)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == expected
+        if expected == 0:
+            connection.send_messages([note()])
     connection.outbox.close()
     with connection.made(waymail.sync.Outbox, carry="thread") as outbox:
         assert outbox.drain(10)

@@ -70,18 +70,43 @@ async def test_processes_that_make_the_file_at_once_all_deposit(path: Path, peer
     assert len(peer.messages) == 75
 
 
-def test_a_forked_child_is_told_to_open_its_own_and_disturbs_nothing(path: Path) -> None:
+def test_a_forked_child_is_told_to_open_it_after_the_fork_and_disturbs_nothing(path: Path) -> None:
     with waymail.sync.Outbox(path, "smtp://127.0.0.1:1?tls=off") as outbox:
         assert outbox.is_carrying
         child = os.fork()
         if child == 0:
-            try:
-                outbox.submit(b"\r\n", sender="a@b.example", recipients="c@d.example")
-            except RuntimeError as error:
-                os._exit(0 if "open it anew" in str(error) else 2)
-            os._exit(1)
-        assert os.waitpid(child, 0)[1] == 0
+            told = 0
+            for one in (
+                outbox,
+                waymail.sync.Outbox(path, carry=False),
+                waymail.sync.Outbox(path.parent / ".." / path.parent.name / path.name),
+            ):
+                try:
+                    one.submit(b"\r\n", sender="a@b.example", recipients="c@d.example")
+                except RuntimeError as error:
+                    told += "after the fork" in str(error)
+            os._exit(told)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
         assert outbox.submit(b"\r\n", sender="a@b.example", recipients="c@d.example").id
+
+
+@pytest.mark.parametrize("before", ["never opened", "closed"])
+def test_a_forked_child_opens_what_its_parent_has_not_open(path: Path, before: str) -> None:
+    outbox = waymail.sync.Outbox(path, "smtp://127.0.0.1:1?tls=off")
+    if before == "closed":
+        outbox.submit(b"\r\n", sender="a@b.example", recipients="c@d.example")
+        outbox.close()
+    child = os.fork()
+    if child == 0:
+        try:
+            outbox.submit(b"\r\n", sender="a@b.example", recipients="c@d.example")
+            outbox.close()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    with waymail.sync.Outbox(path, carry=False) as mine:
+        assert len(mine.waiting()) == (2 if before == "closed" else 1)
 
 
 def test_a_forked_child_does_not_keep_the_outbox_from_others(path: Path) -> None:

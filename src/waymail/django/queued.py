@@ -73,7 +73,7 @@ class OutboxBackend(BaseEmailBackend):  # type: ignore[misc]  # Django has no ty
 
     @property
     def outbox(self) -> Outbox:
-        # A child of fork() must have an outbox of its own, and leaves its parent's alone.
+        # A child of fork() leaves its parent's outbox alone, and has one of its own where its parent had none open.
         key = (os.getpid(), self._path, self._configured)
         return _outboxes.get(key, partial(self.made, Outbox))
 

@@ -60,7 +60,8 @@ class MailHandler(logging.Handler):
     `waymail` itself logs is not mailed.
 
     Mails go out in a daemon thread, "waymail-logging", which begins with the first record. A child of os.fork() has its own, and
-    what the parent gathered stays with the parent. `flush`, and with it the end of the program (`logging.shutdown`), sends what
+    what the parent gathered stays with the parent; an outbox that the parent has open the child cannot use, and what it logs then
+    goes to standard error. `flush`, and with it the end of the program (`logging.shutdown`), sends what
     is there in the calling thread.
 
     Raises ValueError (UrlError) for what cannot be meant.
@@ -259,11 +260,7 @@ def _by_client(client: Client) -> _Post:
 
 def _by_outbox(outbox: Outbox) -> _Post:
     def post(message: EmailMessage) -> str:
-        try:
-            outbox.submit(message)
-        except RuntimeError:  # it was opened by the process that this one was forked from
-            outbox.close()
-            outbox.submit(message)
+        outbox.submit(message)
         return ""
 
     return post

@@ -39,9 +39,10 @@ from waymail.outbox.settings import EXPIRE, GRACE, KEEP, PER_DESTINATION, RETRY,
 from waymail.outbox.telling import Kind, Listener, Telling
 from waymail.outbox.watching import Watch
 from waymail.store.contract import NewMessage, StoreError
-from waymail.store.deposit import ANOTHER_PROCESS, Depositor
+from waymail.store.deposit import Depositor
 from waymail.store.place import beside
 from waymail.store.read import SqliteReader
+from waymail.store.schema import FORKED
 
 DEPOSITING = 16  # threads: what they deposit at once shares a transaction
 
@@ -203,7 +204,7 @@ class Outbox:
         if self._open is None:
             raise RuntimeError("the outbox is not open: use it within `async with`")
         if self._open.process != os.getpid():
-            raise RuntimeError(f"the {self._place.name} cannot be used here: {ANOTHER_PROCESS}")
+            raise RuntimeError(f"the {self._place.name} cannot be used here: {FORKED}")
         if self._open.loop is not asyncio.get_running_loop():
             raise RuntimeError("this Outbox was opened in another event loop: open one in each, of the same file")
         return self._open

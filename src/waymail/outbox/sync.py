@@ -70,7 +70,7 @@ class Outbox:
 
     It opens when it is first used or entered. `close`, leaving the block and the end of the program wait up to `grace` seconds
     for attempts under way; what is not delivered waits for the next start. Threads that outlive the main thread may go on
-    submitting. A child that is forked must open it anew.
+    submitting. A child of os.fork() can use it where nothing had it open before: else RuntimeError says so.
 
     Any thread may use it. Raises ValueError (UrlError) for what cannot be meant, StoreError where the file cannot be used.
     """

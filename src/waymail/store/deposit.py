@@ -35,7 +35,6 @@ PATIENCE = 30.0  # seconds for which others may keep the database locked, one af
 MAX_BATCH = 64  # messages of one transaction
 COPY_AFTER = 8 * 1024 * 1024  # octets written to the log, about, until it is copied
 OVERHEAD = 20_000  # octets of the log that a message takes besides its body, about
-ANOTHER_PROCESS = "it was opened by the process that this one was forked from: open it anew, in the process that uses it"
 
 
 @dataclass(slots=True)
@@ -99,7 +98,7 @@ class Depositor:
     def check(self) -> None:
         """Raises what `deposit` would raise of any message."""
         if os.getpid() != self._process:
-            raise RuntimeError(f"the {self.place.name} cannot be used here: {ANOTHER_PROCESS}")
+            raise RuntimeError(f"the {self.place.name} cannot be used here: {schema.FORKED}")
         if self._closed:
             raise StoreError(f"the {self.place.name} is closed")
         if self._failed:

@@ -20,7 +20,8 @@ FILE = "queue.sqlite"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`name` is how people call it. `missing` and `taken` say what to do where nothing is there, or another process has it."""
+    """`name` is how people call it. `missing` and `taken` say what to do where nothing is there, or another process has it.
+    `may_fork`: the program that has it open is not ours."""
 
     database: Path
     bodies: Path
@@ -28,6 +29,7 @@ class Place:
     name: str
     missing: str
     taken: str
+    may_fork: bool = False
 
     @property
     def directory(self) -> Path:
@@ -57,6 +59,7 @@ def beside(file: Path) -> Place:
         f"outbox {file}",
         "is the path right, and was anything ever submitted?",
         "it delivers what is submitted here, too; to look into it, `waymail outbox list` works while it runs",
+        may_fork=True,
     )
 
 

@@ -29,8 +29,10 @@ import logging
 import sqlite3
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from waymail.mail.envelope import Recipient
+from waymail.store import forking
 from waymail.store.contract import StoreError, StoreFull
 from waymail.store.patience import patiently
 from waymail.store.place import FILE as FILE
@@ -41,6 +43,11 @@ log = logging.getLogger("waymail.store")
 VERSION = 3  # 1: without recipient.priority and what is indexed by it; 2: without recipient.domain
 
 WORD_SLICE = 512  # messages
+
+FORKED = (
+    "it was open when this process was forked, and SQLite cannot go on in both: open it after the fork only, or start processes"
+    ' by "spawn"'
+)
 
 # Distinct statements are few (see `statements.rows`), each in up to CHUNK sizes: all of them stay prepared.
 CACHED_STATEMENTS = 512
@@ -108,13 +115,23 @@ def connect(where: Path | Place, *, read_only: bool = False, vfs: str = "") -> s
     """A connection to the store at `where`, whose directory exists. It may move between threads, used by one at a time.
     `vfs` names the SQLite VFS, where it is not SQLite's own.
 
-    Raises sqlite3.Error; `unreadable` says what it means.
+    Raises sqlite3.Error; `unreadable` says what it means. RuntimeError in a child of a process that had it open.
     """
+    place = place_of(where)
     mode = "ro" if read_only else "rwc"
-    uri = f"{place_of(where).database.absolute().as_uri()}?mode={mode}{f'&vfs={vfs}' if vfs else ''}"
-    connection = sqlite3.connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=CACHED_STATEMENTS
-    )
+    uri = f"{place.database.absolute().as_uri()}?mode={mode}{f'&vfs={vfs}' if vfs else ''}"
+    settings: dict[str, Any] = {
+        "uri": True,
+        "isolation_level": None,
+        "check_same_thread": False,
+        "cached_statements": CACHED_STATEMENTS,
+    }
+    if not place.may_fork:
+        connection: sqlite3.Connection = sqlite3.connect(uri, **settings)
+    elif forking.is_inherited(place.database):
+        raise RuntimeError(f"the {place.name} cannot be used here: {FORKED}")
+    else:
+        connection = forking.connect(place.database, uri, **settings)
     try:
         for setting in ("busy_timeout = 5000",) if read_only else _SETTINGS:
             patiently(partial(connection.execute, f"PRAGMA {setting}"))
