@@ -11,7 +11,7 @@ from subprocess import PIPE
 import pytest
 
 from waymail.store.contract import StoreError
-from waymail.store.lock import ProcessLock
+from waymail.store.lock import ProcessLock, is_held
 
 HOLD = """
 import sys, time
@@ -78,3 +78,27 @@ def test_who_has_patience_gets_it_as_soon_as_it_is_free(tmp_path: Path) -> None:
     ProcessLock(tmp_path, patience=10).release()
     timer.join()
     assert 0.2 <= time.monotonic() - began < 5
+
+
+def test_it_is_free_after_a_release_although_a_child_has_not_come_to_close_its_copy(tmp_path: Path) -> None:
+    lock = ProcessLock(tmp_path)
+    copy = os.dup(lock._descriptor)  # as a child has it in the first moments after os.fork()
+    lock.release()
+    assert not is_held(tmp_path)
+    ProcessLock(tmp_path).release()
+    os.close(copy)
+
+
+def test_a_forked_child_neither_has_it_nor_gives_it_up(tmp_path: Path) -> None:
+    lock = ProcessLock(tmp_path)
+    child = os.fork()
+    if child == 0:
+        try:
+            lock.release()
+            os._exit(0 if is_held(tmp_path) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert is_held(tmp_path)
+    lock.release()
+    assert not is_held(tmp_path)

@@ -44,11 +44,16 @@ class ProcessLock:
         _held.add(self)
 
     def release(self) -> None:
-        """Give it up. Safe to call twice."""
+        """Give it up, also where a forked child still has its copy of the descriptor. Safe to call twice, and in the child."""
         if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-            _held.discard(self)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self.close_copy()
+
+    def close_copy(self) -> None:
+        """In a forked child: be rid of the descriptor, without giving up what its parent holds."""
+        os.close(self._descriptor)
+        self._descriptor = -1
+        _held.discard(self)
 
 
 def is_held(where: Path | Place) -> bool:
@@ -70,13 +75,13 @@ def is_held(where: Path | Place) -> bool:
     return False
 
 
-# A child that is forked has the descriptor, too, and would keep the lock when its parent is gone. Its copy is closed.
+# A child that is forked has the descriptor, too, and would keep the lock when its parent is killed. Its copy is closed.
 _held: WeakSet[ProcessLock] = WeakSet()
 
 
 def _let_go() -> None:
     for lock in list(_held):
-        lock.release()
+        lock.close_copy()
 
 
 os.register_at_fork(after_in_child=_let_go)
