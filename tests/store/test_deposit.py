@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from waymail.mail.envelope import Body, Envelope, QueueIds, Recipient, decode_id
+from waymail.outbox.message import is_collision
 from waymail.store import read, schema
-from waymail.store.body import BodyFiles
+from waymail.store.body import BodyFiles, FileSpool
 from waymail.store.contract import NewMessage, State, StoreError, StoreFull
 from waymail.store.deposit import Depositor
 from waymail.store.place import Place, beside
@@ -115,3 +116,38 @@ def test_where_nobody_delivers_the_log_is_copied_and_starts_over(tmp_path: Path)
     depositor.close()
     assert largest < 25_000_000
     assert place.database.stat().st_size > 40_000_000
+
+
+@pytest.mark.parametrize("first", SIZES)
+@pytest.mark.parametrize("second", SIZES)
+def test_an_id_that_is_taken_costs_the_one_who_has_it_nothing(tmp_path: Path, first: int, second: int) -> None:
+    place = beside(tmp_path / "outbox.db")
+    mine, another = Depositor(place), Depositor(place)
+    one = message(first)
+    mine.deposit(one)
+    with pytest.raises(StoreError) as refused:
+        another.deposit(NewMessage(one.envelope, message(second).body))
+    assert is_collision(refused.value)
+    assert found(place, one)
+    mine.close()
+    another.close()
+
+
+def test_a_file_that_another_process_has_begun_stays_and_the_id_is_taken(tmp_path: Path) -> None:
+    place = beside(tmp_path / "outbox.db")
+    depositor = Depositor(place)
+    one, files = message(100_000), BodyFiles(place)
+    id = decode_id(one.envelope.id)
+    assert id is not None
+    with files.create(id) as file:
+        file.write(b"theirs")
+    with pytest.raises(StoreError) as refused:
+        depositor.deposit(one)
+    assert is_collision(refused.value)
+    spool = FileSpool(id, files, set())
+    with pytest.raises(StoreError) as refused:
+        spool.write(b"x" * 100_000)
+    assert is_collision(refused.value)
+    spool.discard()
+    assert files.path(id).read_bytes() == b"theirs"
+    depositor.close()

@@ -83,8 +83,9 @@ def persist(new: NewMessage, take: Callable[[NewMessage], None], writer: Writer)
 
 
 def is_collision(error: StoreError) -> bool:
-    """Whether a message could not be written because another process took the same queue id in the same microsecond."""
-    return isinstance(error.__cause__, sqlite3.IntegrityError)
+    """Whether a message could not be written because another process took the same queue id in the same microsecond, and has a
+    row of that id, or only a file yet."""
+    return isinstance(error.__cause__, sqlite3.IntegrityError | FileExistsError)
 
 
 def _moment(at: datetime | float | None) -> float:

@@ -133,8 +133,8 @@ class FileSpool:
         self._files.remove([self._id])
 
     def _begin_file(self) -> None:
+        self._file = self._files.create(self._id)  # where there is one, it is another message's
         self._path = self._files.path(self._id)
-        self._file = self._files.create(self._id)
         self._file.writelines(self._chunks)
         self._chunks.clear()
 

@@ -17,10 +17,12 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from waymail.mail.envelope import Body
 from waymail.store import schema, statements
@@ -30,6 +32,8 @@ from waymail.store.disk import SYSTEM, Disk
 from waymail.store.patience import patiently
 from waymail.store.place import Place, make_private, place_of
 from waymail.store.rows import Accepting, accepting
+
+T = TypeVar("T")
 
 PATIENCE = 30.0  # seconds for which others may keep the database locked, one after the other
 MAX_BATCH = 64  # messages of one transaction
@@ -95,6 +99,19 @@ class Depositor:
         if isinstance(work.outcome, StoreError):
             raise work.outcome
 
+    def change(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """Do something else to the store in a transaction of its own, and return what `act` does once that is on disk. Blocks.
+
+        Raises StoreError, where nothing of it is there; RuntimeError as `deposit`.
+        """
+        with self._writing:
+            self.check()
+            try:
+                with self._transaction() as connection:
+                    return act(connection)
+            except sqlite3.Error as error:
+                raise schema.unreadable(error, self.place) from error
+
     def check(self) -> None:
         """Raises what `deposit` would raise of any message."""
         if os.getpid() != self._process:
@@ -138,28 +155,38 @@ class Depositor:
             self._copy_at_times()
 
     def _transact(self, works: Sequence[_Work]) -> None:
+        made: list[int] = []
+        try:
+            with self._transaction() as connection:
+                statements.accept(connection, [work.row for work in works])
+                for work in works:
+                    if work.row.in_file:
+                        self._write_file(work, made)
+        except BaseException:
+            self._files.remove(made)
+            raise
+        self._written += sum(OVERHEAD + (0 if work.row.in_file else len(work.content)) for work in works)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """What the block writes is on disk when it has been left, or nothing of it is there."""
         connection = self._connection
-        in_file = [work for work in works if work.row.in_file]
         patiently(partial(connection.execute, "BEGIN IMMEDIATE"), PATIENCE)
         try:
-            statements.accept(connection, [work.row for work in works])
-            for work in in_file:
-                self._write_file(work)
+            yield connection
         except BaseException:
             self._roll_back()
-            self._files.remove([work.row.id for work in in_file])
             raise
         try:
             connection.execute("COMMIT")
         except BaseException:
             self._roll_back()
             self._overwrite()
-            self._files.remove([work.row.id for work in in_file])
             raise
-        self._written += sum(OVERHEAD + (0 if work.row.in_file else len(work.content)) for work in works)
 
-    def _write_file(self, work: _Work) -> None:
-        with self._files.create(work.row.id) as file:
+    def _write_file(self, work: _Work, made: list[int]) -> None:
+        with self._files.create(work.row.id) as file:  # where there is one, it is another message's
+            made.append(work.row.id)
             file.write(work.content)
         self._files.sync(work.row.id)
 
