@@ -169,7 +169,7 @@ async def test_what_makes_no_sense_is_refused_before_anything_is_written(path: P
         with pytest.raises(ValueError, match="no address"):
             await outbox.submit(message, recipients=["bob@example.net\r\nDATA"])
         with pytest.raises(LookupError, match="knows no message"):
-            await waymail.Ticket("nonsense", outbox._opened().watch).outcome()
+            await waymail.Ticket("nonsense", outbox._opened()).outcome()
         assert await outbox.drain(1)
 
 

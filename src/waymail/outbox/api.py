@@ -31,6 +31,7 @@ from waymail.client.target import Credentials
 from waymail.mail.envelope import NO_OPTIONS, Options
 from waymail.net.clock import Clock, SystemClock
 from waymail.net.network import Network
+from waymail.outbox.cancelling import cancel
 from waymail.outbox.carrying import Carrying
 from waymail.outbox.message import COLLISIONS, Writer, is_collision
 from waymail.outbox.nudge import nudge
@@ -52,7 +53,7 @@ class Ticket:
     """A message that was submitted. `id` finds it again: in `Outbox.ticket`, in another process, and in the trace."""
 
     id: str
-    _watch: Watch = field(repr=False, compare=False)
+    _outbox: _Open = field(repr=False, compare=False)
 
     async def outcome(self, timeout: float | None = None) -> Outcome:
         """What became of the message, once each recipient has it or was given up.
@@ -61,7 +62,16 @@ class Ticket:
         message ended so long ago that nothing is known of it any more.
         """
         async with asyncio.timeout(timeout):
-            return await self._watch.outcome(self.id)
+            return await self._outbox.watch.outcome(self.id)
+
+    async def cancel(self) -> bool:
+        """Take the message back from all recipients who have not got it, and are not being sent it at this moment. `outcome` has
+        them in `removed`, and nobody is told by mail.
+
+        True where it goes to nobody any more who has not got it. False where it was too late: it is being attempted, or has come
+        to its end. Raises StoreError.
+        """
+        return await self._outbox.cancel(self.id)
 
 
 class Outbox:
@@ -171,7 +181,7 @@ class Outbox:
         """The ticket of a message that was submitted earlier, or by another process; None where nothing is known of it. Raises
         StoreError."""
         opened = self._opened()
-        return None if await opened.reader.get(id) is None else Ticket(id, opened.watch)
+        return None if await opened.reader.get(id) is None else Ticket(id, opened)
 
     async def waiting(self, limit: int = 1000) -> list[Waiting]:
         """The recipients that have not got their mail yet, of the `limit` oldest messages: what was said to the last attempt, and
@@ -236,7 +246,11 @@ class _Open:
                 if not (left and is_collision(error)):
                     raise
                 new = self.writer.again(new)
-        return Ticket(new.envelope.id, self.watch)
+        return Ticket(new.envelope.id, self)
+
+    async def cancel(self, id: str) -> bool:
+        self.depositor.check()
+        return await self.loop.run_in_executor(self.threads, cancel, self.depositor, id, self.clock.now())
 
     async def _take(self, new: NewMessage) -> None:
         self.depositor.check()

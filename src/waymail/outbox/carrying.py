@@ -14,6 +14,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from waymail.client.target import NextHop, Tls
 from waymail.delivery.dispatch import Dispatch
@@ -29,7 +30,7 @@ from waymail.outbox.settings import Settings, own_name
 from waymail.queue.bounce import NoticeWriter
 from waymail.queue.observer import Observer
 from waymail.queue.plan import RunnerLimits
-from waymail.queue.runner import Runner
+from waymail.queue.runner import LIFTED, Runner
 from waymail.queue.settle import Reports
 from waymail.store.body import IN_MEMORY
 from waymail.store.contract import Event, NewMessage, Store, StoreError
@@ -107,7 +108,9 @@ class Carrying:
     async def _carry(self) -> None:
         async with opened(self._place, self._settings, self._observer, self._clock) as work, asyncio.TaskGroup() as group:
             running = group.create_task(work.runner.run())
-            nudges = Nudges(self._place, work.runner.look)
+            flushed = asyncio.Event()
+            nudges = Nudges(self._place, partial(self._heard, work.runner, flushed))
+            lifting = group.create_task(self._lift(work, flushed))
             housekeeping = group.create_task(self._keep_house(work.store))
             await asyncio.sleep(0)  # the runner's group is open now
             self.work = work
@@ -119,8 +122,29 @@ class Carrying:
                 self.work = None
                 nudges.close()
                 housekeeping.cancel()
+                lifting.cancel()
                 await work.runner.stop(self._settings.grace)
                 await asyncio.wait([running])
+
+    @staticmethod
+    def _heard(runner: Runner[NextHop | Final], flushed: asyncio.Event, was_flushed: bool) -> None:
+        if was_flushed:
+            flushed.set()
+        else:
+            runner.look()
+
+    async def _lift(self, work: Work, flushed: asyncio.Event) -> None:
+        """Whenever something was flushed from outside: where it goes is probed, whatever was known of it."""
+        while True:
+            await flushed.wait()
+            flushed.clear()
+            try:
+                waiting = await work.store.waiting(LIFTED)
+            except StoreError as error:
+                log.error("what was flushed cannot be read", extra={"fields": {"error": str(error)}})
+                work.runner.look()
+                continue
+            await work.runner.lift([one.domain for one in waiting.largest if one.queued])
 
     async def _until_stopped(self, store: Store) -> None:
         while not self._stopping.is_set():

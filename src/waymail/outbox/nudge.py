@@ -1,6 +1,7 @@
-"""Wakes the process that delivers when another one has deposited something: a pipe with a name, beside the outbox.
+"""Wakes the process that delivers when another one has changed something: a pipe with a name, beside the outbox.
 
-It only saves time. Where there is no pipe, or nobody at its other end, the next look finds what was deposited.
+It only saves time. Where there is no pipe, or nobody at its other end, the next look finds what was deposited, and the next probe
+what was flushed.
 """
 
 from __future__ import annotations
@@ -13,21 +14,24 @@ from pathlib import Path
 
 from waymail.store.place import Place
 
+DEPOSITED = b"."
+FLUSHED = b"!"  # somebody wants what is due to be tried now, although its destination was down
 
-def nudge(place: Place) -> None:
+
+def nudge(place: Place, why: bytes = DEPOSITED) -> None:
     """Wake whoever delivers from the outbox. Never blocks, and raises nothing."""
     with suppress(OSError):  # no pipe, nobody listens, or it is full: then he is awake already
         descriptor = os.open(_path(place), os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            os.write(descriptor, b".")
+            os.write(descriptor, why)
         finally:
             os.close(descriptor)
 
 
 class Nudges:
-    """Calls `heard` in the event loop whenever somebody nudges, until `close`."""
+    """Calls `heard` in the event loop whenever somebody nudges, until `close`: with whether something was flushed."""
 
-    def __init__(self, place: Place, heard: Callable[[], None]) -> None:
+    def __init__(self, place: Place, heard: Callable[[bool], None]) -> None:
         self._heard = heard
         self._loop = asyncio.get_running_loop()
         self._descriptor = -1
@@ -39,9 +43,10 @@ class Nudges:
             self._loop.add_reader(self._descriptor, self._read)
 
     def _read(self) -> None:
+        heard = b""
         with suppress(BlockingIOError):
-            os.read(self._descriptor, 65536)
-        self._heard()
+            heard = os.read(self._descriptor, 65536)
+        self._heard(FLUSHED in heard)
 
     def close(self) -> None:
         """End. Safe to call twice."""

@@ -55,7 +55,8 @@ class OutboxEvent:
 @dataclass(frozen=True, slots=True)
 class Waiting:
     """A recipient whose message has neither been delivered nor given up. `id` is that of its ticket, `attempts` counts those made
-    so far, `next_at` is when the next one is due, in seconds since the epoch; `reply` is what was last said, "" for nothing."""
+    so far, `next_at` is when the next one is due, in seconds since the epoch; `reply` is what was last said, "" for nothing. What
+    is held (`waymail outbox hold`) is never due."""
 
     id: str
     sender: str
@@ -63,12 +64,15 @@ class Waiting:
     attempts: int
     next_at: float
     reply: str
+    is_held: bool = False
 
 
 def waiting_of(stories: Iterable[Story]) -> list[Waiting]:
     """All recipients of these messages that wait."""
     return [
-        Waiting(story.envelope.id, story.envelope.sender, one.address, one.attempts, one.next_at, one.reply)
+        Waiting(
+            story.envelope.id, story.envelope.sender, one.address, one.attempts, one.next_at, one.reply, one.state is State.HELD
+        )
         for story in stories
         for one in story.recipients
         if one.state.is_live

@@ -32,6 +32,7 @@ from waymail.client.target import Credentials
 from waymail.mail.envelope import NO_OPTIONS, Options
 from waymail.net.clock import Clock, SystemClock
 from waymail.net.network import Network
+from waymail.outbox.cancelling import cancel
 from waymail.outbox.carrying import Carrying
 from waymail.outbox.message import Writer, persist
 from waymail.outbox.nudge import nudge
@@ -53,12 +54,16 @@ class Ticket:
     """A message that was submitted. `id` finds it again: in `Outbox.ticket`, in another process, and in the trace."""
 
     id: str
-    _watch: Callable[[], BlockingWatch] = field(repr=False, compare=False)
+    _outbox: Callable[[], _Open] = field(repr=False, compare=False)
 
     def outcome(self, timeout: float | None = None) -> Outcome:
         """What became of the message, once each recipient has it or was given up. Arguments and errors are those of the ticket's
         twin in `waymail`; StoreError also where the outbox is closed."""
-        return self._watch().outcome(self.id, timeout)
+        return self._outbox().watch.outcome(self.id, timeout)
+
+    def cancel(self) -> bool:
+        """Take the message back, where it is not too late. Result and errors are those of the ticket's twin in `waymail`."""
+        return self._outbox().cancel(self.id)
 
 
 class Outbox:
@@ -151,11 +156,11 @@ class Outbox:
         new = self._writer.write(Mail(message, sender, recipients, dsn, options), at)
         id = persist(new, opened.deposit, self._writer)
         nudge(self._place)
-        return Ticket(id, self._watch)
+        return Ticket(id, self._opened)
 
     def ticket(self, id: str) -> Ticket | None:
         """As `waymail.Outbox.ticket`."""
-        return None if self._watch().story(id) is None else Ticket(id, self._watch)
+        return None if self._watch().story(id) is None else Ticket(id, self._opened)
 
     def waiting(self, limit: int = 1000) -> list[Waiting]:
         """As `waymail.Outbox.waiting`."""
@@ -200,6 +205,7 @@ class _Open:
 
     def __init__(self, place: Place, settings: Settings, telling: Telling | None, clock: Clock) -> None:
         self.process = os.getpid()
+        self.clock = clock
         self.depositor = Depositor(place)
         self.thread: CarryingThread | None = None
         try:
@@ -215,6 +221,9 @@ class _Open:
 
     def deposit(self, new: NewMessage) -> None:
         self.depositor.deposit(new)
+
+    def cancel(self, id: str) -> bool:
+        return cancel(self.depositor, id, self.clock.now())
 
     def close(self) -> None:
         if self.thread is not None:

@@ -1,11 +1,11 @@
-"""Adds messages to a store that another process may be delivering from: the second writer, which does nothing else.
+"""Adds messages to a store that another process may be delivering from, and lets an operator's changes into it (`apart`).
 
 Promises: when `deposit` returns, the message is on disk, QUEUED, and the process that delivers finds it when it next looks. Any
 number of threads of any number of processes may deposit at once; the messages that wait in one process share a transaction. Where
 the message cannot be written, `deposit` raises StoreError, and nothing of it is there.
 
-Nothing is claimed and nothing told here, so no token and no number of an event is needed. What a body file is for whoever sweeps
-them (`recover`): it is written inside of the transaction that names it, so one that has no row there is nobody's.
+Nothing is claimed here, and a deposit is no event, so it needs no number that another process might give. What a body file is for
+whoever sweeps them (`recover`): it is written inside of the transaction that names it, so one that has no row there is nobody's.
 
 The log is copied into the database by the process that delivers. Where there is none, the depositors do so, each after some
 megabytes of its own; see `checkpoint` about a sync that fails: nothing more is deposited then by this one.
@@ -17,7 +17,7 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -111,6 +111,10 @@ class Depositor:
                     return act(connection)
             except sqlite3.Error as error:
                 raise schema.unreadable(error, self.place) from error
+
+    def forget_bodies(self, ids: Iterable[int]) -> None:
+        """Remove the files of messages that have no row there any more; what has no file is passed over."""
+        self._files.remove(ids)
 
     def check(self) -> None:
         """Raises what `deposit` would raise of any message."""

@@ -32,11 +32,19 @@ class Move:
     states: tuple[State, ...]
     to: State
 
+    @property
+    def looks_for(self) -> tuple[State, ...]:
+        """The states of those who are looked for: what is being attempted is left alone, and counted."""
+        return (*self.states, State.ACTIVE)
+
 
 HOLD = Move("held", (State.QUEUED,), State.HELD)
 RELEASE = Move("released", (State.HELD,), State.QUEUED)
 FLUSH = Move("flushed", (State.QUEUED,), State.QUEUED)
 REMOVE = Move("removed", (State.QUEUED, State.HELD), State.REMOVED)
+
+
+Ended = Callable[[sqlite3.Connection, Sequence[int]], None]
 
 
 class Submit(Protocol):
@@ -53,9 +61,15 @@ class Tally:
         self._domains: set[str] = set()
         self.active = 0
 
-    def new(self, found: Sequence[Found]) -> list[Found]:
-        """Those that were not counted yet."""
-        return [one for one in found if _place(one) not in self._done]
+    def choose(self, move: Move, found: Sequence[Found], now: float) -> list[Found]:
+        """Those of a page to whom it is to be done. Others are counted, where it is as if it had been."""
+        self.active += sum(one.state is State.ACTIVE for one in found)
+        chosen = [one for one in found if one.state is not State.ACTIVE and _place(one) not in self._done]
+        if move is not FLUSH:
+            return chosen
+        chosen = [one for one in chosen if not one.is_held_by_sender(now)]
+        self.add([one for one in chosen if one.next_at <= now])
+        return [one for one in chosen if one.next_at > now]
 
     def add(self, found: Sequence[Found]) -> None:
         self._done.update(map(_place, found))
@@ -80,7 +94,7 @@ class Operations:
         reader: SqliteReader,
         submit: Submit,
         numbers: Iterator[int],
-        ended: Callable[[sqlite3.Connection, Sequence[int]], None],
+        ended: Ended,
     ) -> None:
         self._reader = reader
         self._submit = submit
@@ -98,27 +112,32 @@ class Operations:
     async def apply(self, move: Move, selection: Selection, now: float, by: str) -> Changed:
         """Do it to all of the selection."""
         tally = Tally()
-        async for found in self.pages(selection, (*move.states, State.ACTIVE)):
-            tally.active += sum(one.state is State.ACTIVE for one in found)
-            chosen = tally.new([one for one in found if one.state is not State.ACTIVE])
-            if move is FLUSH:
-                chosen = [one for one in chosen if not one.is_held_by_sender(now)]
-                tally.add([one for one in chosen if one.next_at <= now])
-                chosen = [one for one in chosen if one.next_at > now]
-            if chosen:
-                moved = {row[:2] for row in await self._submit(partial(self._move, move=move, found=chosen, now=now, by=by))}
-                tally.add([one for one in chosen if (one.message, one.number) in moved])
+        async for found in self.pages(selection, move.looks_for):
+            if chosen := tally.choose(move, found, now):
+                act = partial(moved, move=move, found=chosen, now=now, by=by, numbers=self._numbers, ended=self._ended)
+                tally.add(await self._submit(act))
         return tally.changed()
 
-    def _move(self, connection: sqlite3.Connection, move: Move, found: Sequence[Found], now: float, by: str) -> list[Row]:
-        places = [(one.message, one.number) for one in found]
-        moved = change(connection, places, move.states, "state = ?, next_at = ?", (int(move.to), now))
-        recover.tell(connection, moved, move.kind, self._numbers, now, {"by": by})
-        if not move.to.is_live:
-            ids = sorted({row[0] for row in moved})
-            statements.write(connection, statements.DELETE_BODY, [(id,) for id in ids])
-            self._ended(connection, ids)
-        return moved
+
+def moved(
+    connection: sqlite3.Connection,
+    move: Move,
+    found: Sequence[Found],
+    now: float,
+    by: str,
+    numbers: Iterator[int],
+    ended: Ended,
+) -> list[Found]:
+    """Do it to those of `found` that are in a state that fits still, and return those."""
+    places = [(one.message, one.number) for one in found]
+    rows = change(connection, places, move.states, "state = ?, next_at = ?", (int(move.to), now))
+    recover.tell(connection, rows, move.kind, numbers, now, {"by": by})
+    if not move.to.is_live:
+        ids = sorted({row[0] for row in rows})
+        statements.write(connection, statements.DELETE_BODY, [(id,) for id in ids])
+        ended(connection, ids)
+    done = {row[:2] for row in rows}
+    return [one for one in found if (one.message, one.number) in done]
 
 
 def take(connection: sqlite3.Connection, found: Sequence[Found], token: int, lease_until: float) -> list[tuple[int, int]]:

@@ -304,7 +304,7 @@ def test_what_stands_so_already_is_said_to(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        ((), "which messages? give queue ids"),
+        ((), "which messages? give ids"),
         (("nonsense",), "nonsense is no queue id"),
         (("--all", "--older", "1h"), "--all is for all messages"),
         (("--older", "2"), "--older: '2' is no duration"),

@@ -45,7 +45,7 @@ class Narrowed:
 
         for id in ids:
             if decode_id(id) is None:
-                raise CommandFailed(Exit.USAGE, f"{id} is no queue id: they have 13 letters and digits, see `waymail queue list`")
+                raise CommandFailed(Exit.USAGE, f"{id} is no queue id: those have 13 letters and digits, as a list shows them")
         if self.below and self.destination is None:
             raise CommandFailed(Exit.USAGE, "--below needs --destination DOMAIN")
         return Selection(
@@ -67,10 +67,12 @@ class Chosen(Narrowed):
     everything: Annotated[bool, Parameter(name="--all", negative="")] = False
     """All messages."""
 
-    def strictly(self, ids: Sequence[str], *, now: float) -> Selection:
-        """The selection. Raises CommandFailed where it was not said which messages, or two ways that do not go together."""
+    def strictly(self, ids: Sequence[str], *, now: float, or_by: str = "--via") -> Selection:
+        """The selection. Raises CommandFailed where it was not said which messages, or two ways that do not go together. `or_by`
+        are the other options of the command that say it."""
         if not (ids or self.is_given or self.everything):
-            which = "give queue ids, --sender, --recipient, --destination, --via or --older; or --all"
+            others = ", ".join(filter(None, ("ids", "--sender", "--recipient", "--destination", or_by)))
+            which = f"give {others} or --older; or --all"
             raise CommandFailed(Exit.USAGE, f"which messages? {which}")
         if self.everything and (ids or self.is_given):
             raise CommandFailed(Exit.USAGE, "--all is for all messages: leave out the ids and the other options, or --all")

@@ -1,4 +1,4 @@
-"""`waymail outbox`: deliver what programs submit to an outbox, and look into it."""
+"""`waymail outbox`: deliver what programs submit to an outbox, and look into it. How it is steered is in `outbox_steer`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from waymail.app.cli import outbox_steer
 from waymail.app.cli.output import CommandFailed, Exit, complain, say, say_json
 
 if TYPE_CHECKING:
     from waymail.outbox.api import Outbox
     from waymail.store.place import Place
 
-app = App(name="outbox", help="Deliver from a program's outbox, and look into it.")
+app = App(name="outbox", help="Deliver from a program's outbox, look into it and steer it.")
 
 Json = Annotated[bool, Parameter(name="--json", negative="")]
 Switch = Annotated[bool, Parameter(negative="")]
@@ -173,3 +174,6 @@ def _place(path: Path) -> Place:
 def _at_least_one(limit: int) -> None:
     if limit < 1:
         raise CommandFailed(Exit.USAGE, f"--limit must be 1 or more, not {limit}")
+
+
+outbox_steer.add_to(app)

@@ -164,9 +164,9 @@ async def _steer(
         return Exit.OK
     if not done["recipients"]:
         why = "" if done["active"] else await _why_nothing(action, selection, config_file)
-        complain(f"waymail: nothing that is {FITS[action]} was chosen{_left_alone(done)}{why}")
+        complain(f"waymail: nothing that is {FITS[action]} was chosen{left_alone(done)}{why}")
         return Exit.UNAVAILABLE
-    say(f"{DONE[action]}: {done_text(done)}{_left_alone(done)}")
+    say(f"{DONE[action]}: {done_text(done)}{left_alone(done)}")
     if not done["server"] and action != "remove":
         say("No server runs: nothing is attempted before it is started.")
     return Exit.OK
@@ -193,7 +193,8 @@ def done_text(done: Mapping[str, Any]) -> str:
     return f"{_count(done['recipients'], 'recipient')} of {_count(done['messages'], 'message')}"
 
 
-def _left_alone(done: Mapping[str, Any]) -> str:
+def left_alone(done: Mapping[str, Any]) -> str:
+    """What was chosen and is not to be changed now, behind a semicolon; "" where nothing is."""
     if active := done["active"]:
         return (
             f"; {active} {'is' if active == 1 else 'are'} being attempted now and {'was' if active == 1 else 'were'} left alone"
@@ -235,11 +236,17 @@ def _count(number: int, noun: str) -> str:
 
 
 async def _confirm(action: str, selection: Selection, config_file: Path | None) -> None:
-    """Somebody chose by what messages are, and not by their ids: he is asked whether he means so many. Raises CommandFailed."""
+    """Raises CommandFailed."""
     from waymail.app.cli.stored import reading
 
     async with reading(config_file) as store:
         found = len(await store.list(COUNTED, selection))
+    confirm(action, found)
+
+
+def confirm(action: str, found: int) -> None:
+    """Somebody chose by what messages are, and not by their ids: he is asked whether he means so many, of at most `COUNTED`.
+    Raises CommandFailed."""
     if found <= 1:
         return
     number = f"more than {COUNTED - 1:,} messages" if found == COUNTED else _count(found, "message")
