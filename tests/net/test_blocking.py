@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,6 +117,28 @@ def test_a_port_where_nobody_listens_refuses() -> None:
 def test_a_name_that_is_none_does_not_resolve(name: str) -> None:
     with pytest.raises(ConnectFailed, match="does not resolve to an address"):
         blocking.connect(name, 25, timeout=5)
+
+
+def test_resolving_is_a_part_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: done.wait(20))  # a resolver that does not answer
+    began = time.monotonic()
+    try:
+        with pytest.raises(ConnectFailed) as caught:
+            blocking.connect("mail.example.org", 25, timeout=0.1)
+    finally:
+        done.set()
+    assert time.monotonic() - began < 10
+    assert (caught.value.text, caught.value.why) == ("connect to mail.example.org:25: no connection within 0.1 s", "timed out")
+
+
+def test_a_program_that_ends_and_can_begin_no_thread_still_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with accepting(echo) as port:
+        monkeypatch.setattr(threading.Thread, "start", start)
+        blocking.connect("localhost", port, timeout=5).close()
 
 
 def test_a_source_that_this_machine_has_not_is_named() -> None:

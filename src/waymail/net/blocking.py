@@ -6,12 +6,16 @@ timeout set (what was given), which whoever goes on with it replaces. Small writ
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 from waymail.net.streams import connect_failure, format_address, tls_failure
 
@@ -29,14 +33,13 @@ def connect(
 ) -> socket.socket:
     """Connect to an IP address, or to a name that the system resolves: to its addresses one after the other.
 
-    `timeout` (seconds) covers connecting and the handshake; how long the system may take to resolve a name is a matter of
-    resolv.conf. With `tls` it speaks TLS from the first octet (RFC 8314 §3), expecting `server_hostname` (default: `host`), and
+    `timeout` (seconds) covers resolving, connecting and the handshake. With `tls` it speaks TLS from the first octet (RFC 8314 §3), expecting `server_hostname` (default: `host`), and
     returns an `ssl.SSLSocket`. `source` is the local IP address to connect from. Raises ConnectFailed, TlsFailed.
     """
     until = time.monotonic() + timeout
     where = format_address(host, port) + (f" from {source}" if source else "")
     try:
-        found = socket.getaddrinfo(host, port, family_of(source), socket.SOCK_STREAM)
+        found = _addresses(host, port, family_of(source), timeout)
     except (OSError, ValueError) as error:
         raise connect_failure(where, error, timeout) from error
     last: OSError = TimeoutError()
@@ -86,6 +89,35 @@ def family_of(source: str | None) -> socket.AddressFamily:
     if not source:
         return socket.AF_UNSPEC
     return socket.AF_INET6 if ":" in source else socket.AF_INET
+
+
+def _addresses(host: str, port: int, family: socket.AddressFamily, timeout: float) -> Sequence[Any]:
+    """What the system makes of a name. Nothing can interrupt it, so it is asked in a thread, and nobody waits for that longer than
+    `timeout` seconds. Raises OSError, TimeoutError among them, and ValueError."""
+    ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+    if _is_address(host):
+        return ask()
+    answer: Future[Sequence[Any]] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as error:  # noqa: BLE001 - who waits gets it
+            answer.set_exception(error)
+
+    try:
+        threading.Thread(target=work, name="waymail-resolve", daemon=True).start()
+    except RuntimeError:  # the program is ending: no thread begins any more
+        return ask()
+    return answer.result(timeout)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _connected(family: int, address: object, until: float, source: str | None = None) -> socket.socket:
