@@ -111,6 +111,7 @@ def test_tls_is_verified(face: Face, make_smtp_server: Make, tls: str) -> None:
     with pytest.raises(waymail.TlsError, match="certificate") as caught:
         face.send(server.url)
     assert caught.value.is_temporary
+    assert "ssl.create_default_context(cafile=" in caught.value.__notes__[0]
     assert len(server.messages) == 1
 
 

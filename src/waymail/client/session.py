@@ -96,7 +96,7 @@ async def _connect(
     except streams.ConnectFailed as error:
         raise ConnectionFailed(error.text, why=error.why) from error
     except streams.TlsFailed as error:
-        raise TlsError(f"{host.name}: {error.text}") from error
+        raise _not_secured(host, error) from error
     if context is not None:
         _secured(connection, context, demand)
     return connection
@@ -149,9 +149,19 @@ async def _start_tls(connection: Connection, host: Host, demand: Tls, contexts: 
         await connection.start_tls(context, host.name, seconds)
     except streams.TlsFailed as error:
         connection.abort(error.text)
-        raise TlsError(f"{host.name}: {error.text}") from error
+        raise _not_secured(host, error) from error
     _secured(connection, context, demand)
     return True
+
+
+def _not_secured(host: Host, failure: streams.TlsFailed) -> TlsError:
+    error = TlsError(f"{host.name}: {failure.text}")
+    if failure.certificate:  # a note is for programmers: it stands below the traceback, and not in logs and notices
+        error.add_note(
+            f"Is {host.name} the name that is in the certificate? An authority of your own that issued it is trusted with"
+            ' tls_context=ssl.create_default_context(cafile="ca.pem").'
+        )
+    return error
 
 
 def _secured(connection: Connection, context: ssl.SSLContext, demand: Tls) -> None:

@@ -33,8 +33,9 @@ def connect(
 ) -> socket.socket:
     """Connect to an IP address, or to a name that the system resolves: to its addresses one after the other.
 
-    `timeout` (seconds) covers resolving, connecting and the handshake. With `tls` it speaks TLS from the first octet (RFC 8314 §3), expecting `server_hostname` (default: `host`), and
-    returns an `ssl.SSLSocket`. `source` is the local IP address to connect from. Raises ConnectFailed, TlsFailed.
+    `timeout` (seconds) covers resolving, connecting and the handshake. With `tls` it speaks TLS from the first octet (RFC 8314
+    §3), expecting `server_hostname` (default: `host`), and returns an `ssl.SSLSocket`. `source` is the local IP address to connect
+    from. Raises ConnectFailed, TlsFailed.
     """
     until = time.monotonic() + timeout
     where = format_address(host, port) + (f" from {source}" if source else "")
@@ -92,7 +93,7 @@ def family_of(source: str | None) -> socket.AddressFamily:
 
 
 def _addresses(host: str, port: int, family: socket.AddressFamily, timeout: float) -> Sequence[Any]:
-    """What the system makes of a name. Nothing can interrupt it, so it is asked in a thread, and nobody waits for that longer than
+    """What the system makes of a name. Nothing can interrupt it, so it is asked in a thread, for which nobody waits longer than
     `timeout` seconds. Raises OSError, TimeoutError among them, and ValueError."""
     ask = partial(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
     if _is_address(host):
