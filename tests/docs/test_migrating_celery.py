@@ -14,12 +14,28 @@ from waymail.testing import SmtpServer
 PAGE = Path(__file__).parents[2] / "docs" / "migrating.md"
 
 
+def example(name: str) -> str:
+    [text] = re.findall(rf"^```python {name}\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    return str(text)
+
+
+def test_what_it_replaces_is_what_programs_do(smtp_server: SmtpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"BROKER_URL": "memory://", "MAIL_HOST": smtp_server.host, "MAIL_PORT": smtp_server.port}.items():
+        monkeypatch.setenv(name, str(value))
+    names: dict[str, Any] = {}
+    exec(example("celery-before"), names)  # noqa: S102 - our own page
+    names["app"].conf.update(task_always_eager=True, task_eager_propagates=True)
+    message = compose(sender="shop@example.org", to=["ann@example.org"], subject="Welcome", text="Hello!\n")
+    assert names["welcome"](message)
+    assert [one.subject for one in smtp_server.messages] == ["Welcome"]
+
+
 def test_mail_waits_while_the_server_is_away_and_what_is_refused_is_told(
     smtp_server: SmtpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MAIL_URL", smtp_server.url)
     monkeypatch.chdir(tmp_path)
-    [text] = re.findall(r"^```python celery\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    text = example("celery")
     names: dict[str, Any] = {}
     exec(text, names)  # noqa: S102 - our own page
     send, outbox = names["send_mail"], names["outbox"]

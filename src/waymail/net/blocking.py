@@ -34,8 +34,8 @@ def connect(
     """Connect to an IP address, or to a name that the system resolves: to its addresses one after the other.
 
     `timeout` (seconds) covers resolving, connecting and the handshake. With `tls` it speaks TLS from the first octet (RFC 8314
-    §3), expecting `server_hostname` (default: `host`), and returns an `ssl.SSLSocket`. `source` is the local IP address to connect
-    from. Raises ConnectFailed, TlsFailed.
+    §3), expecting `server_hostname` (default: `host`), and returns an `ssl.SSLSocket`. `source` is the local IP address to
+    connect from. Raises ConnectFailed, TlsFailed.
     """
     until = time.monotonic() + timeout
     where = format_address(host, port) + (f" from {source}" if source else "")
