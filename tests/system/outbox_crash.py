@@ -3,7 +3,9 @@
     .venv/bin/python -m tests.system.outbox_crash --messages 100000
 
 Two of the processes use asyncio, two use threads; all of them may deliver, and whichever has the lock does. A process writes
-down what was submitted after `submit` returned. Prints what was done and found, and exits with 1 where that is wrong.
+down what was submitted after `submit` returned. Each seventh message it takes back again at once, and writes down whether it was
+in time: then nobody has it, but where the trace says that somebody may. Prints what was done and found, and exits with 1 where
+that is wrong.
 """
 
 from __future__ import annotations
@@ -47,15 +49,18 @@ def message(number):
     return marker, b"Message-ID: <%b@a.example>\\r\\nX-Marker: %b\\r\\n\\r\\n" % ((marker.encode(),) * 2) + filler
 
 to = {"sender": "", "recipients": "c@d.example"}
-def note(marker, ticket):
-    os.write(file, f"{marker} {ticket.id}\\n".encode())
+def note(marker, ticket, *more):
+    os.write(file, " ".join((marker, ticket.id, *more, "\\n")).encode())
 
 async def asynchronous():
     async with waymail.Outbox(path, url, retry=(0.5,)) as outbox:
         async def submit():
             for number in numbers:
                 marker, content = message(number)
-                note(marker, await outbox.submit(content, **to))
+                ticket = await outbox.submit(content, **to)
+                note(marker, ticket)
+                if number % 7 == 0:
+                    note(marker, ticket, "taken back" if await ticket.cancel() else "too late")
         await asyncio.gather(*(submit() for _ in range(AT_ONCE)))
 
 def threaded():
@@ -65,7 +70,10 @@ def threaded():
             with lock:
                 number = next(numbers)
             marker, content = message(number)
-            note(marker, outbox.submit(content, **to))
+            ticket = outbox.submit(content, **to)
+            note(marker, ticket)
+            if number % 7 == 0:
+                note(marker, ticket, "taken back" if ticket.cancel() else "too late")
     for _ in range(AT_ONCE - 1):
         threading.Thread(target=submit).start()
     submit()
@@ -83,6 +91,8 @@ class Report:
     unknown: int = 0  # that are there although their process was killed before that
     doubts: int = 0  # of which the trace says that they may have come twice
     twice: int = 0
+    removed: int = 0  # that were taken back in time
+    late: int = 0  # that should have been
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
@@ -121,9 +131,15 @@ class Submitters:
 
     def told(self) -> dict[str, str]:
         """The marker and the id of each message for which `submit` returned."""
+        return {marker: id for marker, id, *_ in self._lines()}
+
+    def verdicts(self) -> dict[str, str]:
+        """By its marker, what became of taking a message back, where `cancel` returned."""
+        return {marker: " ".join(more) for marker, _, *more in self._lines() if more}
+
+    def _lines(self) -> list[list[str]]:
         files = [self.directory / f"told-{place}" for place in range(PROCESSES)]
-        lines = [line for file in files if file.exists() for line in file.read_text().splitlines()]
-        return dict(line.split() for line in lines)
+        return [line.split() for file in files if file.exists() for line in file.read_text().splitlines()]
 
 
 async def crash(directory: Path, messages: int, seed: int = 20261127) -> Report:
@@ -145,7 +161,7 @@ async def crash(directory: Path, messages: int, seed: int = 20261127) -> Report:
     async with waymail.Outbox(directory / "outbox.db", url, retry=RETRY) as outbox:
         if not await _drained(directory, outbox):
             report.wrong.append("something waits still")
-    _count(directory, submitters.told(), sink, report)
+    _count(directory, submitters, sink, report)
     report.seconds = time.monotonic() - began
     return report
 
@@ -173,7 +189,8 @@ def _live(connection: sqlite3.Connection) -> int:
     return number
 
 
-def _count(directory: Path, told: dict[str, str], sink: CountingSink, report: Report) -> None:
+def _count(directory: Path, submitters: Submitters, sink: CountingSink, report: Report) -> None:
+    told, verdicts = submitters.told(), submitters.verdicts()
     place = beside(directory / "outbox.db")
     stories = {story.envelope.id: story for story in look(place, _stories)}
     came = Counter({marker.decode(): len(ids) for marker, ids in sink.seen.items()})
@@ -189,7 +206,7 @@ def _count(directory: Path, told: dict[str, str], sink: CountingSink, report: Re
         markers[marker] = id
         if told.get(marker, id) != id:
             report.wrong.append(f"{marker}: submit said {told[marker]}, and it is {id}")
-        _judge(marker, story, came[marker], report)
+        _judge(marker, story, came[marker], verdicts.get(marker, ""), report)
     report.wrong += [f"{marker} came, and was never submitted" for marker in came if marker not in markers]
     report.unknown = len(markers) - len(told)
     if left := sorted(place.bodies.iterdir()):
@@ -201,15 +218,23 @@ def _count(directory: Path, told: dict[str, str], sink: CountingSink, report: Re
     report.wrong += [f"an error of a process: {errors[:2000]}"] * bool(errors)
 
 
-def _judge(marker: str, story: Story, copies: int, report: Report) -> None:
-    outcome = outcome_of(story)
-    if outcome is None or not outcome.is_delivered or not copies:
-        report.wrong.append(f"{marker} ({story.envelope.id}): {copies} copies came, {outcome or 'under way'}")
+def _judge(marker: str, story: Story, copies: int, verdict: str, report: Report) -> None:
+    outcome, in_doubt = outcome_of(story), _times_in_doubt(story)
+    said = f"{marker} ({story.envelope.id}): {copies} copies came, {outcome or 'under way'}, in doubt {in_doubt} times, {verdict}"
+    if outcome is None or outcome.failed:
+        report.wrong.append(said)
         return
+    is_removed = bool(outcome.removed)
     report.doubts += bool(outcome.uncertain)
     report.twice += copies > 1
-    if copies > 1 + _times_in_doubt(story):
-        report.wrong.append(f"{marker} ({story.envelope.id}): {copies} copies came, and the trace does not say why")
+    report.removed += is_removed
+    report.late += verdict == "too late"
+    if is_removed:  # its process may have been killed before it could say so
+        may_be = int(marker.partition("-")[2]) % 7 == 0 and verdict in ("taken back", "")
+    else:
+        may_be = verdict in ("too late", "") and copies > 0
+    if not may_be or copies > in_doubt + (not is_removed):
+        report.wrong.append(said)
 
 
 def _times_in_doubt(story: Story) -> int:

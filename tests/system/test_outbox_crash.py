@@ -1,4 +1,4 @@
-"""kill -9 while four processes submit to one outbox, and deliver from it: each ticket that returned is delivered."""
+"""kill -9 while four processes submit to one outbox, and deliver from it: each ticket is delivered, or taken back."""
 
 from __future__ import annotations
 
@@ -20,3 +20,5 @@ async def test_kill_9_while_four_processes_submit_loses_no_message_for_which_sub
     assert report.submitted >= MESSAGES
     assert report.kills >= 5, "hardly anything was tried: the test proves nothing"
     assert report.doubts, "no process was killed while it delivered"
+    assert report.removed > 10
+    assert report.late, "nothing was ever being sent when it was taken back"
