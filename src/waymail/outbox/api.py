@@ -68,8 +68,8 @@ class Ticket:
         """Take the message back from all recipients who have not got it, and are not being sent it at this moment. `outcome` has
         them in `removed`, and nobody is told by mail.
 
-        True where it goes to nobody any more who has not got it. False where it was too late: it is being attempted, or has come
-        to its end. Raises StoreError.
+        True where it goes to nobody any more who has not got it. False where it was too late: it is being attempted or about to
+        be, or has come to its end. Raises StoreError.
         """
         return await self._outbox.cancel(self.id)
 
