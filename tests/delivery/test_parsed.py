@@ -117,7 +117,7 @@ def test_messages_made_to_take_long_do_not(hostile: bytes) -> None:
     b"Content-Type: text/plain; charset=", b"Content-Transfer-Encoding: base64\r\n", b"Content-Transfer-Encoding: x\r\n",
     b"Content-Disposition: attachment; filename*=utf-8''%ff\r\n", b"Content-Disposition: ", b"Content-ID: ", b"x", b"AAEC",
 ]), max_size=40))  # fmt: skip
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_nothing_makes_it_fail(pieces: list[bytes]) -> None:
     octets = b"".join(pieces)
     seen = view(octets)

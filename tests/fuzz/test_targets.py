@@ -36,7 +36,7 @@ def test_a_target_holds_for_every_transcript(target: Target) -> None:
 
 
 @pytest.mark.parametrize("target", ALL.values(), ids=ALL)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(data=inputs)
 def test_a_target_holds_for_what_is_made_of_them(target: Target, data: bytes) -> None:
     target(data)

@@ -68,7 +68,7 @@ async def test_the_replies_of_a_pipelined_group_leave_in_one_write(place: Place)
 SESSION = b"".join(line + b"\r\n" for line in (HELLO, MAIL, RCPT, b"DATA", *CONTENT, MAIL, RCPT, b"DATA", *CONTENT, b"QUIT"))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cuts=st.sets(st.integers(1, len(SESSION) - 1)))
 async def test_a_whole_session_gets_the_same_replies_however_it_is_cut(cuts: set[int]) -> None:
     place = Place()

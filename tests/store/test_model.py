@@ -201,4 +201,4 @@ def _told(story: Story) -> tuple[object, ...]:
 
 
 TestStores = Stores.TestCase
-TestStores.settings = settings(max_examples=10, stateful_step_count=20, deadline=None)
+TestStores.settings = settings(max_examples=10, stateful_step_count=20)

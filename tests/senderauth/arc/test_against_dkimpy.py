@@ -57,7 +57,7 @@ def chains(draw: st.DrawFn) -> bytes:
     return message
 
 
-SETTINGS = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
 
 
 @given(chains())

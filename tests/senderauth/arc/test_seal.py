@@ -120,7 +120,7 @@ def test_a_message_without_utf_8_stays_so() -> None:
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_whatever_was_found_the_chain_passes(reason: str, value: str) -> None:
     result = verified(sealed(methods=[Method("spf", "fail", reason, (("smtp", "helo", value),))]))
     assert (result.result, result.instances) == ("pass", 1)

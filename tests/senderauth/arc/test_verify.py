@@ -197,7 +197,7 @@ def test_a_message_signature_from_the_future_or_too_old_is_none() -> None:
 
 
 @given(st.lists(st.integers(0, len(MESSAGE) + 20), max_size=5).map(sorted))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_body_may_come_in_any_pieces(cuts: list[int]) -> None:
     section, _, body = THREE.partition(b"\r\n\r\n")
     verifier = arc.Verifier(section + b"\r\n", now=NOW)
@@ -219,7 +219,7 @@ def test_dkim_and_arc_share_one_pass_over_the_body() -> None:
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_octets_raise(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(THREE)))
     length = data.draw(st.integers(0, 40))

@@ -17,7 +17,7 @@ from waymail.senderauth.authres.writing import field
 
 oracle: Any = pytest.importorskip("authres", reason="authres is not installed")
 
-SETTINGS = settings(max_examples=60, deadline=None)
+SETTINGS = settings(max_examples=60)
 ptypes = st.sampled_from(["smtp", "header", "body", "policy"])
 keywords = st.from_regex(r"[a-z]([a-z0-9-]{0,6}[a-z0-9])?", fullmatch=True).filter(
     lambda word: not word.startswith(("none", "reason"))

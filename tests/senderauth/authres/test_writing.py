@@ -79,7 +79,7 @@ def test_a_message_in_ascii_stays_in_ascii() -> None:
     assert parse(value_of(written)) is not None
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(texts, st.lists(methods, max_size=4), st.booleans())
 def test_whatever_the_values_are_one_field_comes_out(authserv_id: str, results: list[Method], is_utf8: bool) -> None:
     written = field(authserv_id, results, is_utf8=is_utf8)
@@ -89,7 +89,7 @@ def test_whatever_the_values_are_one_field_comes_out(authserv_id: str, results: 
     assert written.decode("utf-8" if is_utf8 else "ascii")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(texts, st.lists(methods, max_size=4))
 def test_what_was_written_is_read_as_it_was_meant(authserv_id: str, results: list[Method]) -> None:
     first = parse(value_of(field(authserv_id, results)))

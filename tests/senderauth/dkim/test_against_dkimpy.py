@@ -52,9 +52,7 @@ PIECES = [
     b"\r\n\r\n",
 ]
 FORMS = st.sampled_from([b"simple", b"relaxed"])
-SETTINGS = settings(
-    max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
-)
+SETTINGS = settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 
 
 def ours(octets: bytes, algorithm: str) -> bool:

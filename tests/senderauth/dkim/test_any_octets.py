@@ -44,13 +44,13 @@ def results(octets: bytes, *records: bytes) -> set[str]:
     return {result.result for result in run(verify(octets, now=NOW), Answers(*records))}
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(SECTIONS.map(b"".join))
 def test_any_header_section_has_results(section: bytes) -> None:
     assert results(section + b"\r\n\r\nbody\r\n", TEXT.encode()) <= RESULTS - {"pass", "temperror"}
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(
     st.lists(st.one_of(st.binary(max_size=300), st.sampled_from([b"v=DKIM1; p=", b"k=ed25519; p=AAAA"])), min_size=1, max_size=3)
 )

@@ -205,7 +205,6 @@ def explained(names: dict[str, Any], ours: spf.SpfResult, theirs: str, said: str
 @settings(
     max_examples=MANY,
     derandomize="WAYMAIL_SPF_EXAMPLES" not in os.environ,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(names=zones, ip=st.sampled_from(CLIENTS), sender=st.sampled_from(SENDERS), helo=st.sampled_from(HELOS))

@@ -99,7 +99,7 @@ def test_a_user_with_keys_of_one_hash_cannot_use_the_other() -> None:
 WORDS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sasl.MECHANISMS), WORDS, WORDS, st.booleans())
 def test_whatever_can_be_prepared_can_log_in(name: str, user: str, password: str, with_initial: bool) -> None:
     try:
@@ -111,7 +111,7 @@ def test_whatever_can_be_prepared_can_log_in(name: str, user: str, password: str
     assert outcome in (sasl.Success(prepared), sasl.NeedsVerification(prepared, kept))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(sasl.MECHANISMS), st.lists(st.binary(max_size=40), max_size=4), st.booleans())
 def test_no_client_makes_a_server_raise(name: str, responses: list[bytes], with_initial: bool) -> None:
     channel = sasl.Channel(CHANNEL.bindings, "ann", offers_plus=True)
