@@ -126,6 +126,8 @@ async def test_what_is_wrong_with_the_configuration_is_said_when_the_server_is_m
         waymail.Server(None, config=tmp_path / "none.toml")
     with pytest.raises(TypeError, match=r"a waymail.Policy, or None"):
         waymail.Server(lambda mail: None, config=config(tmp_path))
+    with pytest.raises(TypeError, match=r"did you mean message\?"):
+        waymail.Server(type("Slipped", (Policy,), {"mesage": lambda self, message: None})(), config=config(tmp_path))
     with pytest.raises(ValueError, match="nobody would ask the policy"):
         waymail.Server(Policy(), config=config(tmp_path, inbound={"judge": False}))
     with pytest.raises(TypeError, match="all else is said there"):

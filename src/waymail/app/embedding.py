@@ -14,7 +14,9 @@ from typing import Any
 from waymail.app.config.load import from_mapping, load
 from waymail.app.running import first_cause, operate
 from waymail.app.wiring import Host, Machine, build
+from waymail.embedded.program import check_names
 from waymail.embedded.serving import Speaks
+from waymail.server.hooks import overridden
 from waymail.server.policy import Policy
 
 
@@ -30,6 +32,8 @@ class WholeServer:
     def __init__(self, policy: object, config: str | Path | Mapping[str, Any]) -> None:
         if policy is not None and not isinstance(policy, Policy):
             raise TypeError(f"with a config the program is a waymail.Policy, or None, not {policy!r:.100}")
+        if policy is not None:
+            check_names(policy, overridden(policy))
         self._policy = policy
         self._config = from_mapping(config, Path.cwd()) if isinstance(config, Mapping) else load(Path(config), to_serve=True)
         if policy is not None and not self._config.inbound.judge:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, get_args
 
 from waymail.delivery.handler import Reject, Retry
@@ -28,9 +29,24 @@ log = logging.getLogger("waymail.server")
 
 Function = Callable[[Any], Any]
 
+# A handler of aiosmtpd's: nobody would call these, and what they refuse would be taken.
+_AIOSMTPD = re.compile(r"handle_[A-Z]\w*|handle_exception|auth_[A-Z]\w*|authenticator")
+_INSTEAD = {
+    "handle_MAIL": "write mail(self, mail)",
+    "handle_RCPT": "write rcpt(self, rcpt)",
+    "handle_DATA": "write message(self, mail)",
+    "handle_PROXY": "write connect(self, client)",
+    "handle_HELO": "write mail(self, mail), which has mail.client.helo",
+    "handle_EHLO": "write mail(self, mail), which has mail.client.helo",
+    "handle_exception": "leave it out, the log has what a hook raises",
+}
+# What differs from the name of a hook by a letter, and is a word of its own.
+_WORDS = frozenset({"bail", "email", "fail", "mailq", "main", "tail"})
+
 
 def hooks_of(program: object) -> dict[Hook, Function]:
-    """The hooks that `program` has. Raises TypeError where it can take no mail; the text says what is missing."""
+    """The hooks that `program` has. Raises TypeError where it can take no mail, or has a hook that would never be called; the
+    text says what is missing."""
     if isinstance(program, type):
         raise TypeError(f"give an instance: {program.__name__}()")
     names: tuple[Hook, ...] = get_args(Hook)
@@ -40,9 +56,41 @@ def hooks_of(program: object) -> dict[Hook, Function]:
         found = {name: function for name in names if callable(function := getattr(program, name, None))}
         if "message" not in found and callable(function := getattr(program, "handle", None) or program):
             found["message"] = function
+    check_names(program, found)
     if "message" not in found:
         raise TypeError(f"{program!r:.100} takes no mail: it has no method message(self, mail), and is no function of a mail")
     return {name: _refusing(function) for name, function in found.items()}
+
+
+def check_names(program: object, found: Collection[str]) -> None:
+    """Raises TypeError where `program`, which has the hooks `found`, means others that nobody would call: those of aiosmtpd, or
+    one with a slip in its name."""
+    names = [name for name in dir(program) if not name.startswith("_")]
+    if foreign := [f"{name} ({_instead(name)})" for name in names if _AIOSMTPD.fullmatch(name)]:
+        raise TypeError(f"{program!r:.100} has what is aiosmtpd's, and nobody would call: {', '.join(foreign)}")
+    for name in names:
+        meant = next((hook for hook in get_args(Hook) if hook not in found and _is_slip(name, hook)), None)
+        function = getattr(program, name, None) if meant else None
+        if callable(function) and not isinstance(function, type):
+            raise TypeError(f"{program!r:.100} has a method {name}, which nobody would call: did you mean {meant}?")
+
+
+def _instead(name: str) -> str:
+    if name.startswith("auth"):
+        return "give the server users=, such as def users(name, password): return True"
+    return _INSTEAD.get(name, "leave it out, there is no hook for it")
+
+
+def _is_slip(name: str, hook: str) -> bool:
+    """Whether it is the hook's name but for one letter that is changed, missing or added, for two that are swapped, or for
+    capitals. A plural is a name of its own."""
+    if name in (hook, f"{hook}s") or name in _WORDS:
+        return False
+    name = name.lower()
+    ends = min(len(name), len(hook))
+    same = next((at for at in range(ends) if name[at] != hook[at]), ends)
+    there, wanted = name[same:], hook[same:]
+    return there[1:] == wanted[1:] or there == wanted[1:] or there[1:] == wanted or there == wanted[1::-1] + wanted[2:]
 
 
 def _refusing(function: Function) -> Function:
