@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import smtplib
 import threading
 from typing import Any
@@ -156,6 +157,24 @@ def test_a_hook_that_fails_is_in_the_log_with_its_trace(serve: Serve, connect: C
     [record] = [one for one in caplog.records if one.levelno == logging.ERROR]
     assert record.exc_info is not None
     assert record.exc_info[0] is ZeroDivisionError
+
+
+@pytest.mark.parametrize(("hook", "answer"), [("rcpt", "550 5.1.2 no"), ("message", "250 OK")])
+def test_where_a_hook_answers_with_the_line_of_a_reply_the_log_says_what_to_answer_with(
+    serve: Serve, connect: Connect, caplog: pytest.LogCaptureFixture, hook: str, answer: str
+) -> None:
+    client = connect(serve(Choosy(**{hook: answer})))
+    client.say(*ENVELOPE)
+    client.say(".")
+    [record] = [one for one in caplog.records if one.levelno == logging.ERROR]
+    fields: dict[str, str] = record.__dict__["fields"]
+    assert fields["hook"] == hook
+    said, _, advice = fields["error"].partition(": answer with ")
+    assert said == f"it answered '{answer}'"
+    for call in re.findall(r"waymail\.\w+\([^)]*\)", advice):
+        eval(call)  # noqa: S307 - it can be written down like that
+    assert all(one in advice for one in ("waymail.reject(", "waymail.accept()", "or None"))
+    assert ("waymail.discard()" in advice) == (hook == "message")
 
 
 def test_a_hook_that_takes_too_long_defers(serve: Serve, connect: Connect) -> None:

@@ -116,6 +116,18 @@ def _refusing(function: Function) -> Function:
     return called_at_once if is_async else called
 
 
+class Asking(Hooks):
+    """The hooks of a program. Where one answers what is no answer, the log says what would be."""
+
+    def misunderstood(self, hook: Hook, answer: object) -> Refuse:
+        """As `Hooks` has it; there is no history to be told."""
+        others = "waymail.discard(), waymail.accept()" if hook == "message" else "waymail.accept()"
+        advice = f"answer with waymail.reject(550, '5.7.1', 'text'), waymail.defer(451, '4.7.1', 'text'), {others} or None"
+        error = f"it answered {answer!r:.100}: {advice}"
+        log.error("a hook of the policy failed", extra={"fields": {"hook": hook, "error": error}})
+        return hooks.FAILED
+
+
 def reply_to(answer: object, taken: Reply, asked: Hooks) -> Reply:
     """What the client is told where `message` has given this answer for one recipient, or for all."""
     match answer:

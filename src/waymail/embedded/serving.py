@@ -15,13 +15,12 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from waymail.embedded import users as accounts
-from waymail.embedded.program import hooks_of
+from waymail.embedded.program import Asking, hooks_of
 from waymail.embedded.receiving import Demands, Receiving, extensions_of
 from waymail.log_lines import speak_up
 from waymail.net.identity import ServerIdentity
 from waymail.net.self_signed import self_signed
 from waymail.server.backends.contract import UserBackend
-from waymail.server.hooks import Hooks
 from waymail.server.limits import Limits
 from waymail.server.listener import Listener
 from waymail.server.reception import Networks
@@ -123,7 +122,7 @@ class Serving:
             lmtp=settings.lmtp,
             extensions=self._extensions,
         )
-        receiving = Receiving(Hooks(self._hooks, settings.timeout), demands, folder)
+        receiving = Receiving(Asking(self._hooks, settings.timeout), demands, folder)
         context = self._context(hostname, folder)
         for address in self._at:
             listener = Listener(
