@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 
 from waymail.client.dsn import Dsn, Notify
 from waymail.client.prepare import PLAIN, Mail, Preparation, message_id_of, prepare
 from waymail.client.signing import DkimKey
 from waymail.mail.envelope import Options
+from waymail.wire import commands, syntax
 
 NOW = 1_700_000_000.0
 KEY = DkimKey("example.org", "s1", Ed25519PrivateKey.generate())
@@ -188,6 +191,85 @@ def test_no_address_of_the_envelope_can_end_a_command(where: str, injected: str)
     asked[where] = f"x{injected}@example.org"
     with pytest.raises(ValueError, match="is no address"):
         prepared(note(), **asked)
+
+
+@pytest.mark.parametrize(
+    "mailbox",
+    [
+        "Bob <bob@example.net>",
+        "Bob<bob@example.net>",
+        "J. Doe <bob@example.net>",
+        "Bob (Sales) <bob@example.net>",
+        "Jürgen 😀 <bob@example.net>",
+        '"Doe, Bob" <bob@example.net>',
+        r'"Doe \"<eve@example.net>\", Bob" <bob@example.net>',
+        '"Bob"<bob@example.net>',
+        "=?utf-8?q?J=C3=BCrgen?= <bob@example.net>",
+    ],
+)
+def test_the_address_of_one_mailbox_with_a_name_counts(mailbox: str) -> None:
+    outgoing, _, recipients = prepared(note(), sender=mailbox, recipients=[mailbox, "eve@example.net"])
+    assert (outgoing.sender, recipients) == ("bob@example.net", ["bob@example.net", "eve@example.net"])
+    assert prepared(note(), recipients=mailbox)[2] == ["bob@example.net"]
+    assert prepared(b"Subject: x\n\nhello\n", sender="", recipients=mailbox)[2] == ["bob@example.net"]
+
+
+@pytest.mark.parametrize(
+    "mailbox",
+    [
+        "Bob <bob@example.net>, Eve <eve@example.net>",
+        "bob@example.net, eve@example.net",
+        "Bob <bob@example.net> <eve@example.net>",
+        "bob@example.net <eve@example.net>",
+        "Doe, Bob <bob@example.net>",
+        "team: Bob <bob@example.net>;",
+        "Bob <bob@example.net> Jr.",
+        "Bob <bob@example.net> SIZE=1",
+        "Bob <bob@example.net>\n",
+        "Bob\n <bob@example.net>",
+        "Bob\r\n<bob@example.net>",
+        "Bob\0 <bob@example.net>",
+        '"Bob\r\n" <bob@example.net>',
+        '"Bob\\\r" <bob@example.net>',
+        "Bob\u2028 <bob@example.net>",
+        "Bob\x85<bob@example.net>",
+        "Bob \udc80 <bob@example.net>",
+        "Bob <bob@example.net\0>",
+        "Bob <bob@example.net\r\nRCPT TO:<eve@example.net>",
+        "Bob < bob@example.net>",
+        "Bob <bob>",
+        "Bob <>",
+        "Bob (<bob@example.net>",
+        "Bob <bob@example.net",
+        "Bob bob@example.net>",
+        'Bob "Doe <bob@example.net>',
+        '"Bob" Doe <bob@example.net>',
+        "Bob <@eve.example:bob@example.net>",
+        "<>",
+        "<bob@example.net>",
+    ],
+)
+def test_what_may_be_more_or_less_than_one_mailbox_is_no_address(mailbox: str) -> None:
+    for asked in ({"recipients": mailbox}, {"recipients": ["ann@example.org", mailbox]}, {"sender": mailbox}):
+        with pytest.raises(ValueError, match="is no address"):
+            prepared(note(), **asked)
+
+
+@given(
+    st.text(st.sampled_from('"\\<>(),:;@ \r\n\0ab.é\u2028\x85'), max_size=12),
+    st.sampled_from(
+        ["{} <bob@example.net>", '"{}" <bob@example.net>', "Bob <{}>", "Bob <{}@example.net>", "Bob <bob@example.net>{}"]
+    ),
+)
+def test_no_mailbox_with_a_name_can_end_a_command(text: str, form: str) -> None:
+    try:
+        recipients = prepared(note(), recipients=form.format(text))[2]
+    except ValueError:
+        return
+    assert len(recipients) == 1
+    line = syntax.encode(commands.Rcpt(recipients[0]))
+    assert syntax.parse(line.removesuffix(b"\r\n")) == commands.Rcpt(recipients[0])
+    assert not set(line[:-2]) & set(b"\r\n\0")
 
 
 def test_folds_of_a_message_that_was_parsed_stay_as_they_are() -> None:

@@ -30,6 +30,24 @@ def test_an_address_is_split_where_the_domain_begins(spelled: str, local: str, d
     assert address.split(spelled) == (local, domain)
 
 
+@pytest.mark.parametrize(
+    ("mailbox", "parts"),
+    [
+        ("Ann <ann@example.org>", ("Ann", "ann@example.org")),
+        ('"Doe, \\"Ann\\"" <ann@example.org>', ('Doe, "Ann"', "ann@example.org")),
+        ("<ann@example.org>", ("", "ann@example.org")),
+        ("Ann <>", ("Ann", "")),
+        ("ann@example.org", None),
+        ("Ann <ann@example.org> ", None),
+        ("Ann <ann@example.org>, Bob <bob@example.org>", None),
+        ("Ann\t<ann@example.org>", None),
+        ("Ann (( <ann@example.org>", None),
+    ],
+)
+def test_a_mailbox_with_a_name_is_one_or_none(mailbox: str, parts: tuple[str, str] | None) -> None:
+    assert address.named(mailbox) == parts
+
+
 def test_the_normal_form_changes_the_domain_only() -> None:
     assert address.normalise("Ann.B@Example.ORG.") == "Ann.B@example.org"
     assert address.normalise('"Ann@X"@Example.ORG') == '"Ann@X"@example.org'

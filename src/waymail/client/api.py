@@ -127,7 +127,8 @@ class Client:
 
         `message` is an EmailMessage (its Bcc fields are not sent; Date and Message-ID are put in front where it has none) or
         bytes, whose line ends become CRLF, and which are sent as they are otherwise. `sender` ("" is the null reverse-path) and
-        `recipients` are the envelope; where they are None, the header fields say: Sender or From; To, Cc and Bcc.
+        `recipients` are the envelope, each an address or one mailbox with its name: "Ann <ann@example.org>". Where they are None,
+        the header fields say: Sender or From; To, Cc and Bcc.
 
         `dsn` says which notices to send (see `Dsn`). `options` asks the server for more (see `Options`): to hold the message, to
         deliver it by some time, for REQUIRETLS or a priority. SMTPUTF8 is asked for by itself where the message needs it. What

@@ -96,7 +96,9 @@ def message_id_of(body: Body) -> str:
 
 def _envelope(message: EmailMessage | bytes, sender: str | None, recipients: str | Sequence[str] | None) -> tuple[str, list[str]]:
     if recipients is not None:
-        recipients = [recipients] if isinstance(recipients, str | bytes) else list(recipients)
+        recipients = [_address(one) for one in ([recipients] if isinstance(recipients, str | bytes) else recipients)]
+    if sender is not None and sender != "":
+        sender = _address(sender)
     if sender is None or recipients is None:
         sender, recipients = envelope_of(message, sender=sender, recipients=recipients)
     if not recipients:
@@ -107,9 +109,20 @@ def _envelope(message: EmailMessage | bytes, sender: str | None, recipients: str
     return sender, list(recipients)
 
 
-def _is_address(one: object) -> bool:
+def _address(given: object) -> str:
+    """The address, where that is given, or one mailbox with a name (RFC 5322 §3.4). Raises ValueError."""
+    if isinstance(given, str):
+        if _is_address(given):
+            return given
+        found = address.named(given)
+        if found is not None and found[0] and _is_address(found[1]):
+            return found[1]
+    raise ValueError(f"{given!r} is no address")
+
+
+def _is_address(one: str) -> bool:
     """RFC 5321 §4.1.2, RFC 6531 §3.3: what no address can hold must not come near the wire."""
-    return isinstance(one, str) and grammar.is_mailbox(one) and one.isprintable()
+    return grammar.is_mailbox(one) and one.isprintable()
 
 
 def _content(mail: Mail, how: Preparation, sender: str, now: float, unique: Callable[[], str]) -> bytes:

@@ -19,6 +19,12 @@ from waymail.wire import domains, grammar
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _DOT_STRING = re.compile(grammar.DOT_STRING_UTF8)  # RFC 5321 §4.1.2, RFC 6531 §3.3
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+# RFC 5322 §3.4, RFC 6532 §3: name-addr = [display-name] angle-addr. Dots may stand in a name (§4.1), comments are a part of it.
+_IN_NAME = rf"[ !#-'*+\--9=?A-\[\]-~{grammar.UTF8}]"
+_NAMED = re.compile(
+    rf'(?:"(?P<quoted>(?:[ !#-\[\]-~{grammar.UTF8}]|\\[ -~{grammar.UTF8}])*+)" *+|(?P<plain>(?:{_IN_NAME}|\({_IN_NAME}*+\))*+))'
+    "<(?P<address>[^<>]*+)>"
+)
 
 
 def split(address: str) -> tuple[str, str]:
@@ -63,6 +69,16 @@ def from_name(name: str, domain: str) -> str:
     if _DOT_STRING.fullmatch(name):
         return f"{name}@{domain}"
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + f'"@{domain}'
+
+
+def named(mailbox: str) -> tuple[str, str] | None:
+    """The display name and the address of "Ann <ann@example.org>"; of a quoted name, what is in the quotes. None for whatever may
+    be more or less than one such mailbox, and where the name has a control character."""
+    found = _NAMED.fullmatch(mailbox)
+    if found is None:
+        return None
+    quoted, plain, spec = found.groups()
+    return (plain.strip() if quoted is None else _QUOTED_PAIR.sub(r"\1", quoted)), spec
 
 
 def folded(name: str) -> str:

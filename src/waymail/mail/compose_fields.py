@@ -30,7 +30,6 @@ _ROOM = 60 - 12
 _Q_LITERAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")  # §5 (3): safe in a phrase, too
 _UNFIT = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ATOMS = re.compile(r"[\w!#$%&'*+\-/=?^`{|}~]+(?: [\w!#$%&'*+\-/=?^`{|}~]+)*", re.ASCII)
-_NAMED = re.compile(r'(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^",:;<>@\\]*))\s*<(?P<address>[^<>]*)>')
 _FIELD_NAME = re.compile(r"[!-9;-~]+")
 
 
@@ -141,12 +140,14 @@ def _mailbox(given: object, argument: str) -> Address:
 
 
 def _parts(given: str, argument: str) -> tuple[str, str]:
+    given = given.strip()
     if "<" not in given:
-        return "", given.strip()
-    found = _NAMED.fullmatch(given.strip())
+        return "", given
+    _check(given, argument)
+    found = address.named(given)
     if found is None:
         raise ValueError(f"{argument}: {given!r} is not one mailbox: write (name, address), and several as a list")
-    return re.sub(r"\\(.)", r"\1", found["quoted"]) if found["quoted"] is not None else found["plain"].strip(), found["address"]
+    return found
 
 
 def _check(text: str, argument: str) -> None:
