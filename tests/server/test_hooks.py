@@ -165,3 +165,13 @@ def test_a_decision_that_cannot_be_is_an_error_where_it_is_made() -> None:
         with pytest.raises(ValueError, match=r"will not do|is no name|the value of a field"):
             make()
     assert policies.accept() == Accept()
+
+
+@pytest.mark.parametrize(
+    "given", [("no such user",), ("550", "5.1.1", "no"), (550, 5.1, "no"), (550, "5.1.1", None), (550, "5.1.1", b"no")]
+)
+def test_arguments_in_another_order_are_told_the_right_one(given: Any) -> None:
+    with pytest.raises(TypeError, match=r'waymail\.reject\(550, "5\.1\.1", "no such user"\), or waymail\.reject\(text='):
+        reject(*given)
+    with pytest.raises(TypeError, match=r'waymail\.defer\(451, "4\.3\.0", "come again"\), or waymail\.defer\(text='):
+        defer(*given)

@@ -110,7 +110,12 @@ def discard(reason: str = "") -> Discard:
     return Discard(reason)
 
 
-def _reply(kind: int, code: int, enhanced: str, text: str) -> Reply:
+def _reply(kind: int, code: object, enhanced: object, text: object) -> Reply:
+    if not (isinstance(code, int) and isinstance(enhanced, str) and isinstance(text, str)):
+        name, example = ("reject", '550, "5.1.1", "no such user"') if kind == 5 else ("defer", '451, "4.3.0", "come again"')
+        given = f"{name}({code!r:.50}, {enhanced!r:.50}, {text!r:.50})"
+        how = f'waymail.{name}({example}), or waymail.{name}(text="...")'
+        raise TypeError(f"{given} will not do, code is a number, enhanced and text are strings: {how}")
     # 421 and 521 end a session or a host's service: they are not for one message.
     if not (kind * 100 <= code < kind * 100 + 100 and enhanced.startswith(f"{kind}.")) or code in (421, 521):
         raise ValueError(f"{code} {enhanced} will not do: both begin with {kind}, and 421 and 521 mean more than one message")
