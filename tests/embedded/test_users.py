@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,44 @@ def test_the_right_password_logs_in_and_a_wrong_one_does_not(serve: Serve, users
     assert logged_in(server, "LOGIN") == 235
     assert logged_in(server, "PLAIN", password="wrong") == 535
     assert logged_in(server, "PLAIN", user="nobody") == 535
+
+
+class Database:
+    """Asked in each of the ways in which a program may have it."""
+
+    async def __call__(self, name: str, password: str) -> bool:
+        return password == "secret"
+
+    def method(self, name: str, password: str) -> bool:
+        return password == "secret"
+
+    async def with_more(self, table: str, name: str, password: str, retries: int = 3) -> bool:
+        return (table, password) == ("people", "secret")
+
+    def any(self, *pair: str) -> bool:
+        return pair[1] == "secret"
+
+
+class Unsigned(Database):
+    __signature__ = "none that inspect can read"
+
+
+@pytest.mark.parametrize(
+    "users", [Database(), Database().method, partial(Database().with_more, "people"), Database().any, Unsigned()]
+)
+def test_whatever_takes_a_name_and_a_password_is_asked(serve: Serve, users: Users) -> None:
+    server = serve(Inbox(), users=users, auth_in_clear=True)
+    assert (logged_in(server, "PLAIN"), logged_in(server, "PLAIN", password="wrong")) == (235, 535)
+
+
+def of_aiosmtpd(server: Any, session: Any, envelope: Any, mechanism: str, auth_data: Any) -> bool:
+    return True
+
+
+@pytest.mark.parametrize("users", [of_aiosmtpd, lambda name: True, partial(right, "ann"), Database])
+def test_a_function_that_takes_anything_else_is_said_when_the_server_is_made(users: Any) -> None:
+    with pytest.raises(TypeError, match=r"takes \(.*\).*: write def users\(name, password\): return True"):
+        waymail.Server(Inbox(), users=users, auth_in_clear=True)
 
 
 def test_a_name_is_compared_as_names_are(serve: Serve) -> None:

@@ -31,14 +31,28 @@ name by which the user is to be known; or whatever `server.backends.contract` de
 
 
 def backend(users: Users) -> UserBackend:
-    """Raises ValueError where a name or a password cannot be one."""
+    """Raises ValueError where a name or a password cannot be one, TypeError for what cannot be asked."""
     if isinstance(users, UserBackend):
         return users
     if isinstance(users, Mapping):
         return Listed(users)
     if callable(users):
+        _check(users)
         return Asked(users)
     raise TypeError(f"users are a mapping of names to passwords, a function, or a UserBackend, not {users!r:.50}")
+
+
+def _check(function: Asks) -> None:
+    """Raises TypeError where it cannot be called with a name and a password, as far as anybody can tell."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind("name", "password")
+    except TypeError:
+        does = f"users are asked by name and password, and {function!r:.100} takes {signature}"
+        raise TypeError(f"{does}: write def users(name, password): return True") from None
 
 
 def authenticator(users: UserBackend) -> Authenticator:
