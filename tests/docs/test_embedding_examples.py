@@ -18,7 +18,10 @@ from waymail.testing.zone import Zone
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "embedding.md").read_text()
-FIRST, INBOX, STREAM, USERS, WEB, THREAD, TESTED, WHOLE = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+FIRST, INBOX, RAISES, STREAM, USERS, BOUND, WEB, THREAD, TESTED, WHOLE = re.findall(
+    r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE
+)
+GUIDE = (DOCS / "migrating.md").read_text().partition("## From aiosmtpd\n")[2].partition("\n## ")[0]
 MESSAGE = b"From: ann@example.org\r\nSubject: hi\r\n\r\nhello\r\n"
 
 
@@ -72,6 +75,16 @@ async def test_the_inbox_refuses_whom_it_does_not_know() -> None:
     assert raw.endswith(MESSAGE)
 
 
+async def test_what_is_raised_deep_within_is_what_the_client_is_told() -> None:
+    names = names_of(RAISES)
+    async with names["server"] as server:
+        await asyncio.to_thread(send, server.port)
+        assert names["ROOM"]["bob@example.org"] == 0
+        for recipient, told in (("bob@example.org", "4.2.2 the mailbox is full"), ("eve@example.org", "5.1.1 no such user here")):
+            with pytest.raises(smtplib.SMTPRecipientsRefused, match=told):
+                await asyncio.to_thread(send, server.port, recipient)
+
+
 async def test_the_stream_is_digested() -> None:
     names = names_of(STREAM)
     async with names["server"] as server:
@@ -94,6 +107,18 @@ async def test_the_users_log_in(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(smtplib.SMTPAuthenticationError):
             await asyncio.to_thread(log_in, "wrong")
     assert capsys.readouterr().out == "ann sends hi\n"
+
+
+async def test_the_limits_hold() -> None:
+    async with names_of(BOUND)["server"] as server:
+
+        def refused() -> list[int]:
+            with smtplib.SMTP("127.0.0.1", server.port) as client:
+                client.ehlo()
+                client.mail("ann@example.org")
+                return [client.rcpt("bob@example.org")[0] for _ in range(11)]
+
+        assert await asyncio.to_thread(refused) == [250] * 10 + [452]
 
 
 async def test_the_web_application_takes_mail_while_it_lives() -> None:
@@ -129,9 +154,22 @@ async def test_the_whole_server_asks_the_policy(tmp_path: Path) -> None:
         await ended(running)
 
 
+@pytest.mark.parametrize("text", [PAGE, GUIDE])
+def test_what_import_waymail_alone_does_not_give_is_shown_with_its_import(text: str) -> None:
+    assert re.findall(r"(?<!from )waymail\.(?!sync\.)[a-z_]+\.\w+", text) == []
+
+
+def test_the_arguments_in_the_table_of_the_guide_can_be_written_like_that() -> None:
+    names: dict[str, Any] = {}
+    for line in re.findall(r"`(from [\w.]+ import \w+|def \w+\(.*\): return \.\.\.)`", GUIDE):
+        exec(line, names)  # noqa: S102 - it is our own page
+    assert names["Limits"] is type(eval(re.findall(r"`limits=(.*?)`", GUIDE)[0], names))  # noqa: S307
+    waymail.Server(lambda mail: None, auth_in_clear=True, users=names[re.findall(r"`users=(\w+)`", GUIDE)[0]])
+
+
 @pytest.mark.parametrize("library", ["aiosmtpd", "waymail"])
 def test_both_inboxes_of_the_guide_keep_the_same(library: str) -> None:
-    [text] = re.findall(rf"^```python {library}\n(.*?)^```", (DOCS / "migrating.md").read_text(), re.DOTALL | re.MULTILINE)
+    [text] = re.findall(rf"^```python {library}\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
     kept: list[Any] = []
     port = free_port()
     server = names_of(text, port, keep=lambda *what: kept.append(what))["server"]

@@ -6,9 +6,11 @@ import asyncio
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import waymail
+import waymail.sync
 from waymail.testing import SmtpServer
 
 PAGE = (Path(__file__).parents[2] / "docs" / "outbox.md").read_text()
@@ -19,10 +21,10 @@ print(id.decode())
 """
 
 
-def run(snippet: str, directory: Path, server: SmtpServer, after: str = "") -> str:
+def run(snippet: str, directory: Path, server: SmtpServer, after: str = "", warning: str = "") -> str:
     code = re.sub(r'"smtps://[^"]+"', f'"{server.url}"', snippet) + after
     done = subprocess.run([sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, timeout=30, check=False)
-    assert done.stderr == ""
+    assert (warning in done.stderr) if warning else not done.stderr
     return done.stdout
 
 
@@ -48,5 +50,16 @@ def test_what_the_application_deposits_is_delivered_by_another_process(smtp_serv
 
 def test_the_program_hears_of_a_failure(smtp_server: SmtpServer, tmp_path: Path) -> None:
     smtp_server.script("RCPT TO:<nobody@", "550 5.1.1 no such user")
-    assert run(SNIPPETS[3], tmp_path, smtp_server) == "nobody@example.net 550 5.1.1 no such user\n"
-    assert len(SNIPPETS) == 4
+    assert (
+        run(SNIPPETS[4], tmp_path, smtp_server, warning="waymail.queue: failed") == "nobody@example.net 550 5.1.1 no such user\n"
+    )
+    assert len(SNIPPETS) == 5
+
+
+def test_another_process_takes_a_message_back(smtp_server: SmtpServer, tmp_path: Path) -> None:
+    with waymail.sync.Outbox(tmp_path / "outbox.db", smtp_server.url) as outbox:
+        at = time.time() + 3600
+        ticket = outbox.submit(b"Subject: Visit\r\n\r\n", sender="a@b.example", recipients="c@d.example", at=at)
+        call_off = f"\nprint(call_off({ticket.id!r}), call_off({ticket.id!r}), call_off('nonsense'))"
+        assert run(SNIPPETS[3], tmp_path, smtp_server, call_off) == "True False False\n"
+        assert ticket.outcome(10).removed == ("c@d.example",)

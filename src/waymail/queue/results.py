@@ -14,7 +14,7 @@ CAUSES = 3  # of the recipients of whom the same was said, that the log tells
 
 
 def log_results(id: str, destination: str, decision: Decision, outcomes: Mapping[str, Outcome]) -> None:
-    """A line of the log for each result; a warning where it has a cause here."""
+    """A line of the log for each result; a warning where it has a cause here, or is the end."""
     for result in decision.results:
         fields = {"id": id, "destination": destination, **result}
         why = None
@@ -22,6 +22,6 @@ def log_results(id: str, destination: str, decision: Decision, outcomes: Mapping
             found = (outcomes[address] for address in result["to"])
             why = list(dict.fromkeys(one.cause for one in found if isinstance(one, Deferred) and one.cause))
         if why:
-            log.warning(result["outcome"], extra={"fields": fields | {"cause": "; ".join(why[:CAUSES])}})
-        else:
-            log.info(result["outcome"], extra={"fields": fields})
+            fields["cause"] = "; ".join(why[:CAUSES])
+        level = logging.WARNING if why or result["outcome"] == "failed" else logging.INFO
+        log.log(level, result["outcome"], extra={"fields": fields})

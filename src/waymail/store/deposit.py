@@ -64,6 +64,8 @@ class Depositor:
         self._writing = threading.Lock()
         self._written = 0  # octets, about, since the log was copied
         self._failed = self._closed = False
+        if not place.directory.is_dir():
+            raise StoreError(f"there is no folder {place.directory} for {place.database.name}: is the path right?")
         try:
             self._files.make()
             make_private(place.database)

@@ -438,8 +438,9 @@ class MemoryStore:
             recipients, messages = recipients + len(numbers), messages + 1
             domains.update(record.envelope.recipients[number].domain for number in numbers)
             changed = [number for number in numbers if move is not FLUSH or record.entries[number].next_at > now]
+            due = max(now, record.envelope.options.hold_until)
             for number in changed:
-                record.entries[number].state, record.entries[number].next_at = move.to, now
+                record.entries[number].state, record.entries[number].next_at = move.to, due
             if changed:
                 record.events.append(Event(now, move.kind, {"to": record.addresses(changed), "by": by}))
             self._drop_body(record)

@@ -8,6 +8,7 @@ Between reading a page and changing it the world may move. So each change looks 
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain
@@ -67,7 +68,7 @@ class Tally:
         chosen = [one for one in found if one.state is not State.ACTIVE and _place(one) not in self._done]
         if move is not FLUSH:
             return chosen
-        chosen = [one for one in chosen if not one.is_held_by_sender(now)]
+        chosen = [one for one in chosen if one.due(now) == now]
         self.add([one for one in chosen if one.next_at <= now])
         return [one for one in chosen if one.next_at > now]
 
@@ -129,8 +130,12 @@ def moved(
     ended: Ended,
 ) -> list[Found]:
     """Do it to those of `found` that are in a state that fits still, and return those."""
-    places = [(one.message, one.number) for one in found]
-    rows = change(connection, places, move.states, "state = ?, next_at = ?", (int(move.to), now))
+    due: dict[float, list[Row]] = defaultdict(list)
+    for one in found:
+        due[one.due(now)].append((one.message, one.number))
+    rows: list[Row] = []
+    for at, places in due.items():
+        rows += change(connection, places, move.states, "state = ?, next_at = ?", (int(move.to), at))
     recover.tell(connection, rows, move.kind, numbers, now, {"by": by})
     if not move.to.is_live:
         ids = sorted({row[0] for row in rows})

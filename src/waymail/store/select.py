@@ -112,9 +112,9 @@ class Found:
     sender: str
     envelope: str  # the envelope's text
 
-    def is_held_by_sender(self, now: float) -> bool:
-        """RFC 4865: nobody but he lets it go."""
-        return held_until(self.envelope) > now
+    def due(self, now: float) -> float:
+        """When it can be tried at the earliest: now, or when its sender wants it released. RFC 4865: nobody but he lets it go."""
+        return max(now, held_until(self.envelope))
 
 
 @value

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from waymail.mail.envelope import Recipient
+from waymail.mail.envelope import Options, Recipient
 from waymail.store.contract import Backlog, Change, Changed, Event, Selection, State, Store, Waiting
 from waymail.testing.store_cases import (
     CONTENT,
@@ -75,6 +75,15 @@ class OperatorContract(StoreCase):
         assert [one.envelope for one in await store.claim(START + 49, 10)] == [active.envelope]
         assert [one.envelope for one in await store.claim(START + 50, 10)] == [new.envelope]
         await store.close()
+
+    async def test_what_is_released_before_its_senders_time_is_due_at_that_time(self, store: Store, messages: Messages) -> None:
+        new = messages.new(options=Options(hold_until=START + 600))
+        await store.accept(new)
+        assert await store.hold(chosen(new.envelope.id), START + 1) == Changed(1, 1, ("example.net",))
+        assert await store.release(chosen(new.envelope.id), START + 2) == Changed(1, 1, ("example.net",))
+        assert [one.next_at for one in (await story_of(store, new)).recipients] == [START + 600]
+        assert not await store.claim(START + 599, 10)
+        assert len(await store.claim(START + 600, 10)) == 1
 
     async def test_flushed_recipients_are_due_now(self, store: Store, messages: Messages) -> None:
         delivery = await store.accept(messages.new("a@example.net", "b@example.net"))

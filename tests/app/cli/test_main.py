@@ -173,11 +173,12 @@ def test_what_is_missing_is_called_so(command: list[str], told: str, capsys: pyt
     assert told in capsys.readouterr().err
 
 
-def test_a_command_whose_package_is_missing_names_the_extra(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("command", "extra"), [("trace", "server"), ("outbox", "cli")])
+def test_a_command_whose_package_is_missing_names_the_extra(command: str, extra: str) -> None:
     without = (
-        "import sys; sys.modules['cyclopts'] = None; from waymail.app.cli import main; raise SystemExit(main(['trace', 'x']))"
+        f"import sys; sys.modules['cyclopts'] = None; from waymail.app.cli import main; raise SystemExit(main(['{command}']))"
     )
     done = subprocess.run([sys.executable, "-c", without], capture_output=True, text=True, check=False)
     assert done.returncode == 69
-    assert 'pip install "waymail[server]"' in done.stderr
+    assert f'pip install "waymail[{extra}]"' in done.stderr
     assert "Traceback" not in done.stderr

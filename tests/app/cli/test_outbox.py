@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -69,10 +70,25 @@ def test_run_says_what_it_lacks(path: Path, capsys: pytest.CaptureFixture[str], 
     assert not path.exists()
 
 
+def test_run_takes_the_schedule_that_the_program_has(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    submitted(path)
+    options = ["--url", "smtp://127.0.0.1:1?tls=off", "--retry", "90m, 2h", "--expire", "3d", "--per-destination", "2"]
+    command = [sys.executable, "-m", "waymail", "outbox", "run", str(path), "--once", *options]
+    subprocess.run(command, stderr=subprocess.PIPE, timeout=20, check=True)
+    with waymail.sync.Outbox(path, carry=False) as outbox:
+        [waits] = outbox.waiting()
+    assert 4000 < waits.next_at - time.time() < 7000
+    for option, wrong in (("--retry", "90"), ("--expire", "soon"), ("--per-destination", "0")):
+        assert main(["outbox", "run", str(path), "--url", "mx:", option, wrong]) == Exit.USAGE
+        assert option.strip("-").replace("-", "_") in capsys.readouterr().err.replace("-", "_")
+
+
 def test_list_and_trace_tell_what_waits_and_what_happened(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     id = submitted(path)
     assert main(["outbox", "list", str(path)]) == Exit.OK
-    assert id in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert id in told.out
+    assert f"nobody delivers from this outbox at the moment; `waymail outbox run {path}` does" in told.err
     assert main(["outbox", "list", str(path), "--json"]) == Exit.OK
     assert [one["id"] for one in json.loads(capsys.readouterr().out)] == [id]
     for text in (id, "bob@example.net", ""):

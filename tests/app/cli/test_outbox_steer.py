@@ -14,6 +14,7 @@ from waymail.app.cli import main
 from waymail.app.cli.output import Exit
 from waymail.store.contract import State
 from waymail.testing import SmtpServer
+from waymail.testing.peer import HANG, Answer, Peer
 
 MESSAGE = b"Subject: x\r\n\r\nhello\r\n"
 
@@ -45,7 +46,9 @@ def test_what_is_held_is_held_until_it_is_released(path: Path, ids: list[str], c
     with waymail.sync.Outbox(path, carry=False) as outbox:
         assert [one.is_held for one in outbox.waiting()] == [True, True, False]
     assert main(["outbox", "hold", str(path), "--sender", "ann@example.org"]) == Exit.UNAVAILABLE
-    assert "nothing that is queued was chosen" in capsys.readouterr().err
+    assert "nothing that is queued was chosen: 2 are held\n" in capsys.readouterr().err
+    assert main(["outbox", "release", str(path), ids[2]]) == Exit.UNAVAILABLE
+    assert "nothing that is held was chosen: 1 is not held\n" in capsys.readouterr().err
     assert main(["outbox", "release", str(path), ids[0], "--json"]) == Exit.OK
     assert json.loads(capsys.readouterr().out) == {"recipients": 1, "messages": 1, "active": 0}
     assert main(["outbox", "release", str(path), "--all"]) == Exit.OK
@@ -85,7 +88,27 @@ def test_who_does_not_say_what_or_where_is_told(
 
 def test_what_was_submitted_for_later_is_not_flushed(path: Path, ids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["outbox", "flush", str(path), *ids]) == Exit.UNAVAILABLE
-    assert "nothing that is queued was chosen" in capsys.readouterr().err
+    assert "nothing that is queued was chosen: 3 are submitted for a later time\n" in capsys.readouterr().err
+
+
+def test_what_has_ended_is_traced(path: Path, ids: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["outbox", "remove", str(path), ids[0]]) == Exit.OK
+    assert main(["outbox", "remove", str(path), ids[0]]) == Exit.UNAVAILABLE
+    assert f"`waymail outbox trace {path} {ids[0]}` tells what became of it" in capsys.readouterr().err
+
+
+async def test_what_is_being_attempted_is_left_alone_and_said_to_be(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    began = asyncio.Event()
+
+    def hang(_: bytes) -> Answer:
+        began.set()
+        return HANG
+
+    async with Peer([("MAIL", hang)]) as peer, waymail.Outbox(path, f"smtp://{peer.address}?tls=off", grace=0) as outbox:
+        await outbox.submit(MESSAGE, sender="ann@example.org", recipients="bob@example.net")
+        await began.wait()
+        assert await asyncio.to_thread(main, ["outbox", "hold", str(path), "--all"]) == Exit.UNAVAILABLE
+    assert "nothing that is queued was chosen: 1 is being attempted now\n" in capsys.readouterr().err
 
 
 async def test_a_flush_has_a_server_that_was_away_tried_at_once(

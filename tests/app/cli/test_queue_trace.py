@@ -256,7 +256,7 @@ def test_what_its_sender_wants_held_is_shown_as_held(tmp_path: Path, capsys: pyt
 
     asyncio.run(fill())
     assert run(config, "queue", "list") == Exit.OK
-    assert "held by its sender" in capsys.readouterr().out
+    assert "as its sender wants" in capsys.readouterr().out
     for command in (("queue", "show"), ("trace",)):
         assert run(config, *command, held.envelope.id) == Exit.OK
         assert "held until 2096-10-02 07:06:40" in capsys.readouterr().out

@@ -34,6 +34,7 @@ COMMANDS = {
     "dkim": "app",
     "config": "app",
 }
+LIGHT = ("outbox", "send")  # commands that need the extra `cli` alone
 # The modules of the extra `server`.
 SERVER_NEEDS = ("cyclopts", "rich", "pydantic", "uvloop", "joserfc", "httpx2")
 
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return Exit.OK
     except Exception as error:  # noqa: BLE001 - what lower layers raise is translated; the rest is raised again
-        return _translated(error)
+        return _translated(error, given[0] if given else "")
     return code if isinstance(code, int) else Exit.OK
 
 
@@ -114,20 +115,21 @@ def _config_behind(arguments: list[str]) -> list[str]:
     return [*rest[:end], *option, *rest[end:]]
 
 
-def _translated(error: Exception) -> int:
+def _translated(error: Exception, command: str) -> int:
     """The exit code for an error of a lower layer, once it is told. Raises what is none of theirs: a bug."""
     if isinstance(error, ModuleNotFoundError) and error.name in SERVER_NEEDS:
-        complain(f'waymail: this command needs {error.name}, which comes with the server: pip install "waymail[server]"')
+        extra = "cli" if command in LIGHT else "server"
+        complain(f'waymail: this command needs {error.name}, which is not installed: pip install "waymail[{extra}]"')
         return Exit.UNAVAILABLE
     if "cyclopts" in sys.modules:
         from cyclopts.exceptions import CycloptsError, MissingArgumentError
 
         if isinstance(error, CycloptsError):
-            told, command = str(error), " ".join(("waymail", *(error.command_chain or ())))
+            told, whole = str(error), " ".join(("waymail", *(error.command_chain or ())))
             missing = error.argument if isinstance(error, MissingArgumentError) and error.keyword is None else None
             if missing is not None and not missing.tokens and "Did you mean" not in told:
                 told = f"{missing.name} is missing."
-            complain(f"waymail: {told}\nwaymail: see {command} --help")
+            complain(f"waymail: {told}\nwaymail: see {whole} --help")
             return Exit.USAGE
     from waymail.store.contract import StoreError
 

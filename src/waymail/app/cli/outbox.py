@@ -33,6 +33,9 @@ def run(
     tls_ca: Path | None = None,
     insecure: Switch = False,
     no_notices: Switch = False,
+    retry: str | None = None,
+    expire: str | None = None,
+    per_destination: int | None = None,
     once: Switch = False,
 ) -> int:
     """Deliver what programs submit to the outbox, until SIGTERM or SIGINT. While another process does so, wait until it ends.
@@ -52,6 +55,12 @@ def run(
         Do not check the server's certificate.
     no_notices
         Tell no sender by mail of what failed or is late.
+    retry
+        The waits between attempts, the last one repeating, as in "1m,5m,30m".
+    expire
+        How long a message is tried: "5d".
+    per_destination
+        How many connections to one server at most.
     once
         End as soon as nothing is due any more.
     """
@@ -62,8 +71,20 @@ def run(
     if not url:
         raise CommandFailed(Exit.USAGE, 'where does the mail go? give --url smtp://HOST:PORT or --url "mx:", or set WAYMAIL_URL')
     context = tls_context(tls_ca, insecure)
+    given = {
+        "retry": None if retry is None else [_seconds("--retry", one) for one in retry.split(",")],
+        "expire": None if expire is None else _seconds("--expire", expire),
+        "per_destination": per_destination,
+    }
     try:
-        outbox = Outbox(path, url, hostname=hostname, tls_context=context, notices=not no_notices)
+        outbox = Outbox(
+            path,
+            url,
+            hostname=hostname,
+            tls_context=context,
+            notices=not no_notices,
+            **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
+        )
     except ValueError as error:
         raise CommandFailed(Exit.USAGE, str(error)) from None
     log.configure()
@@ -106,6 +127,7 @@ def list_(path: Path, /, *, limit: int = 1000, as_json: Json = False) -> int:
     from waymail.app.cli.story import summary_json
     from waymail.net.clock import SystemClock
     from waymail.store.contract import EVERYTHING
+    from waymail.store.lock import is_held
     from waymail.store.look import look
     from waymail.store.read import live_stories
 
@@ -120,6 +142,8 @@ def list_(path: Path, /, *, limit: int = 1000, as_json: Json = False) -> int:
         say("The outbox is empty.")
     if are_more:
         complain(f"waymail: there are more; these are the oldest {limit} (--limit)")
+    if stories and not is_held(_place(path)):
+        complain(f"waymail: nobody delivers from this outbox at the moment; `waymail outbox run {path}` does")
     return Exit.OK
 
 
@@ -163,6 +187,15 @@ def trace(
         raise CommandFailed(Exit.UNAVAILABLE, f"no message of this outbox has this id, Message-ID or address: {text}")
     tell(stories, SystemClock().now(), verbose=verbose)
     return Exit.OK
+
+
+def _seconds(option: str, text: str) -> float:
+    from waymail.app.units import duration
+
+    try:
+        return duration(text.strip())
+    except ValueError as error:
+        raise CommandFailed(Exit.USAGE, f"{option}: {error}") from None
 
 
 def _place(path: Path) -> Place:

@@ -12,7 +12,9 @@ from waymail.app.cli.output import Exit, complain, say, say_json
 from waymail.app.cli.steer import COUNTED, DONE, FITS, Json, Yes, confirm, done_text, left_alone
 
 if TYPE_CHECKING:
-    from waymail.store.contract import Changed, Selection
+    from collections.abc import Sequence
+
+    from waymail.store.contract import Changed, Selection, Story
     from waymail.store.place import Place
 
 NOTHING = Chosen()
@@ -98,21 +100,38 @@ def _steer(action: str, path: Path, ids: tuple[str, ...], chosen: Chosen, as_jso
     now, place = SystemClock().now(), beside(path)
     selection = chosen.strictly(ids, now=now, or_by="")
     # Looking makes no outbox where there is none.
-    found = len(look(place, lambda store: live_stories(store, COUNTED, selection)))
+    found = look(place, lambda store: live_stories(store, COUNTED, selection))
     if asks and not ids:
-        confirm(action, found)
+        confirm(action, len(found))
     changed = _done(action, place, selection, now)
     done = {"recipients": changed.recipients, "messages": changed.messages, "active": changed.active}
     if as_json:
         say_json(done)
         return Exit.OK
     if not changed.recipients:
-        complain(f"waymail: nothing that is {FITS[action]} was chosen{left_alone(done)}")
+        complain(f"waymail: nothing that is {FITS[action]} was chosen{_why_nothing(path, action, ids, found, now)}")
         return Exit.UNAVAILABLE
     say(f"{DONE[action]}: {done_text(done)}{left_alone(done)}")
     if action in ("flush", "release") and not is_held(place):
         say(f"Nobody delivers from this outbox at the moment: `waymail outbox run {path}` does.")
     return Exit.OK
+
+
+def _why_nothing(path: Path, action: str, ids: tuple[str, ...], found: Sequence[Story], now: float) -> str:
+    """What there is in place of what fits."""
+    from waymail.store.contract import State
+
+    if not found:
+        return f": `waymail outbox trace {path} {ids[0]}` tells what became of it" if len(ids) == 1 else ""
+    waits = [(one.state, story.envelope.options.hold_until > now) for story in found for one in story.recipients]
+    reasons = {
+        "being attempted now": sum(state is State.ACTIVE for state, _ in waits),
+        "held": sum(state is State.HELD for state, _ in waits) * (action in ("flush", "hold")),
+        "not held": sum(state is State.QUEUED for state, _ in waits) * (action == "release"),
+        "submitted for a later time": sum(state is State.QUEUED and later for state, later in waits) * (action == "flush"),
+    }
+    told = [f"{number} {'is' if number == 1 else 'are'} {what}" for what, number in reasons.items() if number]
+    return f": {', '.join(told)}" if told else ""
 
 
 def _done(action: str, place: Place, selection: Selection, now: float) -> Changed:

@@ -175,7 +175,7 @@ def _waiting(story: Story, now: float) -> tuple[str, str, str]:
     if any(recipient.state is State.ACTIVE for recipient in live):
         following = "under way"
     elif queued and story.envelope.options.hold_until > now:
-        following = f"in {span_text(story.envelope.options.hold_until - now)}, held by its sender"
+        following = f"in {span_text(story.envelope.options.hold_until - now)}, as its sender wants"
     elif queued:
         due = min(recipient.next_at for recipient in queued)
         following = f"in {span_text(due - now)}" if due > now else "now"
