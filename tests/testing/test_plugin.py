@@ -64,6 +64,10 @@ class TestMarked:
     def test_of_its_own(self, smtp_server):
         assert hello(smtp_server).startswith(b"own.example")
         assert b"SIZE 1000" in hello(smtp_server)
+
+@pytest.mark.smtp_server(user={"ann": "secret"})
+def test_slip(smtp_server):
+    pass
 """,
     "test_unittest.py": """
 import unittest
@@ -176,6 +180,10 @@ def test_the_marker_has_options_and_the_nearest_one_decides(said: str) -> None:
     assert has_passed("test_of_its_own", said), said
 
 
+def test_a_slip_in_the_marker_is_told_which_options_there_are(said: str) -> None:
+    assert "TypeError: there is no option user of an smtp_server; there are tls, users, " in said, said
+
+
 def test_servers_are_made_as_many_as_are_needed(said: str) -> None:
     assert has_passed("test_two", said), said
 
@@ -194,7 +202,7 @@ def test_programs_in_django_are_programs(said: str) -> None:
 
 
 def test_several_processes_do_not_meet(said: str) -> None:
-    assert "1 failed, 10 passed" in said, said
+    assert "1 failed, 10 passed, 1 error" in said, said
     assert "[gw0]" in said
     assert "[gw1]" in said
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypedDict, get_args
 
@@ -29,6 +29,13 @@ class OptionWords(TypedDict, total=False):
     size: int
     lmtp: bool
     hostname: str
+
+
+def check_words(given: Iterable[str]) -> None:
+    """Raises TypeError where one of them is no option."""
+    there_are = OptionWords.__annotations__
+    if unknown := [name for name in given if name not in there_are]:
+        raise TypeError(f"there is no option {', '.join(unknown)} of an smtp_server; there are {', '.join(there_are)}")
 
 
 @dataclass(frozen=True)

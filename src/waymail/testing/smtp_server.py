@@ -26,7 +26,7 @@ from waymail.testing.loop import LoopThread
 from waymail.testing.received import ReceivedMail
 from waymail.testing.record import Record
 from waymail.testing.script import Fault, Said
-from waymail.testing.smtp_options import Options, OptionWords
+from waymail.testing.smtp_options import Options, OptionWords, check_words
 from waymail.testing.smtp_session import Session
 
 HOST = "127.0.0.1"
@@ -46,6 +46,7 @@ class SmtpServer(Inbox):
         on_mail: Callable[[ReceivedMail], None] | None = None,
         **options: Unpack[OptionWords],
     ) -> None:
+        check_words(options)
         super().__init__(Record(on_mail))
         self._options = Options(**options)
         self._owns_loop = loop is None
@@ -107,6 +108,7 @@ class SmtpServer(Inbox):
 
     def configure(self, **options: Unpack[OptionWords]) -> None:
         """Change options; the others stay. They hold for connections from now on. Raises ValueError as `Options` does."""
+        check_words(options)
         self._options = replace(self._options, **options)
 
     def script(
