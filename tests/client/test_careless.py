@@ -119,6 +119,49 @@ def test_a_setting_that_makes_no_sense_is_a_value_error_that_shows_no_secret(set
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"pool": 5}, r"pool is a waymail\.Pool, as waymail\.Pool\(max=5\), not int"),
+        ({"pool": 0}, r"pool is a waymail\.Pool, as waymail\.Pool\(max=5\), not int"),
+        ({"rate": 14}, r"rate is a waymail\.Rate, as waymail\.Rate\(14, per=1\), not int"),
+        ({"retry": 3}, r"retry is a waymail\.Retry, as waymail\.Retry\(times=3\), not int"),
+        ({"dkim": 5}, r"dkim is a waymail\.DkimKey, as .*, or a sequence of them, not int"),
+        ({"tls_context": "ca.pem"}, r"tls_context is an ssl\.SSLContext, as ssl\.create_default_context\(.*\), not str"),
+        ({"network": "192.0.2.1"}, r"network is a waymail\.Network, as waymail\.Network\(.*\), not str"),
+    ],
+)
+async def test_a_setting_of_another_type_is_a_type_error_with_an_example(settings: dict[str, Any], told: str) -> None:
+    for client in (waymail.Client, waymail.sync.Client):
+        with pytest.raises(TypeError, match=told):
+            client("smtp://mail.example.org", **settings)
+    with pytest.raises(TypeError, match=told):
+        await waymail.send(MESSAGE, "smtp://mail.example.org", **settings)
+    with pytest.raises(TypeError, match=told):
+        waymail.sync.send(MESSAGE, "smtp://mail.example.org", **settings)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"dsn": 5}, r"dsn is a waymail\.Dsn, as waymail\.Dsn\(waymail\.Notify\.SUCCESS\), not int"),
+        ({"options": None}, r"options is a waymail\.Options, as waymail\.Options\(require_tls=True\), not NoneType"),
+        ({"recipients": 5}, r"recipients is an address or several, as \[.bob@example\.org.\], not int"),
+    ],
+)
+async def test_what_is_asked_for_a_message_is_of_its_type_or_a_type_error_with_an_example(
+    smtp_server: SmtpServer, asked: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(TypeError, match=told):
+        waymail.Mail(MESSAGE, **asked)  # for send_many
+    async with waymail.Client(smtp_server.url) as client:
+        with pytest.raises(TypeError, match=told):
+            await client.send(MESSAGE, **asked)
+    with waymail.sync.Client(smtp_server.url) as blocking, pytest.raises(TypeError, match=told):
+        blocking.send(MESSAGE, **asked)
+    assert smtp_server.commands == []
+
+
 def test_tls_cannot_be_required_where_there_is_none() -> None:
     with pytest.raises(ValueError, match="Unix-domain socket"):
         waymail.Client("smtp:/run/mail", tls="require")

@@ -77,8 +77,8 @@ class Client:
     `source_address` is the local IP address to connect from; `proxy` the URL of a proxy, socks5://, socks5h:// or http://, which
     needs the extra `proxy`. `network` says both for several clients, and which resolvers to ask (see `Network`).
 
-    Raises ValueError (UrlError for the URL) for what cannot be meant. Belongs to the event loop in which it is used first, and
-    raises RuntimeError in another one; any number of tasks may use it at once.
+    Raises ValueError (UrlError for the URL) for what cannot be meant, TypeError for an argument of another type. Belongs to the
+    event loop in which it is used first, and raises RuntimeError in another one; any number of tasks may use it at once.
     """
 
     def __init__(

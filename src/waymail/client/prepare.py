@@ -7,13 +7,14 @@ break in it, a message that cannot be written out. No header field and no addres
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.errors import MessageError
 from email.message import EmailMessage
 from email.message import Message as AnyMessage
 
+from waymail.client.arguments import check_type
 from waymail.client.dsn import Dsn
 from waymail.client.signing import DkimKey, signatures
 from waymail.client.transaction import Message
@@ -30,7 +31,7 @@ _FIELD_NAME = re.compile(r"[!-9;-~]+ *")  # RFC 5322 §3.6.8; with the spaces of
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A message with all that `Client.send` takes besides it: for `send_many`."""
+    """A message with all that `Client.send` takes besides it: for `send_many`. Raises TypeError, which names the argument."""
 
     message: EmailMessage | bytes
     sender: str | None = None
@@ -38,6 +39,11 @@ class Mail:
     dsn: Dsn | None = None
     options: Options = NO_OPTIONS
     binary: bool = False
+
+    def __post_init__(self) -> None:
+        check_type(self.recipients, Iterable | None, 'recipients is an address or several, as ["bob@example.org"]')
+        check_type(self.dsn, Dsn | None, "dsn is a waymail.Dsn, as waymail.Dsn(waymail.Notify.SUCCESS)")
+        check_type(self.options, Options, "options is a waymail.Options, as waymail.Options(require_tls=True)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Literal, TypedDict
 
 from waymail.client import direct
 from waymail.client import url as urls
+from waymail.client.arguments import check_type
 from waymail.client.attempt import Attempts, Result, Stage
 from waymail.client.connection import Connection
 from waymail.client.dialogue import ask
@@ -74,7 +75,8 @@ class ServerInfo:
 
 
 class Sender:
-    """Sends messages to one server. The arguments are those of `api.Client`. Raises ValueError for what cannot be meant."""
+    """Sends messages to one server. The arguments are those of `api.Client`. Raises ValueError for what cannot be meant,
+    TypeError for what is of another type."""
 
     def __init__(
         self,
@@ -91,8 +93,12 @@ class Sender:
         dkim: DkimKey | Sequence[DkimKey] | None = None,
         hello: str | None = None,
     ) -> None:
+        check_type(pool, Pool | None, "pool is a waymail.Pool, as waymail.Pool(max=5)")
+        check_type(rate, Rate | None, "rate is a waymail.Rate, as waymail.Rate(14, per=1)")
+        check_type(retry, Retry | None, "retry is a waymail.Retry, as waymail.Retry(times=3)")
+        check_network(tls_context, io.network)
         target = urls.parse(url)
-        credentials = _credentials(auth) or target.credentials
+        credentials = credentials_of(auth) or target.credentials
         self._is_direct = target.scheme == "mx"
         if self._is_direct and credentials is not None:
             raise ValueError("mx: takes no user and password: nobody logs in at the mail hosts of others")
@@ -321,7 +327,14 @@ def demand(target: urls.Target, tls: str | None) -> Tls:
     return target.tls or (Tls.OPPORTUNISTIC if is_relaxed else Tls.REQUIRED)
 
 
-def _credentials(auth: Credentials | tuple[str, str] | None) -> Credentials | None:
+def check_network(tls_context: ssl.SSLContext | None, network: Network | None) -> None:
+    """Raises TypeError."""
+    example = 'ssl.create_default_context(cafile="ca.pem")'
+    check_type(tls_context, ssl.SSLContext | None, f"tls_context is an ssl.SSLContext, as {example}")
+    check_type(network, Network | None, 'network is a waymail.Network, as waymail.Network(source_address="192.0.2.1")')
+
+
+def credentials_of(auth: Credentials | tuple[str, str] | None) -> Credentials | None:
     """Raises ValueError for what is none. It is not shown, for whatever it is holds a password."""
     match auth:
         case None | Credentials():

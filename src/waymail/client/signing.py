@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 
+from waymail.client.arguments import check_type
 from waymail.senderauth.dkim.key import record
 from waymail.senderauth.dkim.sign import SigningKey, load_key, sign, signing_domain
 
@@ -52,7 +53,9 @@ class DkimKey:
 
 
 def keys_of(dkim: DkimKey | Sequence[DkimKey] | None) -> tuple[DkimKey, ...]:
-    """The keys of an argument `dkim=`. Raises ValueError for what is none."""
+    """The keys of an argument `dkim=`. Raises TypeError and ValueError for what is none."""
+    example = 'waymail.DkimKey("example.org", "s1", Path("dkim.pem"))'
+    check_type(dkim, DkimKey | Iterable | None, f"dkim is a waymail.DkimKey, as {example}, or a sequence of them")
     keys = () if dkim is None else (dkim,) if isinstance(dkim, DkimKey) else tuple(dkim)
     if not all(isinstance(key, DkimKey) for key in keys):
         raise ValueError("dkim is a waymail.DkimKey, or a sequence of them")

@@ -97,7 +97,8 @@ class Outbox:
 
     Leaving the block waits up to `grace` seconds for attempts under way; what is not delivered waits for the next start.
 
-    Raises ValueError (UrlError) for what cannot be meant. Belongs to the event loop in which it was entered.
+    Raises ValueError (UrlError) for what cannot be meant, TypeError for an argument of another type. Belongs to the event loop in
+    which it was entered.
     """
 
     def __init__(

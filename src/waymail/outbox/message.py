@@ -9,8 +9,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from email.message import Message
 from functools import partial
+from typing import SupportsFloat
 
+from waymail.client.arguments import check_type
 from waymail.client.prepare import Mail, Preparation, message_id_of, prepare
 from waymail.mail.envelope import NO_OPTIONS, Envelope, QueueIds, Recipient
 from waymail.store.contract import NewMessage, StoreError
@@ -31,11 +34,13 @@ class Writer:
 
     def is_slow(self, mail: Mail) -> bool:
         """Whether `write` takes long enough to be in the way of an event loop."""
-        message = mail.message
-        return self._how.is_slow or (len(message) > LARGE if isinstance(message, bytes) else message.is_multipart())
+        message: object = mail.message  # not yet looked at
+        is_large = len(message) > LARGE if isinstance(message, bytes) else isinstance(message, Message) and message.is_multipart()
+        return self._how.is_slow or is_large
 
     def write(self, mail: Mail, at: datetime | float | None = None) -> NewMessage:
-        """A message with an id of its own, completed and signed, to be delivered not before `at`. Raises ValueError."""
+        """A message with an id of its own, completed and signed, to be delivered not before `at`. Raises ValueError and
+        TypeError."""
         release = _moment(at)
         now = self._now()
         id = self._next_id(now)
@@ -96,6 +101,8 @@ def _moment(at: datetime | float | None) -> float:
         if at.tzinfo is None:
             raise ValueError("at is a time without a time zone: say which, as in datetime.now(UTC) + timedelta(hours=1)")
         return at.timestamp()
+    what = "at is a datetime, as datetime.now(UTC) + timedelta(hours=1), or seconds since the epoch"
+    check_type(at, SupportsFloat, what)
     if not math.isfinite(at):
         raise ValueError("at is a datetime, or seconds since the epoch")
     return float(at)

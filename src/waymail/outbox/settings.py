@@ -7,9 +7,11 @@ import socket
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import SupportsFloat
 
 from waymail.client import url as urls
-from waymail.client.sending import TlsChoice, demand
+from waymail.client.arguments import check_type
+from waymail.client.sending import TlsChoice, check_network, credentials_of, demand
 from waymail.client.session import Contexts
 from waymail.client.signing import DkimKey, keys_of
 from waymail.client.target import Credentials, Host, NextHop, Tls
@@ -60,9 +62,11 @@ def settings_of(
     per_destination: int = PER_DESTINATION,
     grace: float = GRACE,
 ) -> Settings:
-    """The arguments of `Outbox` as values. Raises ValueError (UrlError for the URL) for what cannot be meant."""
+    """The arguments of `Outbox` as values. Raises ValueError (UrlError for the URL) for what cannot be meant, TypeError for what
+    is of another type."""
+    check_network(tls_context, network)
     target = urls.parse(url)
-    credentials = Credentials(*auth) if isinstance(auth, tuple) else auth or target.credentials
+    credentials = credentials_of(auth) or target.credentials
     next_hop = None
     if target.scheme == "mx":
         # RFC 7435: some TLS is better than none, where nobody said more.
@@ -73,15 +77,10 @@ def settings_of(
         demanded = demand(target, tls)
         host = Host(target.host, target.port, path=target.path)
         next_hop = NextHop(_key(target), (host,), demanded, credentials, target.scheme == "lmtp")
-    if not retry or not all(map(_is_time, retry)):
-        raise ValueError("retry has the waits between attempts, in seconds: at least one, each above 0")
-    for name, seconds in (("expire", expire), ("keep", keep), ("delay_warning", delay_warning)):
-        if seconds is not None and not _is_time(seconds):
-            raise ValueError(f"{name} is in seconds, and above 0")
+    _check_times(retry, expire=expire, delay_warning=delay_warning, keep=keep, grace=grace)
+    check_type(per_destination, SupportsFloat, "per_destination is a number of connections, as 10")
     if per_destination < 1:
         raise ValueError("per_destination is 1 or more")
-    if not (0 <= grace < math.inf):
-        raise ValueError("grace is in seconds, and 0 or more")
     return Settings(
         next_hop,
         demanded,
@@ -110,6 +109,24 @@ def _key(target: urls.Target) -> str:
         return f"{target.scheme}:{target.path}"
     host = f"[{target.host}]" if ":" in target.host else target.host
     return f"{target.scheme}://{host}:{target.port}"
+
+
+def _check_times(retry: Sequence[float], *, expire: float, delay_warning: float | None, keep: float | None, grace: float) -> None:
+    waits = "retry is a sequence of seconds, as (60, 300, 3600)"
+    check_type(retry, Sequence, waits)
+    for wait in retry:
+        check_type(wait, SupportsFloat, waits)
+    if not retry or not all(map(_is_time, retry)):
+        raise ValueError("retry has the waits between attempts, in seconds: at least one, each above 0")
+    check_type(expire, SupportsFloat, "expire is a number of seconds, as 5 * 86400")
+    check_type(delay_warning, SupportsFloat | None, "delay_warning is a number of seconds, as 4 * 3600, or None")
+    check_type(keep, SupportsFloat | None, "keep is a number of seconds, as 30 * 86400, or None")
+    check_type(grace, SupportsFloat, "grace is a number of seconds, as 5.0")
+    for name, seconds in (("expire", expire), ("keep", keep), ("delay_warning", delay_warning)):
+        if seconds is not None and not _is_time(seconds):
+            raise ValueError(f"{name} is in seconds, and above 0")
+    if not (0 <= grace < math.inf):
+        raise ValueError("grace is in seconds, and 0 or more")
 
 
 def _is_time(seconds: float) -> bool:
