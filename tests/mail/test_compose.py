@@ -189,6 +189,12 @@ class TestFields:
         assert str(letter(to=Address("D", addr_spec="d@example.net"))["To"]) == "D <d@example.net>"
         assert str(letter(to='"E, \\"e\\"" <e@example.net>')["To"].addresses[0].display_name) == 'E, "e"'
 
+    @pytest.mark.parametrize("nobody", [None, (), []])
+    def test_nobody_may_be_named_in_a_field_of_recipients(self, nobody: Any) -> None:
+        message = letter(to=nobody, cc=nobody, bcc="d@example.net", reply_to=nobody)
+        assert envelope_of(message) == ("ann@example.org", ("d@example.net",))
+        assert not {"To", "Cc", "Reply-To"} & set(message.keys())
+
     def test_blind_copies_are_recipients_and_not_on_the_wire(self) -> None:
         message = letter(cc=["c@example.net"], bcc=["d@example.net"], reply_to="e@example.org")
         assert envelope_of(message) == ("ann@example.org", ("bob@example.net", "c@example.net", "d@example.net"))
@@ -217,6 +223,12 @@ class TestFields:
     [
         ({"sender": ""}, "sender"),
         ({"sender": "ann"}, "'ann' is no address"),
+        ({"to": ""}, "to: '' is no address"),
+        ({"to": ["bob@example.net", ""]}, "to: '' is no address"),
+        ({"to": ("Bob", "")}, "to: '' is no address"),
+        ({"cc": ""}, "cc: '' is no address"),
+        ({"bcc": " "}, "bcc: '' is no address"),
+        ({"reply_to": ""}, "reply_to: '' is no address"),
         ({"to": "a@example.net\nBcc: e@example.net"}, "no address"),
         ({"to": ("Bob\r\nBcc: e", "a@example.net")}, "to: '\\\\r'"),
         ({"to": "a@example.net, b@example.net"}, "no address"),

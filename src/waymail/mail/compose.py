@@ -78,9 +78,9 @@ def compose(
     `one_click` promises that a POST to the one https URI among them does it without any question (RFC 8058); the message then
     has to be signed with DKIM. `headers` are other fields, text by name.
 
-    Raises ValueError, which names the argument, for what is no mailbox, a line end or another control character in anything that
-    goes into a header field, an image that the HTML does not show or that it shows and that is not given; OSError where a file
-    cannot be read. Nothing that is given can add a field, a part or a recipient.
+    Raises ValueError, which names the argument, for what is no mailbox ("" among it), a line end or another control character in
+    anything that goes into a header field, an image that the HTML does not show or that it shows and that is not given; OSError
+    where a file cannot be read. Nothing that is given can add a field, a part or a recipient.
     """
     if isinstance(attachments, str | bytes | Path | EmailMessage):
         raise ValueError("attachments: give a list of them, also of one")

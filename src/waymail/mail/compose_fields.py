@@ -99,7 +99,7 @@ def mailboxes_of(given: Mailbox | Iterable[Mailbox] | None, argument: str) -> li
     One is "ann@example.org", "Ann <ann@example.org>", (name, address), or an Address. Text is one mailbox and never two, so that
     what a stranger typed into a form cannot add a recipient. Raises ValueError, which names the argument.
     """
-    if given is None or given == "":
+    if given is None:
         return []
     match given:
         case (str(name), str()) if isinstance(given, tuple):

@@ -77,7 +77,7 @@ class Outbox:
     for attempts under way; what is not delivered waits for the next start. Threads that outlive the main thread may go on
     submitting. A child of os.fork() can use it where nothing had it open before: else RuntimeError says so.
 
-    Any thread may use it. Raises ValueError (UrlError) and TypeError as the other one does, StoreError where the file cannot be used.
+    Any thread may use it. Raises ValueError (UrlError) and TypeError as the other one, StoreError where the file cannot be used.
     """
 
     def __init__(
