@@ -97,8 +97,9 @@ def test_a_program_may_take_an_extension_out_of_the_offer(smtp_server: SmtpServe
 def test_starttls_refuses_a_certificate_that_nobody_vouches_for(make_smtp_server: MakeServer) -> None:
     server = make_smtp_server(tls="starttls")
     client = connected(server)
-    with pytest.raises(ssl.SSLCertVerificationError):
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
         client.starttls()
+    assert ' context=ssl.create_default_context(cafile="ca.pem")' in caught.value.__notes__[0]
     with pytest.raises(smtplib.SMTPServerDisconnected):
         client.sendmail(ME, ANN, MESSAGE)
     assert server.messages == []
@@ -106,8 +107,9 @@ def test_starttls_refuses_a_certificate_that_nobody_vouches_for(make_smtp_server
 
 def test_smtp_ssl_refuses_it_too(make_smtp_server: MakeServer) -> None:
     server = make_smtp_server(tls="implicit")
-    with pytest.raises(ssl.SSLCertVerificationError):
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
         smtplib.SMTP_SSL(server.host, server.port, timeout=5)
+    assert ' context=ssl.create_default_context(cafile="ca.pem")' in caught.value.__notes__[0]
 
 
 def test_a_context_of_the_programs_own_is_used_as_it_is(make_smtp_server: MakeServer) -> None:

@@ -211,9 +211,14 @@ class SMTP(Connection):
         """The socket that speaks TLS in place of `sock`, which is closed where the handshake fails."""
         try:
             return context.wrap_socket(sock, server_hostname=self._host)
-        except BaseException:
+        except BaseException as error:
             self.sock = None
             sock.close()
+            if isinstance(error, ssl.SSLCertVerificationError):
+                error.add_note(
+                    f"Is {self._host} the name that is in the certificate? An authority of your own that issued it is trusted"
+                    ' with context=ssl.create_default_context(cafile="ca.pem").'
+                )
             raise
 
     def _forget(self) -> None:
