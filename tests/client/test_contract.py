@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
@@ -376,6 +377,14 @@ def test_each_step_has_its_time(
     with pytest.raises(waymail.SMTPError) as caught:
         face.send(server.url, auth=("ann", "secret"), tls_context=server.tls_context, timeout=timeouts)
     assert type(caught.value) is error
+
+
+def test_the_reply_to_data_has_its_own_time_also_behind_those_to_a_group(face: Face, smtp_server: SmtpServer) -> None:
+    smtp_server.script("DATA", hang=True)
+    began = time.monotonic()
+    with pytest.raises(waymail.Disconnected, match="no answer in time"):
+        face.send(smtp_server.url, timeout=Timeouts(data=0.04, command=20))
+    assert time.monotonic() - began < 10
 
 
 def test_a_host_that_takes_no_connection_is_given_up_in_time(face: Face) -> None:

@@ -99,3 +99,27 @@ def test_what_is_cancelled_while_it_is_delivered_goes_whole_or_not_at_all(path: 
         assert [bool(outcome.removed) for outcome in outcomes] == cancelled
         assert [bool(outcome.delivered) for outcome in outcomes] == [not one for one in cancelled]
         assert len(server.messages) == cancelled.count(False)
+
+
+def test_the_log_of_the_database_is_copied_while_many_are_taken_back(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("waymail.store.deposit.COPY_AFTER", 200_000)
+    log = path.with_name(f"{path.name}-wal")
+    with waymail.sync.Outbox(path, carry=False) as outbox:
+        at = time.time() + 3600
+        tickets = [outbox.submit(b"\r\n", sender="a@b.example", recipients="c@d.example", at=at) for _ in range(100)]
+        before = log.stat().st_size
+        assert all(ticket.cancel() for ticket in tickets)
+        assert log.stat().st_size < before + 500_000  # each writes some 20,000 octets of it
+
+
+def test_a_ticket_of_an_outbox_that_was_closed_does_not_open_it_again(path: Path) -> None:
+    with waymail.sync.Outbox(path, CLOSED) as outbox:
+        ticket = outbox.submit(b"\r\n", sender="a@b.example", recipients="c@d.example", at=time.time() + 3600)
+    for ask in (ticket.outcome, ticket.cancel):
+        with pytest.raises(waymail.StoreError, match="closed"):
+            ask()
+    assert not outbox.is_carrying
+    again = outbox.ticket(ticket.id)
+    assert again is not None
+    assert again.cancel()
+    outbox.close()

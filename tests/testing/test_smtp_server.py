@@ -348,10 +348,31 @@ def test_a_reply_may_come_late_or_octet_by_octet() -> None:
         assert send(server) == {}
 
 
-def test_a_reply_may_have_no_end() -> None:
+@pytest.mark.parametrize("reply", ["250 more", "250 more\nand\n", b"250\r\n", b"250-one\r\n250 two\r\n", None])
+def test_a_reply_may_have_no_end(reply: str | bytes | None) -> None:
     with SmtpServer() as server:
-        server.script("EHLO", "250 more", endless=True)
-        assert len(talk(server, b"EHLO x\r\n", until=b"250-more\r\n" * 1000)) > 10_000
+        server.script("EHLO", reply, endless=True)
+        said = talk(server, b"EHLO x\r\n", until=b"never", enough=100_000)
+        lines = said.split(b"\r\n")[:-1]
+        assert len(lines) > 1000
+        assert {line[:4] for line in lines} == {b"250-"}, "no line is the last one"
+
+
+def test_a_reply_without_an_end_may_come_octet_by_octet() -> None:
+    with SmtpServer() as server:
+        server.script("EHLO", "250 a", endless=True, trickle=0.0001)
+        talk(server, b"EHLO x\r\n", until=b"250-a\r\n250-a\r\n")
+
+
+def test_the_transcript_has_each_line_of_a_reply_that_comes_badly() -> None:
+    for fault in ({"trickle": 0.0001}, {"endless": True}):
+        with SmtpServer() as server:
+            server.script("EHLO", "250 one\ntwo", **fault)
+            talk(server, b"EHLO x\r\n", until=b"two\r\n")
+            assert [line[5:] for line in server.transcript.splitlines()[-2:]] == [
+                "250-one",
+                "250-two" if "endless" in fault else "250 two",
+            ]
 
 
 def test_a_wrong_reply_moves_nothing() -> None:

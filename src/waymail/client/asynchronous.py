@@ -166,7 +166,7 @@ class AsyncConnection(Connection, asyncio.Protocol):
         has_answered = self._receive(data)
         if self.core.pending:
             if has_answered:
-                self._deadline = min(self._loop.time() + self._step, self._limit)
+                self._wait(self._for_next(self._step))
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -193,6 +193,9 @@ class AsyncConnection(Connection, asyncio.Protocol):
         """A reply must be complete within `seconds`, and the next one within as many again, but never past the limit. A part of
         a reply gains no time: a server that says an octet now and then would keep us for years."""
         self._step = seconds
+        self._wait(seconds)
+
+    def _wait(self, seconds: float) -> None:
         self._deadline = min(self._loop.time() + seconds, self._limit)
         if self._timer is None or self._timer_at > self._deadline:
             if self._timer is not None:

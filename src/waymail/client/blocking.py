@@ -97,7 +97,7 @@ class BlockingConnection(Connection):
         while self.core.pending and self.trouble is None:
             left = deadline - time.monotonic()
             if self._hear(left) and left < seconds:
-                deadline = min(time.monotonic() + seconds, self._limit)
+                deadline = min(time.monotonic() + self._for_next(seconds), self._limit)
 
     def _hear(self, seconds: float) -> bool:
         """Take what comes next, within `seconds`. Whether a reply was complete."""

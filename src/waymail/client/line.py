@@ -23,7 +23,7 @@ from waymail.client.offer import NOTHING, Offer, offer_of
 from waymail.client.transaction import Timeouts
 from waymail.mail.outcome import Peer
 from waymail.wire.client import ClientConnection, EndOfContent, Response
-from waymail.wire.commands import Bdat, Command
+from waymail.wire.commands import Bdat, Command, Data
 from waymail.wire.errors import ProtocolError
 from waymail.wire.replies import Reply
 
@@ -133,6 +133,12 @@ class Line(ABC):
     def bound(self, deadline: float) -> None:
         """Wait for nothing past `deadline` (by `now`), whatever the timeouts say."""
         self._limit = deadline
+
+    def _for_next(self, seconds: float) -> float:
+        """How long the next reply may take, where each may take `seconds`: no longer than `timeouts.data` for the one to DATA,
+        also behind those to other commands (RFC 5321 §4.5.3.2.4)."""
+        pending = self.core.pending
+        return min(seconds, self.timeouts.data) if pending and type(pending[0]) is Data else seconds
 
     def within(self, seconds: float) -> float:
         """So many seconds, or what is left of them until `bound`."""

@@ -53,8 +53,8 @@ class Client:
     The arguments mean the same. Any number of threads may use it at once: each send has a connection of its own, and where the
     pool has none free, waits. After os.fork() the child opens connections of its own.
 
-    Two things are different. How long the system takes to resolve a host's name is not bounded by `timeout`. And a `token` that
-    is a function is called in the thread that sends; it cannot be a coroutine function (ValueError).
+    One thing is different. A `token` that is a function is called in the thread that sends: it cannot be a coroutine function
+    (ValueError), and how long it takes is not bounded by `timeout`.
     """
 
     def __init__(

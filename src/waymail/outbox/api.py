@@ -65,11 +65,10 @@ class Ticket:
             return await self._outbox.watch.outcome(self.id)
 
     async def cancel(self) -> bool:
-        """Take the message back from all recipients who have not got it, and are not being sent it at this moment. `outcome` has
-        them in `removed`, and nobody is told by mail.
+        """Take the message back from all recipients for whom it waits. `outcome` has them in `removed`; nobody is told by mail.
 
-        True where it goes to nobody any more who has not got it. False where it was too late: it is being attempted or about to
-        be, or has come to its end. Raises StoreError.
+        True where it goes to nobody any more who has not got it. False where it was too late for somebody: he is being sent it or
+        about to be, or there was nobody left. Raises StoreError.
         """
         return await self._outbox.cancel(self.id)
 

@@ -11,6 +11,6 @@ PROGRAM = "the program"  # who did it, in the trace
 
 
 def cancel(depositor: Depositor, id: str, now: float) -> bool:
-    """Whether it was in time: it goes to nobody any more who has not got it. Blocks. Raises StoreError."""
+    """Whether it was in time for all for whom it waited. Blocks. Raises StoreError."""
     changed = steer(depositor, REMOVE, Selection(ids=(id,)), now, PROGRAM)
     return changed.recipients > 0 and not changed.active

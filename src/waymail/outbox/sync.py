@@ -15,7 +15,7 @@ import logging
 import os
 import ssl
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
@@ -54,16 +54,17 @@ class Ticket:
     """A message that was submitted. `id` finds it again: in `Outbox.ticket`, in another process, and in the trace."""
 
     id: str
-    _outbox: Callable[[], _Open] = field(repr=False, compare=False)
+    _outbox: _Open = field(repr=False, compare=False)
 
     def outcome(self, timeout: float | None = None) -> Outcome:
         """What became of the message, once each recipient has it or was given up. Arguments and errors are those of the ticket's
-        twin in `waymail`; StoreError also where the outbox is closed."""
-        return self._outbox().watch.outcome(self.id, timeout)
+        twin in `waymail`; StoreError also where the outbox was closed since: it has other tickets when it is open again."""
+        self._outbox.depositor.check()
+        return self._outbox.watch.outcome(self.id, timeout)
 
     def cancel(self) -> bool:
         """Take the message back, where it is not too late. Result and errors are those of the ticket's twin in `waymail`."""
-        return self._outbox().cancel(self.id)
+        return self._outbox.cancel(self.id)
 
 
 class Outbox:
@@ -156,11 +157,12 @@ class Outbox:
         new = self._writer.write(Mail(message, sender, recipients, dsn, options), at)
         id = persist(new, opened.deposit, self._writer)
         nudge(self._place)
-        return Ticket(id, self._opened)
+        return Ticket(id, opened)
 
     def ticket(self, id: str) -> Ticket | None:
         """As `waymail.Outbox.ticket`."""
-        return None if self._watch().story(id) is None else Ticket(id, self._opened)
+        opened = self._opened()
+        return None if opened.watch.story(id) is None else Ticket(id, opened)
 
     def waiting(self, limit: int = 1000) -> list[Waiting]:
         """As `waymail.Outbox.waiting`."""

@@ -110,9 +110,12 @@ class Depositor:
             self.check()
             try:
                 with self._transaction() as connection:
-                    return act(connection)
+                    done = act(connection)
             except sqlite3.Error as error:
                 raise schema.unreadable(error, self.place) from error
+            self._written += OVERHEAD
+            self._copy_at_times()
+            return done
 
     def forget_bodies(self, ids: Iterable[int]) -> None:
         """Remove the files of messages that have no row there any more; what has no file is passed over."""

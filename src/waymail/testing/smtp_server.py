@@ -134,7 +134,8 @@ class SmtpServer(Inbox):
 
         `delay` waits so many seconds. `drop` closes the connection and `hang` says nothing any more, after `reply` where there is
         one, else in its place. `lose_reply` does what the reply says, a message is taken, and closes the connection instead of
-        telling. `trickle` sends octet by octet with so many seconds in between, `endless` the first line without an end.
+        telling. `trickle` sends octet by octet with so many seconds in between, `endless` the lines of the reply over and over,
+        none of them as the last.
         `certificate`, for "TLS", is "expired", for an "other name", or "self-signed".
 
         Returns the fault, whose `happened` counts. Raises ValueError for what makes no sense.

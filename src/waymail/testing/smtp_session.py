@@ -39,6 +39,7 @@ NOT_OFFERED = Reply(555, "BODY is not offered", "5.5.4")
 TURNED_AWAY = Reply(503, "there is no service here", "5.5.1")  # RFC 5321 §3.1: after 554 at the greeting, to all but QUIT
 ENDED = re.compile(rb"(?:\A|\r\n)\.\r\n")
 CHUNK = re.compile(rb"BDAT +([0-9]+)", re.IGNORECASE)
+CODE = re.compile(rb"^([2-5][0-9]{2})[ -]?", re.MULTILINE)
 LONGEST_LINE = 65_536
 
 
@@ -174,22 +175,30 @@ class Session:
         return reply
 
     async def _say(self, octets: bytes) -> None:
-        for line in octets.decode("utf-8", "backslashreplace").splitlines():
-            self._record.note(self._number, "S", line)
+        self._note(octets)
         await self._channel.say(octets)
 
     async def _say_badly(self, octets: bytes, fault: Fault) -> None:
-        while fault.endless:  # until the client has had enough
-            line = b"%s-%s" % (octets[:3], octets[4:])
-            await self._channel.say(line)
-            await asyncio.sleep(0)
-        if not fault.trickle:
+        if fault.endless:
+            octets = _unfinished(octets)
+        if not (fault.endless or fault.trickle):
             await self._say(octets)
             return
-        for octet in octets:
-            await self._channel.pause(fault.trickle)
-            await self._channel.say(bytes([octet]))
-        self._record.note(self._number, "S", octets.decode("utf-8", "backslashreplace").rstrip())
+        self._note(octets)
+        while True:
+            await self._trickle(octets, fault.trickle)
+            if not fault.endless:  # else until the client has had enough
+                return
+            await asyncio.sleep(0)
+
+    async def _trickle(self, octets: bytes, seconds: float) -> None:
+        for piece in [octets[at : at + 1] for at in range(len(octets))] if seconds else [octets]:
+            await self._channel.pause(seconds)
+            await self._channel.say(piece)
+
+    def _note(self, octets: bytes) -> None:
+        for line in octets.decode("utf-8", "backslashreplace").splitlines():
+            self._record.note(self._number, "S", line)
 
     async def _break_off(self, fault: Fault) -> None:
         self._record.note(self._number, "", "hangs" if fault.hang else "drops the connection")
@@ -280,6 +289,11 @@ class Session:
             self._number,
         )
         self._record.took(mail)
+
+
+def _unfinished(octets: bytes) -> bytes:
+    """The same with all lines of a reply but the last (RFC 5321 §4.2.1): more of it is always to come."""
+    return CODE.sub(rb"\1-", octets)
 
 
 def _beginning(octets: bytes) -> Reply:
