@@ -5,6 +5,7 @@ import logging.config
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,30 @@ def test_who_logs_does_not_wait_for_a_server_that_is_silent(
     assert "not mailed yet: ConnectionFailed: " in told
     assert " ERROR shop: one\n" in told
     assert " ERROR shop: two\n" in told
+
+
+def test_a_server_that_is_back_gets_at_the_end_what_waits(
+    mailing: Logging, smtp_server: SmtpServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    smtp_server.stop()
+    log = mailing(gather=60)
+    log.error("one")
+    log.handlers[0].flush()
+    smtp_server.start()
+    time.sleep(0.1)  # longer than it takes to be refused a connection
+    log.handlers[0].close()
+    [mail] = smtp_server.messages
+    assert mail.subject.endswith(": one")
+    assert "ERROR shop: one" not in capsys.readouterr().err
+
+
+def test_the_end_does_not_wait_again_for_a_server_that_was_just_silent(mailing: Logging, smtp_server: SmtpServer) -> None:
+    smtp_server.script("GREETING", hang=True)
+    log = mailing(timeout=0.3, gather=60)
+    log.error("one")
+    log.handlers[0].flush()
+    log.handlers[0].close()
+    assert smtp_server.connections == 1
 
 
 def test_what_is_refused_for_now_goes_with_the_next_mail(

@@ -164,11 +164,12 @@ class MailHandler(logging.Handler):
             self._send()
 
     def close(self) -> None:
-        """Mail what was gathered, unless the last mail could not be sent; what is left then is written to standard error."""
+        """Mail what was gathered, also where it was to be tried again later, unless a `flush` has just waited for a silent server
+        in vain; what is left then is written to standard error."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        if not self._schedule.failures:
+        if self._schedule.allows_last(time.monotonic()):
             self.flush()
         with self._changed:
             left = self._gathered.take()
@@ -221,6 +222,7 @@ class MailHandler(logging.Handler):
             self._sending.release()
 
     def _send_batch(self, batch: Gathered) -> None:
+        began = time.monotonic()
         try:
             if refused := self._post(self._mail(batch)):
                 _tell(f"not mailed to all: {refused}")
@@ -229,8 +231,9 @@ class MailHandler(logging.Handler):
                 _tell(f"not mailed yet: {_words(error)}")
                 with self._changed:
                     self._gathered.put_back(batch)
-                    self._schedule.failed(time.monotonic())
-                    self._schedule.waiting(time.monotonic())
+                    now = time.monotonic()
+                    self._schedule.failed(now, now - began)
+                    self._schedule.waiting(now)
                 return
             _tell(f"not mailed: {_words(error)}\n{text_of(batch, _where())}")
         with self._changed:

@@ -20,6 +20,7 @@ class Schedule:
     failures: int = 0  # one after the other, up to now
     _since: float | None = None
     _not_before: float = float("-inf")
+    _again_from: float = float("-inf")
     _sent: deque[float] = field(default_factory=deque)
 
     @property
@@ -44,7 +45,13 @@ class Schedule:
         if len(self._sent) >= self.hourly:
             self._not_before = max(self._not_before, self._sent.popleft() + _HOUR)
 
-    def failed(self, now: float) -> None:
-        """It could not be mailed, and waits again."""
+    def failed(self, now: float, took: float = 0.0) -> None:
+        """It could not be mailed, which took so many seconds to find out, and waits again."""
         self._not_before = now + min(_AGAIN * 2**self.failures, _HOUR)
+        self._again_from = now + took
         self.failures = min(self.failures + 1, 16)
+
+    def allows_last(self, now: float) -> bool:
+        """Whether one more attempt is made at the end, back-off or not: unless the last one has just failed, and took longer than
+        the time since. So a silent server is not waited for once more by who has just waited for it."""
+        return not self.failures or now >= self._again_from
