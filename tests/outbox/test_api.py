@@ -179,6 +179,8 @@ async def test_a_file_that_cannot_be_used_is_an_error_that_names_it(tmp_path: Pa
         await waymail.Outbox(tmp_path / "text", CLOSED).__aenter__()
     with pytest.raises(waymail.StoreError, match=r"there is no folder .*text for outbox\.db"):
         await waymail.Outbox(tmp_path / "text" / "outbox.db", CLOSED).__aenter__()
+    with pytest.raises(waymail.StoreError, match="is a folder: say which file in it"):
+        await waymail.Outbox(tmp_path, CLOSED).__aenter__()
 
 
 async def test_the_file_is_for_its_owner_alone(path: Path) -> None:

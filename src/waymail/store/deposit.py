@@ -66,6 +66,8 @@ class Depositor:
         self._failed = self._closed = False
         if not place.directory.is_dir():
             raise StoreError(f"there is no folder {place.directory} for {place.database.name}: is the path right?")
+        if place.database.is_dir():
+            raise StoreError(f"{place.database} is a folder: say which file in it")
         try:
             self._files.make()
             make_private(place.database)

@@ -145,14 +145,21 @@ def open_to_read(where: Path | Place) -> sqlite3.Connection:
     """A connection that only reads, also while a server has the store open. Raises StoreError where there is none, or a newer
     waymail wrote it."""
     place = place_of(where)
-    if not place.database.exists():
-        raise StoreError(f"there is no {place.name}: {place.missing}")
+    if not place.database.is_file():
+        raise _missing(place)
     try:
         connection = connect(place, read_only=True)
-        check_version(connection, place)
+        version = check_version(connection, place)
     except sqlite3.Error as error:
         raise unreadable(error, place) from error
+    if version == 0:
+        connection.close()
+        raise _missing(place)
     return connection
+
+
+def _missing(place: Place) -> StoreError:
+    return StoreError(f"there is no {place.name}: {place.missing}")
 
 
 def prepare(connection: sqlite3.Connection, where: Path | Place) -> None:
@@ -198,7 +205,9 @@ def unreadable(error: Exception, where: Path | Place) -> StoreError:
     file = place_of(where).database
     text = str(error)
     if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
-        return StoreError(f"{file} is damaged ({text}): stop the server, save the file, and restore it with `sqlite3 .recover`")
+        return StoreError(f"{file} is damaged ({text}): stop what uses it, save the file, and restore it with `sqlite3 .recover`")
+    if "readonly database" in text:
+        return StoreError(f"{file} may not be written, nor the files beside it: do this as the user whom they belong to")
     if "disk is full" in text:
         return StoreFull(f"the disk with {file} is full")
     return StoreError(f"{file}: {text}")

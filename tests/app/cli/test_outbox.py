@@ -98,6 +98,14 @@ def test_list_and_trace_tell_what_waits_and_what_happened(path: Path, capsys: py
     assert "eve@example.net" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["list", "trace", "hold"])
+@pytest.mark.parametrize("kind", ["folder", "empty"])
+def test_what_is_no_outbox_is_said_to_be_none(path: Path, command: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path.mkdir() if kind == "folder" else path.touch()
+    assert main(["outbox", command, str(path), *(["--all"] if command == "hold" else [])]) == Exit.IO
+    assert f"there is no outbox {path}: is the path right" in capsys.readouterr().err
+
+
 def test_an_outbox_that_is_not_there_is_not_made_by_looking(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["outbox", "list", str(path)]) == Exit.IO
     assert "is the path right" in capsys.readouterr().err
