@@ -272,11 +272,13 @@ async def test_none_leaves_it_to_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("hook", ["rcpt", "message"])
-async def test_the_history_says_how_a_hook_failed_and_the_client_is_not_told(hook: str) -> None:
+async def test_the_history_says_how_a_hook_failed_and_the_client_is_not_told(hook: str, caplog: pytest.LogCaptureFixture) -> None:
     trial = await judge(MESSAGE, zone=ZONE, policy=Ours(**{hook: "accept"}))  # type: ignore[arg-type]
     assert str(trial.reply or trial.refused["ann@example.org"]) == "451 4.3.0 internal error, try again later"
     assert (trial.judged["action"], trial.judged["rule"]) == ("defer", "policy")
     assert trial.judged["reason"] == f"its hook {hook} failed: it answered 'accept'"
+    [line] = [record for record in caplog.records if record.message == "a hook of the policy failed"]
+    assert "answer with waymail.reject(550, '5.7.1', 'text')" in line.fields["error"]  # type: ignore[attr-defined]
 
 
 async def test_a_message_without_crlf_is_told_to_whoever_tries_it() -> None:

@@ -354,7 +354,6 @@ def test_a_reply_may_have_no_end_however_many_lines_it_has(reply: Any, pace: dic
     with SmtpServer() as server:
         server.script("EHLO", reply, endless=True, **pace)
         lines = talk(server, b"EHLO x\r\n", until=b"DSN\r\n250-", times=2).split(b"\r\n")[1:-1]
-        assert len(lines) >= 2
         assert {line[:4] for line in lines} == {b"250-"}, "no line is the last one"
         assert "\n1 S: 250-DSN" in server.transcript
 

@@ -122,8 +122,7 @@ class Asking(Hooks):
     def misunderstood(self, hook: Hook, answer: object) -> Refuse:
         """As `Hooks` has it; there is no history to be told."""
         others = "waymail.discard(), waymail.accept()" if hook == "message" else "waymail.accept()"
-        advice = f"answer with waymail.reject(550, '5.7.1', 'text'), waymail.defer(451, '4.7.1', 'text'), {others} or None"
-        error = f"it answered {answer!r:.100}: {advice}"
+        error = f"it answered {answer!r:.100}: answer with {hooks.REFUSALS}, {others} or None"
         log.error("a hook of the policy failed", extra={"fields": {"hook": hook, "error": error}})
         return hooks.FAILED
 

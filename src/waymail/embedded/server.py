@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from waymail.embedded.checking import UNIX, check_grace
 from waymail.embedded.serving import Serving, Settings, Speaks, Tls
 from waymail.embedded.users import Users
 from waymail.net import streams
@@ -26,7 +27,6 @@ from waymail.server.limits import Limits
 GRACE = 5.0  # seconds
 LOOK = 0.5  # seconds between two looks at whether it still serves
 ANYWHERE = "127.0.0.1:0"
-UNIX = "unix:"  # what the address of a Unix-domain socket begins with
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - and where a client of this machine finds who listens there
 
 
@@ -112,6 +112,7 @@ class Server:
             mode=mode,
             timeout=timeout,
         )
+        check_grace(grace)
         addresses = (address,) if isinstance(address, str) else tuple(address)
         self._grace = grace
         self._make: Callable[[], Runs] = lambda: Serving(program, addresses, settings)

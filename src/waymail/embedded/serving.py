@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from waymail.embedded import users as accounts
+from waymail.embedded.checking import checked
 from waymail.embedded.program import Asking, hooks_of
 from waymail.embedded.receiving import Demands, Receiving, extensions_of
 from waymail.log_lines import speak_up
@@ -70,8 +71,8 @@ class Serving:
         speak_up()
         self._hooks = hooks_of(program)
         self._at = addresses
-        self._settings = settings
         self._users = None if settings.users is None else accounts.backend(settings.users)
+        self._settings = settings = checked(addresses, settings)
         self._extensions = extensions_of(settings.extensions)
         self._proxies = Networks([ip_network(one) for one in settings.proxies]) if settings.proxies else None
         self._limits = _limits(settings)
@@ -79,7 +80,6 @@ class Serving:
         self._running: list[asyncio.Task[None]] = []
         self._closing = AsyncExitStack()
         self.certificate: Path | None = None
-        _check(settings)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -175,15 +175,3 @@ class Serving:
 def _limits(settings: Settings) -> Limits:
     limits = settings.limits or Limits()
     return limits if settings.size is None else replace(limits, message_size=settings.size)
-
-
-def _check(settings: Settings) -> None:
-    """Raises ValueError for what cannot be meant."""
-    needs_tls = {"implicit_tls": settings.implicit_tls, "require_tls": settings.require_tls}
-    for name, is_set in needs_tls.items():
-        if is_set and settings.tls is None:
-            raise ValueError(f"{name} needs a certificate: tls=(certificate, key), or tls='self-signed' for tests")
-    if settings.users is None and (settings.require_auth or settings.auth_in_clear):
-        raise ValueError("nobody could log in: give users, a mapping of names to passwords or a function")
-    if settings.users is not None and settings.tls is None and not settings.auth_in_clear:
-        raise ValueError("nobody could log in without TLS: give tls, or auth_in_clear=True where nobody can listen")

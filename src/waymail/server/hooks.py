@@ -22,6 +22,7 @@ log = logging.getLogger("waymail.server")
 Hook = Literal["connect", "mail", "rcpt", "message"]
 
 THREADS = 16  # hooks that are not asynchronous, at one time
+REFUSALS = "waymail.reject(550, '5.7.1', 'text'), waymail.defer(451, '4.7.1', 'text')"  # as a hook may answer
 FAILED = Refuse(Reply(451, "internal error, try again later", "4.3.0"))
 _ALLOWED: dict[Hook, tuple[type, ...]] = {
     "connect": (Accept, Refuse),
@@ -35,6 +36,11 @@ def _failed(hook: Hook, why: str) -> Refuse:
     """FAILED, as the history tells it."""
     said = " ".join(why.split()).encode(errors="replace").decode()  # somebody else's words: no line breaks, no lone surrogates
     return replace(FAILED, why=f"its hook {hook} failed: {said:.200}")
+
+
+def _advice(hook: Hook) -> str:
+    more = ", waymail.mark('name'), waymail.quarantine(), waymail.discard()" if hook == "message" else ""
+    return f"answer with {REFUSALS}{more}, waymail.accept() or None"
 
 
 class PolicyUnusable(Exception):
@@ -89,7 +95,7 @@ class Hooks:
     def misunderstood(self, hook: Hook, answer: object) -> Refuse:
         """What becomes of an answer that is none."""
         why = f"it answered {answer!r:.100}"
-        log.error("a hook of the policy failed", extra={"fields": {"hook": hook, "error": why}})
+        log.error("a hook of the policy failed", extra={"fields": {"hook": hook, "error": f"{why}: {_advice(hook)}"}})
         return _failed(hook, why)
 
     async def call(self, hook: Hook, what: object) -> Any:

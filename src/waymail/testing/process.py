@@ -17,12 +17,22 @@ START = 20.0  # seconds within which a server must listen
 STOP = 60.0
 
 
+MANY = 5_000  # ports after which the same one may be given again
+_given: set[int] = set()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    """A TCP port that was free a moment ago."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that was free a moment ago, another one each time: the system may give the same one twice in a row."""
+    while True:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, 0))
+            port: int = probe.getsockname()[1]
+        if port not in _given:
+            break
+    if len(_given) > MANY:
+        _given.clear()
+    _given.add(port)
+    return port
 
 
 def wait_for_port(port: int, host: str = "127.0.0.1", seconds: float = START) -> None:
