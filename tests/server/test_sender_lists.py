@@ -354,8 +354,8 @@ def test_a_look_up_among_100_000_entries_takes_no_longer_than_among_few(file: Pa
         for number in range(33_334)
     ]
     lists = of(file, "".join(lines))
-    started = time.perf_counter()
+    started = time.process_time()
     for number in range(1000):
         assert entry(lists, "203.0.113.1", "mail.example.org", f"ann@deep.down.x{number}.example") is None
-    assert time.perf_counter() - started < 0.5, "half a millisecond each would be ten times what it takes"
+    assert time.process_time() - started < 0.5, "half a millisecond each would be ten times what it takes"
     assert entry(lists, ip="10.1.2.3") == "10.1.2.0/24"
