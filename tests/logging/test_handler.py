@@ -90,7 +90,7 @@ def test_a_server_that_is_back_gets_at_the_end_what_waits(
     log.error("one")
     log.handlers[0].flush()
     smtp_server.start()
-    time.sleep(0.1)  # longer than it takes to be refused a connection
+    time.sleep(0.6)  # longer than it takes to be refused a connection
     log.handlers[0].close()
     [mail] = smtp_server.messages
     assert mail.subject.endswith(": one")
