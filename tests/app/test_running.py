@@ -188,7 +188,7 @@ def test_whatever_hangs_the_process_ends_soon_after_its_deadline_and_says_so(tmp
             time.sleep(0.02)
         began = time.monotonic()
         assert server.stop() == os.EX_TEMPFAIL
-        assert 1 < time.monotonic() - began < 20
+        assert 1 < time.monotonic() - began < 2
         assert "the stop took too long" in server.log.read_text()
 
 
@@ -221,7 +221,7 @@ async def test_a_session_that_waits_for_an_answer_that_never_comes_does_not_hold
         began = asyncio.get_running_loop().time()
         stop.set()
         await operating
-    assert asyncio.get_running_loop().time() - began < 5
+    assert asyncio.get_running_loop().time() - began < 1.5
     assert task.cancelled()
 
 
@@ -241,7 +241,7 @@ async def test_a_store_that_must_be_opened_anew_ends_the_server_with_its_reason(
 async def test_a_stop_in_the_middle_of_a_reload_leaves_nothing_behind(tmp_path: Path, after: float) -> None:
     file = tmp_path / "waymail.toml"
     old, new = free_port(), free_port()
-    text = 'stop_after = "9s"\n' + BASE.replace(":0", f":{old}")
+    text = 'stop_after = "3s"\n' + BASE.replace(":0", f":{old}")
     file.write_text(text)
     machine = await build(load(file))
     stop, ready, hangup = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -254,7 +254,7 @@ async def test_a_stop_in_the_middle_of_a_reload_leaves_nothing_behind(tmp_path: 
         began = asyncio.get_running_loop().time()
         stop.set()
         await operating
-    assert asyncio.get_running_loop().time() - began < 6
+    assert asyncio.get_running_loop().time() - began < 1.5
     for port in (old, new):
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)

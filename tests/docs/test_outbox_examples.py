@@ -24,7 +24,9 @@ print(id.decode())
 def run(snippet: str, directory: Path, server: SmtpServer, after: str = "", warning: str = "") -> str:
     code = re.sub(r'"smtps://[^"]+"', f'"{server.url}"', snippet) + after
     done = subprocess.run([sys.executable, "-c", code], cwd=directory, capture_output=True, text=True, timeout=30, check=False)
-    assert (warning in done.stderr) if warning else not done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == bool(warning), done.stderr
+    assert all(warning in line for line in lines)
     return done.stdout
 
 

@@ -206,7 +206,7 @@ def test_a_bomb_in_a_message_that_is_converted_stops_nobody(target: Target, plai
     assert said in ("250 2.0.0", "552 5.3.4")
     started = time.monotonic()
     target.serves()
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 1.0
     client.close()
 
 
@@ -230,7 +230,7 @@ def test_a_bomb_in_from_at_submission_is_refused_at_once(target: Target, name: s
     started = time.monotonic()
     client.send(f"From: {FROM[name]}", "", "Hello", ".")
     assert code(client.reply())[:3] in ("550", "554", "552")
-    assert time.monotonic() - started < 3.0
+    assert time.monotonic() - started < 1.0
     client.close()
 
 
