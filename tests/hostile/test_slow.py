@@ -121,6 +121,8 @@ def test_a_message_in_drops_has_no_more_time_than_others(impatient: Target) -> N
 
 
 def test_a_client_that_never_reads_is_cut_off_and_costs_little(impatient: Target) -> None:
+    impatient.serves()
+    memory = impatient.memory
     clients = [Client(impatient.address("mx"), buffer=2048, source="127.0.0.42") for _ in range(10)]
     for client in clients:
         client.socket.settimeout(0.02)
@@ -128,6 +130,7 @@ def test_a_client_that_never_reads_is_cut_off_and_costs_little(impatient: Target
             for _ in range(20):
                 client.socket.sendall(b"MAIL FROM:<x@client.example>\r\nRSET\r\nEHLO x\r\n" * 2000)
     impatient.serves()
+    assert impatient.memory - memory < 30  # megabytes
     for client in clients:
         client.socket.settimeout(LATE)  # it raises where the session is still there
         with suppress(ConnectionError):
